@@ -1,0 +1,20 @@
+//! The wire contract: records of the log, commands between nodes, topic names, the partitioner.
+//!
+//! Everything that two processes must agree on is here and nothing else is. Changing a field's
+//! meaning, a topic's name or [`partition_of`] breaks every log ever written.
+
+mod decode;
+mod identifier;
+mod position;
+mod topic;
+
+pub use decode::{Unreadable, decode_record, encode_event, encode_fence};
+pub use identifier::{CouponId, IdentifierError, MAX_IDENTIFIER_BYTES, check_identifier};
+pub use position::{Position, PositionError};
+pub use topic::{DEFAULT_PREFIX, Topics, partition_of};
+
+/// The messages of `seckill/v1/*.proto`.
+#[allow(missing_docs, clippy::all)]
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/seckill.v1.rs"));
+}

@@ -1,0 +1,192 @@
+//! Which records of a partition count.
+//!
+//! A fence at offset f opens term f. An event counts when it carries the term of the last fence
+//! and is the next of that term; anything else is void, for every reader and for ever. So after a
+//! hole nothing of that term counts any more: what counts of a term is always a prefix of what
+//! its owner decided, and was decided on exactly the state that every reader has.
+//!
+//! Owner, projector and verifier all read through this, and nothing else decides.
+
+use seckill_proto::v1::{Event, Fence, record};
+use seckill_proto::{Unreadable, decode_record};
+
+use crate::rules::{Rule, Rules};
+
+/// How far a partition has been folded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fold {
+    next_offset: u64,
+    term: Option<u64>,
+    next_seq: u64,
+    rules: Rules,
+}
+
+/// What a record turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Folded {
+    /// Opens a term at its own offset.
+    Fence(Fence),
+    /// Counts.
+    Event(Event),
+    /// Counts for nobody: left behind by an owner that was deposed.
+    Void,
+}
+
+/// Why folding cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// Records are missing.
+    #[error("offset {expected} is missing: the log goes on at {found}")]
+    Gap {
+        /// The offset that had to come.
+        expected: u64,
+        /// The one that came.
+        found: u64,
+    },
+    /// A record that this version must not act on.
+    #[error("offset {offset}: {reason}")]
+    Unreadable {
+        /// Where it is.
+        offset: u64,
+        /// What is wrong with it.
+        reason: Unreadable,
+    },
+}
+
+impl Fold {
+    /// A fold that has got as far as a snapshot or a view says.
+    #[must_use]
+    pub fn resume(next_offset: u64, term: Option<u64>, next_seq: u64) -> Self {
+        Self { next_offset, term, next_seq, rules: Rules::default() }
+    }
+
+    /// The first offset not folded yet.
+    #[must_use]
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// Offset of the last fence; `None` before the first.
+    #[must_use]
+    pub fn term(&self) -> Option<u64> {
+        self.term
+    }
+
+    /// The `seq` that counts next in this term.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Folds the next record.
+    ///
+    /// # Errors
+    /// The record is not the next one or cannot be read. The fold stays where it was.
+    pub fn step(&mut self, offset: u64, record: &[u8]) -> Result<Folded, FoldError> {
+        if offset != self.next_offset {
+            return Err(FoldError::Gap { expected: self.next_offset, found: offset });
+        }
+        let kind =
+            decode_record(record).map_err(|reason| FoldError::Unreadable { offset, reason })?;
+        self.next_offset += 1;
+        match kind {
+            record::Kind::Fence(fence) => {
+                self.term = Some(offset);
+                self.next_seq = 0;
+                Ok(Folded::Fence(fence))
+            }
+            record::Kind::Event(event) => Ok(self.event(event)),
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Folded {
+        let in_term = self.term == Some(event.term) || !self.rules.keep(Rule::Term);
+        let in_sequence = self.next_seq == event.seq || !self.rules.keep(Rule::Sequence);
+        if !(in_term && in_sequence) {
+            return Folded::Void;
+        }
+        self.next_seq = event.seq + 1;
+        Folded::Event(event)
+    }
+
+    /// Goes past an event that its owner knows to be the next and to count.
+    pub(crate) fn confirm(&mut self) {
+        self.next_offset += 1;
+        self.next_seq += 1;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        self.rules
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seckill_proto::v1::{PromotionStarted, event};
+    use seckill_proto::{encode_event, encode_fence};
+
+    use super::*;
+
+    fn fence() -> Vec<u8> {
+        encode_fence(Fence { fence_id: vec![7; 16], ..Fence::default() })
+    }
+
+    fn event(term: u64, seq: u64) -> Vec<u8> {
+        encode_event(Event {
+            term,
+            seq,
+            at_ms: 1,
+            promotion_id: "p".into(),
+            body: Some(event::Body::Started(PromotionStarted {})),
+        })
+    }
+
+    fn counting(records: &[Vec<u8>]) -> Vec<u64> {
+        let mut fold = Fold::default();
+        let counts = |folded: &Folded| matches!(folded, Folded::Event(_));
+        (0_u64..)
+            .zip(records)
+            .filter(|(offset, record)| counts(&fold.step(*offset, record).expect("readable")))
+            .map(|(offset, _)| offset)
+            .collect()
+    }
+
+    #[test]
+    fn events_of_the_term_count_in_sequence() {
+        assert_eq!(counting(&[fence(), event(0, 0), event(0, 1)]), [1, 2]);
+    }
+
+    #[test]
+    fn nothing_counts_before_the_first_fence() {
+        assert_eq!(counting(&[event(0, 0), fence(), event(1, 0)]), [2]);
+    }
+
+    #[test]
+    fn after_a_hole_nothing_of_the_term_counts() {
+        assert_eq!(counting(&[fence(), event(0, 0), event(0, 2), event(0, 3)]), [1]);
+    }
+
+    #[test]
+    fn a_repeated_event_counts_once() {
+        assert_eq!(counting(&[fence(), event(0, 0), event(0, 0), event(0, 1)]), [1, 3]);
+    }
+
+    #[test]
+    fn a_deposed_owner_writes_in_vain() {
+        let records = [fence(), event(0, 0), fence(), event(0, 1), event(2, 0), event(0, 2)];
+        assert_eq!(counting(&records), [1, 4]);
+    }
+
+    #[test]
+    fn a_gap_and_an_unreadable_record_stop_the_fold_where_it_is() {
+        let mut fold = Fold::default();
+        assert_eq!(fold.step(1, &fence()), Err(FoldError::Gap { expected: 0, found: 1 }));
+        assert!(matches!(fold.step(0, b"junk"), Err(FoldError::Unreadable { offset: 0, .. })));
+        assert_eq!(fold, Fold::default());
+    }
+}

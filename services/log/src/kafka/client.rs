@@ -1,0 +1,61 @@
+//! Settings that all clients share.
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
+
+use crate::LogError;
+use crate::kafka::KafkaConfig;
+
+/// Reconnects soon: librdkafka would wait up to 10 s after a broker's restart.
+pub(super) fn base(config: &KafkaConfig) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", &config.brokers)
+        .set("client.id", "seckill")
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "500")
+        .set("retry.backoff.ms", "50")
+        .set("retry.backoff.max.ms", "500")
+        .set("socket.nagle.disable", "true")
+        .set("socket.timeout.ms", "10000")
+        .set("broker.address.family", "any");
+    client
+}
+
+/// A consumer that reads one partition from an offset and belongs to no group: the name is asked
+/// for and never used, because nothing is committed.
+pub(super) fn partition_consumer(config: &KafkaConfig) -> Result<BaseConsumer, LogError> {
+    base(config)
+        .set("group.id", format!("{}.unused", config.prefix))
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("check.crcs", "true")
+        // 1 s by default: a reader that was full would stand still for as long.
+        .set("fetch.queue.backoff.ms", "5")
+        .set("fetch.error.backoff.ms", "50")
+        .set("fetch.wait.max.ms", "200")
+        .set("queued.max.messages.kbytes", "16384")
+        .create()
+        .map_err(|error| unavailable(&error))
+}
+
+pub(super) fn unavailable(error: &KafkaError) -> LogError {
+    LogError::Unavailable(error.to_string())
+}
+
+/// Kafka counts partitions and offsets in signed numbers.
+pub(super) fn partition_number(partition: u32) -> i32 {
+    i32::try_from(partition).expect("Kafka made the partition, so its number fits")
+}
+
+pub(super) async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+) -> Result<T, LogError> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(result) => result,
+        Err(panic) => Err(LogError::Broken(panic.to_string())),
+    }
+}

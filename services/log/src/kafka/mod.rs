@@ -1,0 +1,139 @@
+//! The log in Kafka, through rdkafka.
+//!
+//! One producer per process. It is idempotent, which spares duplicates inside a session; nothing
+//! rests on that. Readers are consumers without a group, each on its own thread. Everything that
+//! blocks runs off the async threads.
+//!
+//! `acks=all` without fsync means: in the page cache of all in-sync replicas. With one replica
+//! that survives `kill -9` of the broker, not a power cut; see the README on replication.
+
+mod client;
+mod producer;
+mod reader;
+mod slots;
+mod table;
+mod topics;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::producer::Producer as _;
+use seckill_proto::Topics;
+
+use crate::kafka::client::{blocking, unavailable};
+use crate::kafka::producer::Producer;
+use crate::kafka::reader::KafkaReader;
+use crate::{Appending, Delivery, Entries, Group, Log, LogError, Membership, Reader, Table};
+
+/// Partitions of a new log, unless asked for otherwise.
+pub const DEFAULT_PARTITIONS: u32 = 8;
+
+/// How long one question to the broker may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Where Kafka is, and how the topics are made when they do not exist yet.
+#[derive(Debug, Clone)]
+pub struct KafkaConfig {
+    /// `HOST:PORT[,HOST:PORT...]`.
+    pub brokers: String,
+    /// Prefix of topic and group names; normally [`seckill_proto::DEFAULT_PREFIX`].
+    pub prefix: String,
+    /// For new topics; topics that exist must fit.
+    pub partitions: Option<u32>,
+    /// For new topics; absent leaves it to the broker's default.
+    pub replication: Option<u16>,
+    /// How long to wait for a broker at the start.
+    pub connect_timeout: Duration,
+}
+
+impl KafkaConfig {
+    /// Settings for a broker with everything else at its default.
+    #[must_use]
+    pub fn new(brokers: &str) -> Self {
+        Self {
+            brokers: brokers.to_owned(),
+            prefix: seckill_proto::DEFAULT_PREFIX.to_owned(),
+            partitions: None,
+            replication: None,
+            connect_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The log in Kafka.
+pub struct KafkaLog {
+    config: Arc<KafkaConfig>,
+    topics: Arc<Topics>,
+    producer: Arc<Producer>,
+    partitions: u32,
+}
+
+impl KafkaLog {
+    /// Connects, and creates the topics where they do not exist.
+    ///
+    /// # Errors
+    /// No broker answers in time, or topics exist that do not fit.
+    pub async fn connect(config: KafkaConfig) -> Result<Self, LogError> {
+        let config = Arc::new(config);
+        let topics = Arc::new(Topics::under(&config.prefix));
+        let partitions = topics::ensure(&config, &topics).await?;
+        let for_producer = Arc::clone(&config);
+        let producer = blocking(move || Producer::connect(for_producer)).await?;
+        Ok(Self { config, topics, producer: Arc::new(producer), partitions })
+    }
+
+    fn table_topic(&self, table: Table) -> &str {
+        match table {
+            Table::Snapshots => &self.topics.snapshots,
+            Table::Owners => &self.topics.owners,
+        }
+    }
+}
+
+#[async_trait]
+impl Log for KafkaLog {
+    fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    fn append(&self, partition: u32, records: Vec<Vec<u8>>) -> Appending {
+        self.producer.append(&self.topics.events, partition, &records)
+    }
+
+    async fn end(&self, partition: u32) -> Result<u64, LogError> {
+        let (producer, topic) = (self.producer.handle(), self.topics.events.clone());
+        blocking(move || {
+            let partition = client::partition_number(partition);
+            let watermarks = producer.client().fetch_watermarks(&topic, partition, ASK_TIMEOUT);
+            let (_, end) = watermarks.map_err(|error| unavailable(&error))?;
+            u64::try_from(end).map_err(|_| LogError::Unavailable("no end of the log yet".into()))
+        })
+        .await
+    }
+
+    async fn read(&self, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
+        let (config, topic) = (Arc::clone(&self.config), self.topics.events.clone());
+        let reader = move || KafkaReader::start(&config, topic, partition, from);
+        Ok(Box::new(blocking(reader).await?))
+    }
+
+    async fn put(&self, table: Table, partition: u32, entries: Entries) -> Result<(), LogError> {
+        let topic = self.table_topic(table);
+        let deliveries = self.producer.put(topic, partition, &entries).deliveries().await;
+        if deliveries.contains(&Delivery::Unknown) {
+            return Err(LogError::Unavailable(format!("{topic} could not be written")));
+        }
+        Ok(())
+    }
+
+    async fn scan(&self, table: Table, partition: u32) -> Result<Entries, LogError> {
+        let (config, topic) = (Arc::clone(&self.config), self.table_topic(table).to_owned());
+        blocking(move || table::scan(&config, &topic, partition)).await
+    }
+
+    async fn join(&self, group: Group) -> Result<Membership, LogError> {
+        let (config, topic) = (Arc::clone(&self.config), self.topics.slots.clone());
+        blocking(move || slots::join(&config, &topic, group)).await
+    }
+}

@@ -1,0 +1,48 @@
+//! Reads a compacted topic: the last value of every key.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::kafka::KafkaConfig;
+use crate::kafka::client::{partition_consumer, partition_number, unavailable};
+use crate::{Entries, LogError};
+
+/// A table that stands still for so long is given up on.
+const STALLED: Duration = Duration::from_secs(5);
+
+pub(super) fn scan(config: &KafkaConfig, topic: &str, partition: u32) -> Result<Entries, LogError> {
+    let consumer = partition_consumer(config)?;
+    let mut assignment = TopicPartitionList::new();
+    assignment
+        .add_partition_offset(topic, partition_number(partition), Offset::Beginning)
+        .and_then(|()| consumer.assign(&assignment))
+        .map_err(|error| unavailable(&error))?;
+    let mut entries = HashMap::new();
+    let mut moved = Instant::now();
+    while moved.elapsed() < STALLED {
+        match consumer.poll(Duration::from_millis(200)) {
+            None => {}
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(entries.into_iter().collect()),
+            Some(Err(error)) => tracing::debug!(%error, topic, "the consumer tries again"),
+            Some(Ok(message)) => {
+                moved = Instant::now();
+                note(&mut entries, &message);
+            }
+        }
+    }
+    Err(LogError::Unavailable(format!("{topic} cannot be read")))
+}
+
+fn note(entries: &mut HashMap<String, Bytes>, message: &impl Message) {
+    let Some(Ok(key)) = message.key().map(std::str::from_utf8) else { return };
+    match message.payload() {
+        Some(value) => entries.insert(key.to_owned(), Bytes::copy_from_slice(value)),
+        None => entries.remove(key),
+    };
+}

@@ -1,0 +1,104 @@
+//! The event log: a set of partitions, each an ever-growing sequence of records.
+//!
+//! [`Log`] is what an engine must do; [`kafka`] and [`embedded`] are the two that do it. Who may
+//! write, and which of the written records count, is not the engine's matter: that is
+//! [`Owner`] and [`Fold`], both without any I/O.
+//!
+//! Deliberately absent: transactions, conditional appends, deletion. Nothing else in the workspace
+//! knows rdkafka.
+
+pub mod embedded;
+mod error;
+mod fold;
+pub mod kafka;
+mod membership;
+mod owner;
+mod rules;
+#[cfg(test)]
+mod simulation;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+pub use error::LogError;
+pub use fold::{Fold, FoldError, Folded};
+pub use membership::{Group, Membership};
+pub use owner::{CaughtUp, Owner, Phase, Settled};
+
+/// An engine that keeps the log.
+#[async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// How many partitions there are; fixed when the log is created.
+    fn partitions(&self) -> u32;
+
+    /// Queues records for the end of a partition, in the order of the calls. The records of one
+    /// call may be interleaved with those of other processes, but not reordered.
+    fn append(&self, partition: u32, records: Vec<Vec<u8>>) -> Appending;
+
+    /// The offset that the next record will get, at the time of asking or later.
+    async fn end(&self, partition: u32) -> Result<u64, LogError>;
+
+    /// Follows a partition from an offset.
+    async fn read(&self, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError>;
+
+    /// Writes entries to a compacted table, durably and in order.
+    async fn put(&self, table: Table, partition: u32, entries: Entries) -> Result<(), LogError>;
+
+    /// The last value of every key of a table, in no order.
+    async fn scan(&self, table: Table, partition: u32) -> Result<Entries, LogError>;
+
+    /// Takes part in sharing the partitions out among the processes of a group.
+    async fn join(&self, group: Group) -> Result<Membership, LogError>;
+}
+
+/// Follows one partition.
+#[async_trait]
+pub trait Reader: Send {
+    /// The next records with their offsets, in order; empty when none came within `wait`.
+    /// Dropping the future loses nothing.
+    async fn next(&mut self, wait: Duration) -> Result<Vec<(u64, Bytes)>, LogError>;
+}
+
+/// Tables beside the log, of which only the last value of a key counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// State of the owners, so that a takeover need not read the log from its beginning.
+    Snapshots,
+    /// Who owns which partition; a hint.
+    Owners,
+}
+
+/// Keys and values of a [`Table`].
+pub type Entries = Vec<(String, Bytes)>;
+
+/// What became of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Durable at this offset, as far as the engine says.
+    At(u64),
+    /// Not known to be written: it may be there, it may come later, it may never come.
+    Unknown,
+}
+
+/// The deliveries of one [`Log::append`], in its order.
+#[derive(Debug)]
+pub struct Appending {
+    records: usize,
+    deliveries: oneshot::Receiver<Vec<Delivery>>,
+}
+
+impl Appending {
+    /// Waits for all of them. An engine that dies leaves every outcome unknown.
+    pub async fn deliveries(self) -> Vec<Delivery> {
+        let unknown = vec![Delivery::Unknown; self.records];
+        self.deliveries.await.unwrap_or(unknown)
+    }
+
+    fn new(records: usize) -> (oneshot::Sender<Vec<Delivery>>, Self) {
+        let (sender, deliveries) = oneshot::channel();
+        (sender, Self { records, deliveries })
+    }
+}

@@ -1,0 +1,311 @@
+//! The owner of a partition: decides who may serve, and when an answer may be given.
+//!
+//! No I/O: the caller appends the records it is handed, reports their deliveries, and feeds
+//! records read. `T` is whatever waits for an answer; it comes back exactly once, [`Settled`].
+//!
+//! Why an answer, once released, stands for ever: an event acknowledged at offset o means that the
+//! fence at t and everything in t+1..=o were reported at exactly the offsets expected. So no other
+//! fence lies in between, every reader's fold accepts the event, and the log keeps acknowledged
+//! prefixes. Neither clocks nor the group's assignment nor the broker's idempotence matter here.
+//!
+//! ```text
+//!            fence()          fenced()            catch_up()
+//!   Idle ──────────► Fencing ─────────► CatchingUp ────────► Serving
+//!    ▲ ▲                ▲                   │ not my fence      │ a delivery that does not fit
+//!    │ └────────────────┼───────────────────┘                   ▼
+//!    │   foreign fence  └─────── fence(): none found ──────── Suspect (read_back)
+//!    └──────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! While suspect nothing is admitted. `read_back` goes over what follows the last confirmed
+//! record, up to the next fence of anybody: then every parked answer is known.
+
+use std::collections::VecDeque;
+
+use seckill_proto::v1::{Event, Fence};
+use seckill_proto::{encode_event, encode_fence};
+
+use crate::Delivery;
+use crate::fold::{Fold, FoldError, Folded};
+use crate::rules::Rule;
+
+/// Where an owner stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Owns nothing.
+    Idle,
+    /// Has written a fence and does not know where yet.
+    Fencing,
+    /// Knows its fence's offset and folds up to it.
+    CatchingUp {
+        /// Offset of the fence.
+        fence: u64,
+    },
+    /// Decides commands under this term.
+    Serving {
+        /// Offset of the fence.
+        term: u64,
+    },
+    /// Does not know what became of its last events.
+    Suspect,
+}
+
+/// What became of something that waited.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Settled<T> {
+    /// Durable. The view that has reached this offset shows it.
+    Durable(T, u64),
+    /// Rests on an event that counts for nobody: definitely not accepted.
+    Void(T),
+}
+
+/// What a record read while catching up is for the caller.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CaughtUp {
+    /// Apply this.
+    Apply(Event),
+    /// Nothing to apply.
+    Nothing,
+    /// This was the own fence: the state is complete and the owner serves.
+    Serving,
+    /// Where the own fence had to be is something else: fence again.
+    Deposed,
+}
+
+/// The owner of one partition.
+#[derive(Debug)]
+pub struct Owner<T> {
+    phase: Phase,
+    fence_id: [u8; 16],
+    /// What has been folded: while catching up what was read, while serving what was confirmed.
+    fold: Fold,
+    /// Events stamped in this term.
+    stamped: u64,
+    /// What waits, in order of its release.
+    parked: VecDeque<Parked<T>>,
+    /// How far what waits has been looked for in the log; `None` when nothing is in doubt.
+    doubt: Option<Fold>,
+}
+
+#[derive(Debug)]
+struct Parked<T> {
+    /// How many events of the term must be confirmed first.
+    after: u64,
+    waiting: T,
+}
+
+impl<T> Default for Owner<T> {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Idle,
+            fence_id: [0; 16],
+            fold: Fold::default(),
+            stamped: 0,
+            parked: VecDeque::new(),
+            doubt: None,
+        }
+    }
+}
+
+impl<T> Owner<T> {
+    /// Where it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Answers that wait.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// The first offset not known to be confirmed, while serving.
+    #[must_use]
+    pub fn next_offset(&self) -> u64 {
+        self.fold.next_offset()
+    }
+
+    /// Begins to take the partition over: the record to append. `fence_id` must be fresh.
+    pub fn fence(&mut self, fence_id: [u8; 16], node: &str, endpoint: &str) -> Vec<u8> {
+        self.phase = Phase::Fencing;
+        self.fence_id = fence_id;
+        encode_fence(Fence {
+            fence_id: fence_id.to_vec(),
+            node: node.to_owned(),
+            endpoint: endpoint.to_owned(),
+        })
+    }
+
+    /// Says where the fence went. Where that is unknown, write another: a stray one is harmless.
+    pub fn fenced(&mut self, delivery: Delivery) {
+        debug_assert_eq!(self.phase, Phase::Fencing);
+        self.phase = match delivery {
+            Delivery::At(fence) => Phase::CatchingUp { fence },
+            Delivery::Unknown => Phase::Idle,
+        };
+    }
+
+    /// Begins to fold, from where a snapshot ends; through [`Owner::catch_up`] the rest.
+    ///
+    /// # Panics
+    /// While anything is in doubt: that is read back first.
+    pub fn begin_catch_up(&mut self, from: Fold) {
+        assert!(self.doubt.is_none(), "read back before catching up");
+        self.fold = from;
+    }
+
+    /// Folds the next record up to the own fence, which is the point of takeover.
+    ///
+    /// # Errors
+    /// The log cannot be folded: nobody can own this partition.
+    ///
+    /// # Panics
+    /// When called in another phase than [`Phase::CatchingUp`].
+    pub fn catch_up(&mut self, offset: u64, record: &[u8]) -> Result<CaughtUp, FoldError> {
+        let Phase::CatchingUp { fence } = self.phase else {
+            panic!("catching up while {:?}", self.phase)
+        };
+        let folded = self.fold.step(offset, record)?;
+        if offset == fence {
+            return Ok(self.reach_fence(&folded, fence));
+        }
+        Ok(match folded {
+            Folded::Event(event) => CaughtUp::Apply(event),
+            Folded::Fence(_) | Folded::Void => CaughtUp::Nothing,
+        })
+    }
+
+    fn reach_fence(&mut self, folded: &Folded, term: u64) -> CaughtUp {
+        let mine = matches!(folded, Folded::Fence(fence) if fence.fence_id == self.fence_id);
+        if !mine {
+            self.phase = Phase::Idle;
+            return CaughtUp::Deposed;
+        }
+        self.serve(term);
+        CaughtUp::Serving
+    }
+
+    fn serve(&mut self, term: u64) {
+        self.phase = Phase::Serving { term };
+        self.stamped = 0;
+    }
+
+    /// Stamps events that were just decided and parks what waits for them: the records to append.
+    /// Without events it waits for all that was decided before it.
+    ///
+    /// # Panics
+    /// When called in another phase than [`Phase::Serving`].
+    pub fn submit(&mut self, events: Vec<Event>, waiting: T) -> Vec<Vec<u8>> {
+        let records = self.stamp(events);
+        self.parked.push_back(Parked { after: self.stamped, waiting });
+        records
+    }
+
+    /// Stamps events that nobody waits for.
+    ///
+    /// # Panics
+    /// When called in another phase than [`Phase::Serving`].
+    pub fn stamp(&mut self, events: Vec<Event>) -> Vec<Vec<u8>> {
+        let Phase::Serving { term } = self.phase else { panic!("deciding while {:?}", self.phase) };
+        let stamped = events.into_iter().map(|event| {
+            let seq = self.stamped;
+            self.stamped += 1;
+            encode_event(Event { term, seq, ..event })
+        });
+        stamped.collect()
+    }
+
+    /// Takes the deliveries of records appended under `term`, in the order of the appends.
+    /// Anything but the offset expected makes the owner suspect, and what is reported for a term
+    /// after that means nothing.
+    pub fn delivered(&mut self, term: u64, deliveries: &[Delivery]) {
+        for delivery in deliveries {
+            if self.phase != (Phase::Serving { term }) {
+                return;
+            }
+            if self.fits(*delivery) {
+                self.fold.confirm();
+            } else {
+                self.suspect();
+            }
+        }
+    }
+
+    fn fits(&self, delivery: Delivery) -> bool {
+        let rules = self.fold.rules();
+        match delivery {
+            Delivery::At(offset) => {
+                offset == self.fold.next_offset() || !rules.keep(Rule::Contiguity)
+            }
+            Delivery::Unknown => !rules.keep(Rule::Suspicion),
+        }
+    }
+
+    /// Stops serving: what has been appended and not confirmed is in doubt.
+    pub fn suspect(&mut self) {
+        if matches!(self.phase, Phase::Serving { .. }) {
+            self.phase = Phase::Suspect;
+            self.doubt = Some(self.fold.clone());
+        }
+    }
+
+    /// The next answer that may be given now, in order. To be called until there is none after
+    /// every [`Owner::delivered`] and every [`Owner::submit`].
+    pub fn next_settled(&mut self) -> Option<Settled<T>> {
+        let offset = self.fold.next_offset().saturating_sub(1);
+        let waiting = self.pop_ready(self.fold.next_seq())?;
+        Some(Settled::Durable(waiting, offset))
+    }
+
+    fn pop_ready(&mut self, confirmed: u64) -> Option<T> {
+        let ready = self.parked.front().is_some_and(|parked| parked.after <= confirmed);
+        let parked = if ready { self.parked.pop_front() } else { None };
+        parked.map(|parked| parked.waiting)
+    }
+
+    /// From where to read back; `None` when nothing is in doubt.
+    #[must_use]
+    pub fn read_back_from(&self) -> Option<u64> {
+        self.doubt.as_ref().map(Fold::next_offset)
+    }
+
+    /// Looks at the next record after the last confirmed one, and says what that settles. At the
+    /// first fence all is known: what has not been found by then can never count.
+    ///
+    /// # Errors
+    /// The log cannot be folded. What waits stays in doubt.
+    ///
+    /// # Panics
+    /// When nothing is in doubt.
+    pub fn read_back(&mut self, offset: u64, record: &[u8]) -> Result<Vec<Settled<T>>, FoldError> {
+        let doubt = self.doubt.as_mut().expect("something is in doubt");
+        let folded = doubt.step(offset, record)?;
+        let confirmed = doubt.next_seq();
+        match folded {
+            Folded::Void => Ok(Vec::new()),
+            Folded::Event(_) => Ok(self.found(confirmed, offset)),
+            Folded::Fence(_) => Ok(self.end_of_doubt()),
+        }
+    }
+
+    fn found(&mut self, confirmed: u64, offset: u64) -> Vec<Settled<T>> {
+        let ready = std::iter::from_fn(|| self.pop_ready(confirmed));
+        ready.map(|waiting| Settled::Durable(waiting, offset)).collect()
+    }
+
+    fn end_of_doubt(&mut self) -> Vec<Settled<T>> {
+        self.doubt = None;
+        if self.phase == Phase::Suspect {
+            self.phase = Phase::Idle;
+        }
+        self.parked.drain(..).map(|parked| Settled::Void(parked.waiting)).collect()
+    }
+
+    /// Gives everything up, whatever its outcome: what waits is handed back unanswered.
+    pub fn abandon(&mut self) -> Vec<T> {
+        let parked = std::mem::take(&mut self.parked);
+        *self = Self::default();
+        parked.into_iter().map(|parked| parked.waiting).collect()
+    }
+}

@@ -1,0 +1,383 @@
+//! Owners against an adversary: a seeded simulation of one partition.
+//!
+//! Three nodes believe in any order, and at the same time, that the partition is theirs. The
+//! network loses requests and responses, repeats requests, reports offsets that mean nothing, and
+//! keeps requests of the dead for later. In the end everything that is still on its way lands,
+//! and what was told to clients is held against the fold of the log.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use seckill_proto::v1::{CouponGrabbed, Event, event};
+
+use crate::Delivery;
+use crate::fold::{Fold, Folded};
+use crate::owner::{CaughtUp, Owner, Phase, Settled};
+use crate::rules::{Rule, Rules};
+
+const STOCK: u32 = 12;
+const STEPS: u32 = 300;
+const SEEDS: u64 = 12_000;
+
+/// Somebody who waits: for a coupon, or for the news that there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Waiting {
+    Grab(u64),
+    SoldOut,
+}
+
+struct Request {
+    /// Term of an event; `None` for the fence of that id.
+    term: Option<u64>,
+    fence_id: u64,
+    record: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Node {
+    owner: Owner<Waiting>,
+    granted: u32,
+    fence_id: u64,
+    connection: VecDeque<Request>,
+    responses: VecDeque<(Option<u64>, u64, Delivery)>,
+}
+
+#[derive(Default)]
+struct Told {
+    durable: Vec<(u64, u64)>,
+    void: Vec<u64>,
+    sold_out: bool,
+}
+
+struct Run {
+    random: SmallRng,
+    rules: Rules,
+    log: Vec<Vec<u8>>,
+    nodes: Vec<Node>,
+    /// Requests of the dead, still on their way.
+    zombies: Vec<VecDeque<Request>>,
+    last_id: u64,
+    told: Told,
+}
+
+impl Run {
+    fn new(seed: u64, rules: Rules) -> Self {
+        Self {
+            random: SmallRng::seed_from_u64(seed),
+            rules,
+            log: Vec::new(),
+            nodes: (0..3).map(|_| Node::default()).collect(),
+            zombies: Vec::new(),
+            last_id: 0,
+            told: Told::default(),
+        }
+    }
+
+    fn play(mut self) -> Result<Told, String> {
+        for _ in 0..STEPS {
+            let node = self.random.random_range(0..self.nodes.len());
+            self.act(node);
+            self.broker();
+            let node = self.random.random_range(0..self.nodes.len());
+            self.respond(node);
+        }
+        self.land_everything();
+        self.judge()
+    }
+
+    fn chance(&mut self, probability: f64) -> bool {
+        self.random.random_bool(probability)
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn act(&mut self, node: usize) {
+        if self.nodes[node].owner.phase() != Phase::Idle && self.chance(0.03) {
+            return self.crash(node);
+        }
+        match self.nodes[node].owner.phase() {
+            Phase::Idle if self.chance(0.25) => self.fence(node),
+            Phase::CatchingUp { fence } if self.chance(0.5) => self.take_over(node, fence),
+            Phase::Serving { .. } if self.chance(0.02) => self.nodes[node].owner.suspect(),
+            Phase::Serving { .. } if self.chance(0.5) => self.grab(node),
+            Phase::Suspect if self.chance(0.5) => self.read_back(node),
+            Phase::Idle
+            | Phase::Fencing
+            | Phase::CatchingUp { .. }
+            | Phase::Serving { .. }
+            | Phase::Suspect => {}
+        }
+    }
+
+    fn crash(&mut self, node: usize) {
+        let dead = std::mem::take(&mut self.nodes[node]);
+        self.zombies.push(dead.connection);
+    }
+
+    fn fence(&mut self, node: usize) {
+        let id = self.next_id();
+        if self.chance(0.5) {
+            let connection = std::mem::take(&mut self.nodes[node].connection);
+            self.zombies.push(connection);
+        }
+        let node = &mut self.nodes[node];
+        let record = node.owner.fence(fence_id(id), "node", "");
+        node.fence_id = id;
+        node.connection.push_back(Request { term: None, fence_id: id, record });
+    }
+
+    fn take_over(&mut self, node: usize, fence: u64) {
+        self.read_back(node);
+        let node = &mut self.nodes[node];
+        if node.owner.read_back_from().is_some() {
+            return; // the own fence is not in the log yet: a bogus offset
+        }
+        let from = if self.rules.keep(Rule::CatchUp) { 0 } else { fence.saturating_sub(2) };
+        node.granted = 0;
+        node.owner.begin_catch_up(Fold::resume(from, None, 0).with_rules(self.rules));
+        for (offset, record) in (from..).zip(&self.log[from as usize..]) {
+            match node.owner.catch_up(offset, record).expect("a readable log") {
+                CaughtUp::Apply(event) => node.granted = serial(&event),
+                CaughtUp::Nothing => {}
+                CaughtUp::Serving | CaughtUp::Deposed => return,
+            }
+        }
+        node.owner.abandon();
+    }
+
+    fn grab(&mut self, node: usize) {
+        let id = self.next_id();
+        let node = &mut self.nodes[node];
+        let Phase::Serving { term } = node.owner.phase() else { return };
+        if node.owner.parked() >= 6 {
+            return;
+        }
+        let records = if node.granted < STOCK {
+            node.granted += 1;
+            node.owner.submit(vec![grabbed(node.granted, id)], Waiting::Grab(id))
+        } else {
+            node.owner.submit(Vec::new(), Waiting::SoldOut)
+        };
+        let request = |record| Request { term: Some(term), fence_id: 0, record };
+        node.connection.extend(records.into_iter().map(request));
+        self.settle_all(self.nodes.len());
+    }
+
+    /// A suspect owner reads as far as the log goes, and fences if nobody else did.
+    fn read_back(&mut self, node: usize) {
+        while let Some(offset) = self.nodes[node].owner.read_back_from() {
+            let Some(record) = self.log.get(offset as usize) else { break };
+            let owner = &mut self.nodes[node].owner;
+            for settled in owner.read_back(offset, record).expect("a readable log") {
+                self.told.note(settled);
+            }
+        }
+        if self.nodes[node].owner.phase() == Phase::Suspect {
+            self.fence(node);
+        }
+    }
+
+    /// Takes the first request of some connection.
+    fn broker(&mut self) {
+        let sources: Vec<usize> = (0..self.nodes.len() + self.zombies.len())
+            .filter(|&source| !self.connection(source).is_empty())
+            .collect();
+        if sources.is_empty() || !self.chance(0.6) {
+            return;
+        }
+        let source = sources[self.random.random_range(0..sources.len())];
+        let request = self.connection(source).pop_front().expect("not empty");
+        let delivery = self.receive(&request.record);
+        if let Some(node) = self.nodes.get_mut(source) {
+            node.responses.push_back((request.term, request.fence_id, delivery));
+        }
+    }
+
+    fn connection(&mut self, source: usize) -> &mut VecDeque<Request> {
+        let nodes = self.nodes.len();
+        if source < nodes {
+            &mut self.nodes[source].connection
+        } else {
+            &mut self.zombies[source - nodes]
+        }
+    }
+
+    fn receive(&mut self, record: &[u8]) -> Delivery {
+        let offset = Delivery::At(self.log.len() as u64);
+        let fate: f64 = self.random.random();
+        if fate < 0.04 {
+            return Delivery::Unknown; // lost, and later ones still come: a hole
+        }
+        self.log.push(record.to_vec());
+        if fate < 0.08 {
+            return Delivery::Unknown; // written, the response lost
+        }
+        if fate < 0.11 {
+            self.log.push(record.to_vec()); // written twice
+        }
+        if fate < 0.14 { Delivery::At(u64::MAX - 1_000) } else { offset }
+    }
+
+    fn respond(&mut self, node: usize) {
+        if !self.chance(0.6) {
+            return;
+        }
+        let node_index = node;
+        let node = &mut self.nodes[node];
+        let Some((term, fence_id, delivery)) = node.responses.pop_front() else { return };
+        match term {
+            Some(term) => node.owner.delivered(term, &[delivery]),
+            None if fence_id == node.fence_id && node.owner.phase() == Phase::Fencing => {
+                node.owner.fenced(known(delivery));
+            }
+            None => {}
+        }
+        self.settle_all(node_index);
+        if self.nodes[node_index].owner.phase() == Phase::Idle {
+            self.give_up(node_index);
+        }
+    }
+
+    /// A fence of unknown fate: whoever waits still waits, for the next fence.
+    fn give_up(&mut self, node: usize) {
+        if self.nodes[node].owner.read_back_from().is_some() {
+            self.fence(node);
+        }
+    }
+
+    fn settle_all(&mut self, _: usize) {
+        for node in &mut self.nodes {
+            while let Some(settled) = node.owner.next_settled() {
+                self.told.note(settled);
+            }
+        }
+    }
+
+    fn land_everything(&mut self) {
+        for node in &mut self.nodes {
+            self.zombies.push(std::mem::take(&mut node.connection));
+        }
+        while self.zombies.iter().any(|zombie| !zombie.is_empty()) {
+            let index = self.random.random_range(0..self.zombies.len());
+            if let Some(request) = self.zombies[index].pop_front() {
+                self.log.push(request.record);
+            }
+        }
+    }
+
+    fn judge(self) -> Result<Told, String> {
+        let accepted = accepted(&self.log, self.rules)?;
+        for (id, told_at) in &self.told.durable {
+            match accepted.get(id) {
+                Some(offset) if offset <= told_at => {}
+                other => return Err(format!("told {id} is durable at {told_at}, is at {other:?}")),
+            }
+        }
+        if let Some(id) = self.told.void.iter().find(|id| accepted.contains_key(id)) {
+            return Err(format!("told {id} is void, is accepted"));
+        }
+        if self.told.sold_out && accepted.len() < STOCK as usize {
+            return Err(format!("told sold out, granted {}", accepted.len()));
+        }
+        Ok(self.told)
+    }
+}
+
+impl Told {
+    fn note(&mut self, settled: Settled<Waiting>) {
+        match settled {
+            Settled::Durable(Waiting::Grab(id), offset) => self.durable.push((id, offset)),
+            Settled::Durable(Waiting::SoldOut, _) => self.sold_out = true,
+            Settled::Void(Waiting::Grab(id)) => self.void.push(id),
+            Settled::Void(Waiting::SoldOut) => {}
+        }
+    }
+}
+
+/// An offset that cannot be one is known to be none; the engines see to that.
+fn known(delivery: Delivery) -> Delivery {
+    match delivery {
+        Delivery::At(offset) if offset > 1 << 60 => Delivery::Unknown,
+        Delivery::At(_) | Delivery::Unknown => delivery,
+    }
+}
+
+fn fence_id(id: u64) -> [u8; 16] {
+    u128::from(id).to_be_bytes()
+}
+
+fn grabbed(serial: u32, id: u64) -> Event {
+    let body = CouponGrabbed {
+        serial,
+        customer_id: id.to_string(),
+        remaining: STOCK - serial,
+        idempotency_key: String::new(),
+    };
+    Event { promotion_id: "p".into(), body: Some(event::Body::Grabbed(body)), ..Event::default() }
+}
+
+fn grab_of(event: &Event) -> &CouponGrabbed {
+    match event.body.as_ref().expect("a body") {
+        event::Body::Grabbed(grabbed) => grabbed,
+        other => panic!("nothing but grabs is written here: {other:?}"),
+    }
+}
+
+fn serial(event: &Event) -> u32 {
+    grab_of(event).serial
+}
+
+/// Who holds a coupon in the end, and at which offset; an error where the fold breaks a promise.
+fn accepted(log: &[Vec<u8>], rules: Rules) -> Result<HashMap<u64, u64>, String> {
+    let mut fold = Fold::default().with_rules(rules);
+    let mut accepted = HashMap::new();
+    for (offset, record) in (0..).zip(log) {
+        let Folded::Event(event) = fold.step(offset, record).map_err(|error| error.to_string())?
+        else {
+            continue;
+        };
+        let grab = grab_of(&event);
+        if grab.serial as usize != accepted.len() + 1 {
+            return Err(format!("serial {} after {} at {offset}", grab.serial, accepted.len()));
+        }
+        let id = grab.customer_id.parse().map_err(|_| "not an id".to_owned())?;
+        if accepted.insert(id, offset).is_some() {
+            return Err(format!("{id} is accepted twice"));
+        }
+    }
+    if accepted.len() > STOCK as usize {
+        return Err(format!("oversold: {}", accepted.len()));
+    }
+    Ok(accepted)
+}
+
+#[test]
+fn what_was_told_holds_in_every_run() {
+    let (mut durable, mut void, mut sold_out) = (0, 0, 0);
+    for seed in 0..SEEDS {
+        let told = Run::new(seed, Rules::default())
+            .play()
+            .unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        durable += told.durable.len();
+        void += told.void.len();
+        sold_out += usize::from(told.sold_out);
+        let distinct: HashSet<u64> = told.durable.iter().map(|(id, _)| *id).collect();
+        assert_eq!(distinct.len(), told.durable.len(), "seed {seed}: answered twice");
+    }
+    println!("{SEEDS} runs: {durable} told durable, {void} told void, {sold_out} sold out");
+    assert!(durable > 20_000 && void > 2_000 && sold_out > 100, "the runs reach every answer");
+}
+
+#[test]
+fn without_any_one_rule_a_promise_is_broken() {
+    for rule in [Rule::Term, Rule::Sequence, Rule::Contiguity, Rule::CatchUp, Rule::Suspicion] {
+        let rules = Rules { without: Some(rule) };
+        let broken = (0..3_000).filter(|seed| Run::new(*seed, rules).play().is_err()).count();
+        println!("without {rule:?}: {broken} of 3000 runs break a promise");
+        assert!(broken > 0, "nothing notices that {rule:?} is missing");
+    }
+}

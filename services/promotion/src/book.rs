@@ -1,0 +1,163 @@
+//! All promotions of one partition, and what is due when.
+
+use std::collections::{BTreeSet, HashMap};
+
+use seckill_proto::v1::{Accepted, Command, Event, Refusal, answer, event};
+
+use crate::promotion::{self, Decision, Inconsistent, Promotion};
+
+/// The state of one partition: a fold of its events.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Book {
+    promotions: HashMap<String, Promotion>,
+    /// (when, promotion) of everything that the clock alone will do.
+    due: BTreeSet<(i64, String)>,
+    /// Time of the newest event: time never goes back within a partition.
+    at_ms: i64,
+    coupons: u64,
+}
+
+/// What became of a command: the events to write, in order, and the answer once they are durable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Handled {
+    /// Already applied to the book; `term` and `seq` are the log's to set.
+    pub events: Vec<Event>,
+    /// What to tell, but only once all these events and all before them are durable.
+    pub outcome: answer::Outcome,
+}
+
+impl Book {
+    /// Decides a command and applies what it decided.
+    ///
+    /// # Panics
+    /// When a rule decides an event that the state does not take: a bug, not an input.
+    pub fn handle(&mut self, command: &Command, now_ms: i64) -> Handled {
+        let now_ms = now_ms.max(self.at_ms);
+        let mut events = Vec::with_capacity(1);
+        let id = command.promotion_id.as_str();
+        self.settle(id, now_ms, &mut events);
+        let Some(body) = &command.body else {
+            return Handled { events, outcome: answer::Outcome::Refused(Refusal::NotFound.into()) };
+        };
+        let outcome = match promotion::decide(self.promotions.get(id), body, now_ms) {
+            Decision::Accept(body) => {
+                let accepted = accepted(&body, now_ms);
+                self.write(id, body, now_ms, &mut events);
+                self.settle(id, now_ms, &mut events);
+                answer::Outcome::Accepted(accepted)
+            }
+            Decision::Repeat(accepted) => answer::Outcome::Accepted(accepted),
+            Decision::Refuse(refusal) => answer::Outcome::Refused(refusal.into()),
+        };
+        Handled { events, outcome }
+    }
+
+    /// Does what the clock asks for, in the order of its times.
+    pub fn wake(&mut self, now_ms: i64) -> Vec<Event> {
+        let now_ms = now_ms.max(self.at_ms);
+        let mut events = Vec::new();
+        while let Some((at_ms, id)) = self.due.first().cloned() {
+            if at_ms > now_ms {
+                break;
+            }
+            let body = self.promotions.get(&id).and_then(|promotion| promotion.due(now_ms));
+            self.write(&id, body.expect("an entry of the agenda is due"), now_ms, &mut events);
+        }
+        events
+    }
+
+    /// When [`Book::wake`] has something to do next, in milliseconds since the epoch.
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.due.first().map(|(at_ms, _)| *at_ms)
+    }
+
+    /// Applies an event of the log.
+    ///
+    /// # Errors
+    /// The event does not fit: the log is damaged, and nothing after it means anything.
+    pub fn apply(&mut self, event: &Event) -> Result<(), Inconsistent> {
+        let body = event.body.as_ref().ok_or(Inconsistent("an event without a body"))?;
+        let id = event.promotion_id.as_str();
+        let due_before = self.promotions.get(id).and_then(Promotion::due_at_ms);
+        match self.promotions.get_mut(id) {
+            Some(promotion) => promotion::apply(promotion, body, event.at_ms)?,
+            None => {
+                self.promotions.insert(id.to_owned(), promotion::apply_first(body)?);
+            }
+        }
+        self.coupons += u64::from(matches!(body, event::Body::Grabbed(_)));
+        self.at_ms = self.at_ms.max(event.at_ms);
+        self.reschedule(id, due_before);
+        Ok(())
+    }
+
+    /// Time of the newest event, in milliseconds since the epoch; 0 when there is none.
+    #[must_use]
+    pub fn at_ms(&self) -> i64 {
+        self.at_ms
+    }
+
+    /// A promotion by its id.
+    #[must_use]
+    pub fn get(&self, promotion_id: &str) -> Option<&Promotion> {
+        self.promotions.get(promotion_id)
+    }
+
+    /// All promotions, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Promotion)> {
+        self.promotions.iter().map(|(id, promotion)| (id.as_str(), promotion))
+    }
+
+    /// How much there is to hold in memory and in a snapshot: promotions and coupons given.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.promotions.len() as u64 + self.coupons
+    }
+
+    /// Puts a promotion in as a snapshot had it.
+    pub(crate) fn restore(&mut self, id: String, promotion: Promotion) {
+        self.coupons += u64::from(promotion.granted);
+        self.due.extend(promotion.due_at_ms().map(|at_ms| (at_ms, id.clone())));
+        self.promotions.insert(id, promotion);
+    }
+
+    pub(crate) fn set_at_ms(&mut self, at_ms: i64) {
+        self.at_ms = at_ms;
+    }
+
+    fn settle(&mut self, id: &str, now_ms: i64, events: &mut Vec<Event>) {
+        while let Some(body) = self.promotions.get(id).and_then(|promotion| promotion.due(now_ms)) {
+            self.write(id, body, now_ms, events);
+        }
+    }
+
+    fn write(&mut self, id: &str, body: event::Body, at_ms: i64, events: &mut Vec<Event>) {
+        let event = Event { term: 0, seq: 0, at_ms, promotion_id: id.to_owned(), body: Some(body) };
+        self.apply(&event).expect("a decided event fits the state it was decided on");
+        events.push(event);
+    }
+
+    fn reschedule(&mut self, id: &str, due_before: Option<i64>) {
+        let due_now = self.promotions.get(id).and_then(Promotion::due_at_ms);
+        if due_before == due_now {
+            return;
+        }
+        if let Some(at_ms) = due_before {
+            self.due.remove(&(at_ms, id.to_owned()));
+        }
+        self.due.extend(due_now.map(|at_ms| (at_ms, id.to_owned())));
+    }
+}
+
+fn accepted(body: &event::Body, at_ms: i64) -> Accepted {
+    let serial = match body {
+        event::Body::Grabbed(grabbed) => grabbed.serial,
+        event::Body::Scheduled(_)
+        | event::Body::Changed(_)
+        | event::Body::Started(_)
+        | event::Body::Restocked(_)
+        | event::Body::Finished(_) => 0,
+    };
+    Accepted { repeated: false, serial, at_ms }
+}

@@ -1,0 +1,156 @@
+//! One promotion: its state, which rule decides which command, which applies which event.
+
+use std::collections::HashMap;
+
+use seckill_proto::v1::{Accepted, FinishReason, Refusal, Terms, command, event};
+
+use crate::{cancel, change, finish, grab, restock, schedule, start};
+
+/// The state of a promotion, as the events so far have made it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Promotion {
+    pub(crate) terms: Terms,
+    pub(crate) started: bool,
+    pub(crate) finished: Option<FinishReason>,
+    /// Coupons given so far, and the serial of the last one.
+    pub(crate) granted: u32,
+    /// Who holds what. Kept after the end: a customer may ask again at any time.
+    pub(crate) held: HashMap<Box<str>, Held>,
+}
+
+/// The coupons of one customer. Nearly always one, so one costs no allocation of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Held {
+    One(Coupon),
+    Many(Vec<Coupon>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Coupon {
+    pub(crate) serial: u32,
+    pub(crate) at_ms: i64,
+    pub(crate) idempotency_key: Option<Box<str>>,
+}
+
+/// What a rule says to a command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Write this event; it is the answer.
+    Accept(event::Body),
+    /// What was asked for is so already.
+    Repeat(Accepted),
+    /// No, and why.
+    Refuse(Refusal),
+}
+
+/// An event that does not fit the state it is applied to: the log is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inconsistent(pub &'static str);
+
+impl std::fmt::Display for Inconsistent {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "the event does not fit the log before it: {}", self.0)
+    }
+}
+
+impl std::error::Error for Inconsistent {}
+
+impl Promotion {
+    pub(crate) fn new(terms: Terms) -> Self {
+        Self { terms, started: false, finished: None, granted: 0, held: HashMap::new() }
+    }
+
+    /// The terms now in force.
+    #[must_use]
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Whether grabs have been let in, be it over or not.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.started
+    }
+
+    /// Why it is over; `None` while it is not.
+    #[must_use]
+    pub fn finished(&self) -> Option<FinishReason> {
+        self.finished
+    }
+
+    /// Coupons given so far.
+    #[must_use]
+    pub fn granted(&self) -> u32 {
+        self.granted
+    }
+
+    /// Coupons left.
+    #[must_use]
+    pub fn remaining(&self) -> u32 {
+        self.terms.coupons - self.granted
+    }
+
+    /// What the clock alone makes of it: the event that is due at `now_ms`, if any.
+    #[must_use]
+    pub fn due(&self, now_ms: i64) -> Option<event::Body> {
+        start::due(self, now_ms).or_else(|| finish::due(self, now_ms))
+    }
+
+    /// When [`Promotion::due`] will have something to say, if ever.
+    #[must_use]
+    pub fn due_at_ms(&self) -> Option<i64> {
+        if self.finished.is_some() {
+            None
+        } else if !self.started {
+            Some(self.terms.starts_at_ms)
+        } else if self.remaining() == 0 {
+            Some(i64::MIN)
+        } else {
+            self.terms.finishes_at_ms
+        }
+    }
+}
+
+/// Decides a command on the state before it. Deterministic in its arguments.
+#[must_use]
+pub(crate) fn decide(
+    promotion: Option<&Promotion>,
+    command: &command::Body,
+    now_ms: i64,
+) -> Decision {
+    match command {
+        command::Body::Schedule(schedule) => schedule::decide(promotion, schedule, now_ms),
+        command::Body::Change(change) => change::decide(promotion, change, now_ms),
+        command::Body::Cancel(_) => cancel::decide(promotion),
+        command::Body::Restock(restock) => restock::decide(promotion, restock),
+        command::Body::Grab(grab) => grab::decide(promotion, grab, now_ms),
+    }
+}
+
+/// Applies an event to a promotion that has been scheduled.
+pub(crate) fn apply(
+    promotion: &mut Promotion,
+    body: &event::Body,
+    at_ms: i64,
+) -> Result<(), Inconsistent> {
+    match body {
+        event::Body::Scheduled(_) => Err(Inconsistent("scheduled a second time")),
+        event::Body::Changed(changed) => change::apply(promotion, changed),
+        event::Body::Started(_) => start::apply(promotion),
+        event::Body::Grabbed(grabbed) => grab::apply(promotion, grabbed, at_ms),
+        event::Body::Restocked(restocked) => restock::apply(promotion, restocked),
+        event::Body::Finished(finished) => finish::apply(promotion, finished),
+    }
+}
+
+/// Applies the first event of a promotion, which must be that it was scheduled.
+pub(crate) fn apply_first(body: &event::Body) -> Result<Promotion, Inconsistent> {
+    match body {
+        event::Body::Scheduled(scheduled) => schedule::apply(scheduled),
+        event::Body::Changed(_)
+        | event::Body::Started(_)
+        | event::Body::Grabbed(_)
+        | event::Body::Restocked(_)
+        | event::Body::Finished(_) => Err(Inconsistent("the promotion was never scheduled")),
+    }
+}

@@ -1,0 +1,70 @@
+//! Restocking: more coupons while the sale is on.
+//!
+//! The command names the new total, so that repeating it does no harm.
+
+use seckill_proto::v1::{Accepted, PromotionRestocked, Refusal, RestockPromotion, event};
+
+use crate::promotion::{Decision, Inconsistent, Promotion};
+
+pub(crate) fn decide(promotion: Option<&Promotion>, command: &RestockPromotion) -> Decision {
+    let Some(promotion) = promotion else { return Decision::Refuse(Refusal::NotFound) };
+    if promotion.terms.coupons == command.coupons {
+        return Decision::Repeat(Accepted { repeated: true, ..Accepted::default() });
+    }
+    if promotion.finished.is_some() {
+        return Decision::Refuse(Refusal::Finished);
+    }
+    if !promotion.started {
+        return Decision::Refuse(Refusal::NotStarted);
+    }
+    if command.coupons < promotion.terms.coupons {
+        return Decision::Refuse(Refusal::InvalidTerms);
+    }
+    Decision::Accept(event::Body::Restocked(PromotionRestocked {
+        coupons: command.coupons,
+        remaining: command.coupons - promotion.granted,
+    }))
+}
+
+pub(crate) fn apply(
+    promotion: &mut Promotion,
+    event: &PromotionRestocked,
+) -> Result<(), Inconsistent> {
+    if event.coupons.checked_sub(promotion.granted) != Some(event.remaining) {
+        return Err(Inconsistent("restocked to a total that does not fit what was granted"));
+    }
+    promotion.terms.coupons = event.coupons;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Scenario, terms};
+
+    #[test]
+    fn more_coupons_while_it_is_active() {
+        Scenario::at(0)
+            .restock("p", 3)
+            .refused(Refusal::NotFound)
+            .schedule("p", terms(2))
+            .restock("p", 3)
+            .refused(Refusal::NotStarted)
+            .at_time(1_000)
+            .grab("p", "a")
+            .restock("p", 3)
+            .accepted()
+            .restock("p", 3)
+            .repeated()
+            .restock("p", 2)
+            .refused(Refusal::InvalidTerms)
+            .grab("p", "b")
+            .granted(2)
+            .grab("p", "c")
+            .granted(3)
+            .grab("p", "d")
+            .refused(Refusal::RefusedSoldOut)
+            .restock("p", 4)
+            .refused(Refusal::Finished);
+    }
+}

@@ -7,6 +7,7 @@
 //! Deliberately absent: transactions, conditional appends, deletion. Nothing else in the workspace
 //! knows rdkafka.
 
+mod assigned;
 pub mod embedded;
 mod error;
 mod fold;
@@ -23,6 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+pub use assigned::run_assigned;
 pub use error::LogError;
 pub use fold::{Fold, FoldError, Folded};
 pub use membership::{Group, Membership};

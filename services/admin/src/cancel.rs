@@ -1,0 +1,21 @@
+//! `POST /v1/promotions/{id}/cancel`, without a body.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::post;
+use seckill_command::Dispatcher;
+use seckill_edge::{PathId, Problem};
+use seckill_proto::v1::{CancelPromotion, command};
+
+pub(crate) fn routes() -> Router<Dispatcher> {
+    Router::new().route("/v1/promotions/{id}/cancel", post(cancel))
+}
+
+async fn cancel(
+    State(dispatcher): State<Dispatcher>,
+    PathId(id): PathId,
+) -> Result<Response, Problem> {
+    crate::send(&dispatcher, id, command::Body::Cancel(CancelPromotion {}), StatusCode::OK).await
+}

@@ -1,0 +1,51 @@
+//! The operator's API: create, change, cancel and restock promotions.
+//!
+//! Holds no state and decides nothing: it checks what it is sent, makes a command of it, and
+//! brings that to the owner of the promotion.
+
+mod cancel;
+mod change;
+mod date;
+mod promotions;
+mod restock;
+mod schedule;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use seckill_command::{Dispatcher, accepted};
+use seckill_edge::Problem;
+use seckill_proto::v1::{Command, command};
+use serde::Serialize;
+
+/// The routes of operators, native and compatible.
+pub fn routes(dispatcher: Dispatcher) -> Router {
+    schedule::routes()
+        .merge(change::routes())
+        .merge(cancel::routes())
+        .merge(restock::routes())
+        .merge(promotions::routes())
+        .with_state(dispatcher)
+}
+
+/// The answer to an accepted command.
+#[derive(Serialize)]
+struct Done {
+    id: String,
+    position: String,
+}
+
+/// Sends a command; `created` is the status where something new has come to be.
+async fn send(
+    dispatcher: &Dispatcher,
+    promotion_id: String,
+    body: command::Body,
+    created: StatusCode,
+) -> Result<Response, Problem> {
+    let command = Command { promotion_id: promotion_id.clone(), body: Some(body) };
+    let (accepted, position) = accepted(&dispatcher.send(command).await?)?;
+    let status = if accepted.repeated { StatusCode::OK } else { created };
+    let done = Done { id: promotion_id, position: position.to_string() };
+    let position = [("seckill-position", done.position.clone())];
+    Ok((status, position, axum::Json(done)).into_response())
+}

@@ -1,0 +1,167 @@
+//! `POST /admin/promotions/` and `PUT /admin/promotions/{id}`: the contract of the system before
+//! this one, with its texts and codes.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{post, put};
+use seckill_command::Dispatcher;
+use seckill_edge::{MAX_BODY_BYTES, PathId, Problem, now_ms, parse_json};
+use seckill_proto::v1::{
+    Answer, ChangePromotion, Command, Refusal, SchedulePromotion, Terms, answer, command,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::date;
+
+/// Everything optional, because what is missing is answered in its own words.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Promotion {
+    #[serde(default)]
+    number_of_coupons: i64,
+    #[serde(default)]
+    discount: f64,
+    publish_time: Option<Value>,
+    finish_time: Option<Value>,
+}
+
+pub(crate) fn routes() -> Router<Dispatcher> {
+    Router::new()
+        .route("/admin/promotions", post(create))
+        .route("/admin/promotions/", post(create))
+        .route("/admin/promotions/{id}", put(update))
+        .route("/admin/promotions/{id}/", put(update))
+}
+
+async fn create(
+    State(dispatcher): State<Dispatcher>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let id = Uuid::now_v7().to_string();
+    let terms = match read(request, &id).await? {
+        Ok(terms) => terms,
+        Err(text) => return Ok((StatusCode::BAD_REQUEST, text).into_response()),
+    };
+    let invalid = describe(&terms);
+    let body = command::Body::Schedule(SchedulePromotion { terms: Some(terms) });
+    let answer = send(&dispatcher, &id, body).await?;
+    Ok(respond(&answer, id, invalid))
+}
+
+async fn update(
+    State(dispatcher): State<Dispatcher>,
+    PathId(id): PathId,
+    request: Request,
+) -> Result<Response, Problem> {
+    let terms = match read(request, &id).await? {
+        Ok(terms) => terms,
+        Err(text) => return Ok((StatusCode::BAD_REQUEST, text).into_response()),
+    };
+    let invalid = describe(&terms);
+    let change = ChangePromotion {
+        name: None,
+        coupons: Some(terms.coupons),
+        discount: Some(terms.discount),
+        starts_at_ms: Some(terms.starts_at_ms),
+        finishes_at_ms: terms.finishes_at_ms,
+        open_end: terms.finishes_at_ms.is_none(),
+        limit_per_customer: None,
+    };
+    let answer = send(&dispatcher, &id, command::Body::Change(change)).await?;
+    Ok(respond(&answer, id, invalid))
+}
+
+/// The terms, or the text that says that they are invalid. Content types were never checked.
+async fn read(request: Request, id: &str) -> Result<Result<Terms, String>, Problem> {
+    let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await;
+    let bytes = bytes.map_err(|_| {
+        let title = "The body is too large";
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", title, title)
+    })?;
+    let promotion: Promotion = parse_json(&bytes)?;
+    let publish_time = date_of("publishTime", promotion.publish_time.as_ref())?;
+    let finish_time = date_of("finishTime", promotion.finish_time.as_ref())?;
+    let terms = check(&promotion, publish_time, finish_time, id);
+    Ok(terms.ok_or_else(|| {
+        invalid(promotion.number_of_coupons, promotion.discount, publish_time, finish_time)
+    }))
+}
+
+fn date_of(name: &str, value: Option<&Value>) -> Result<Option<i64>, Problem> {
+    let date = value.filter(|value| !value.is_null()).map(date::parse).transpose();
+    date.map_err(|()| Problem::bad_request("invalid-body", format!("{name} is not a date.")))
+}
+
+fn check(
+    promotion: &Promotion,
+    publish_time: Option<i64>,
+    finish_time: Option<i64>,
+    id: &str,
+) -> Option<Terms> {
+    let terms = Terms {
+        name: id.to_owned(),
+        coupons: u32::try_from(promotion.number_of_coupons).ok()?,
+        discount: promotion.discount,
+        // 0 means "now" in a command; a time that early has long passed anyway.
+        starts_at_ms: publish_time?.max(1),
+        finishes_at_ms: finish_time,
+        limit_per_customer: 1,
+    };
+    let open = finish_time.is_none_or(|finish_time| finish_time > now_ms());
+    (open && seckill_promotion::check_terms(&terms).is_ok()).then_some(terms)
+}
+
+fn describe(terms: &Terms) -> String {
+    let coupons = i64::from(terms.coupons);
+    invalid(coupons, terms.discount, Some(terms.starts_at_ms), terms.finishes_at_ms)
+}
+
+fn invalid(
+    coupons: i64,
+    discount: f64,
+    publish_time: Option<i64>,
+    finish_time: Option<i64>,
+) -> String {
+    format!(
+        "Invalid promotion {{numberOfCoupons={coupons}, discount={discount:.6}, \
+         publishTime={}, finishTime={}}}",
+        date::text(publish_time),
+        date::text(finish_time)
+    )
+}
+
+async fn send(dispatcher: &Dispatcher, id: &str, body: command::Body) -> Result<Answer, Problem> {
+    let command = Command { promotion_id: id.to_owned(), body: Some(body) };
+    dispatcher.send(command).await.map_err(|failure| Problem::from(failure).about(id))
+}
+
+fn respond(answer: &Answer, id: String, invalid: String) -> Response {
+    let (status, text) = match &answer.outcome {
+        Some(answer::Outcome::Accepted(_)) => (StatusCode::OK, id),
+        Some(answer::Outcome::Refused(refusal)) => {
+            (StatusCode::BAD_REQUEST, refused(*refusal, &id, invalid))
+        }
+        None => (StatusCode::INTERNAL_SERVER_ERROR, "no outcome".to_owned()),
+    };
+    let position = format!("{}:{}", answer.partition, answer.offset);
+    (status, [("seckill-position", position)], text).into_response()
+}
+
+fn refused(refusal: i32, id: &str, invalid: String) -> String {
+    match Refusal::try_from(refusal).unwrap_or_default() {
+        Refusal::NotFound => format!("PromotionEntity not exists {{promotionId={id}}}"),
+        Refusal::AlreadyStarted | Refusal::Finished => {
+            format!("PromotionEntity had started and changes is rejected {{promotionId={id}}}")
+        }
+        Refusal::InvalidTerms
+        | Refusal::AlreadyExists
+        | Refusal::NotStarted
+        | Refusal::RefusedSoldOut
+        | Refusal::LimitReached
+        | Refusal::Unspecified => invalid,
+    }
+}

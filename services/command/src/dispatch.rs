@@ -1,0 +1,59 @@
+//! Brings a command to the owner of its partition, here or on another node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use seckill_log::Log;
+use seckill_proto::partition_of;
+use seckill_proto::v1::{Answer, Command};
+
+use crate::Failure;
+use crate::forward::Forwarder;
+use crate::mailbox::Mailboxes;
+
+/// How long a client waits for an answer before the outcome counts as unknown to it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The way in for every command.
+#[derive(Clone)]
+pub struct Dispatcher {
+    partitions: u32,
+    mailboxes: Mailboxes,
+    forwarder: Arc<Forwarder>,
+}
+
+impl Dispatcher {
+    /// A dispatcher that passes everything on to the nodes that own partitions.
+    #[must_use]
+    pub fn forwarding(log: Arc<dyn Log>) -> Self {
+        Self::new(log, Mailboxes::default())
+    }
+
+    pub(crate) fn new(log: Arc<dyn Log>, mailboxes: Mailboxes) -> Self {
+        let partitions = log.partitions();
+        Self { partitions, mailboxes, forwarder: Arc::new(Forwarder::new(log)) }
+    }
+
+    /// Sends a command to the owner of its promotion and waits for the answer, for a bounded time.
+    ///
+    /// # Errors
+    /// Nothing was decided, or nobody knows whether anything was.
+    pub async fn send(&self, command: Command) -> Result<Answer, Failure> {
+        let partition = partition_of(&command.promotion_id, self.partitions);
+        if self.mailboxes.has(partition) {
+            self.decide_here(command).await
+        } else {
+            self.forwarder.forward(partition, command).await
+        }
+    }
+
+    /// Has a command decided by this node or not at all.
+    pub(crate) async fn decide_here(&self, command: Command) -> Result<Answer, Failure> {
+        let partition = partition_of(&command.promotion_id, self.partitions);
+        let answer = self.mailboxes.put(partition, command)?;
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) | Err(_) => Err(Failure::Unknown),
+        }
+    }
+}

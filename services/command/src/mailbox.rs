@@ -1,0 +1,96 @@
+//! Where commands wait for the owner of their partition.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::RwLock;
+use seckill_proto::v1::{Answer, Command};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::Failure;
+
+/// Commands that may wait for one partition. At 100,000 a second this is a twelfth of a second.
+pub(crate) const CAPACITY: usize = 8_192;
+
+/// What a command comes to.
+pub(crate) type Reply = Result<Answer, Failure>;
+
+/// A command and who waits for its answer.
+pub(crate) struct Letter {
+    pub(crate) command: Command,
+    pub(crate) reply: oneshot::Sender<Reply>,
+}
+
+/// The way in to one partition.
+#[derive(Clone)]
+pub(crate) struct Mailbox {
+    letters: mpsc::Sender<Letter>,
+    open: Arc<AtomicBool>,
+}
+
+/// The partitions that this node looks after.
+#[derive(Clone, Default)]
+pub(crate) struct Mailboxes {
+    by_partition: Arc<RwLock<HashMap<u32, Mailbox>>>,
+}
+
+impl Mailbox {
+    /// Closed at first: nothing is let in before the partition is taken over.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Letter>) {
+        let (letters, receiver) = mpsc::channel(CAPACITY);
+        (Self { letters, open: Arc::default() }, receiver)
+    }
+
+    pub(crate) fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::Release);
+    }
+
+    fn put(&self, command: Command) -> Result<oneshot::Receiver<Reply>, Failure> {
+        if !self.open.load(Ordering::Acquire) {
+            return Err(Failure::Unavailable);
+        }
+        let (reply, answer) = oneshot::channel();
+        match self.letters.try_send(Letter { command, reply }) {
+            Ok(()) => Ok(answer),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Failure::Overloaded),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Failure::Unavailable),
+        }
+    }
+}
+
+impl Mailboxes {
+    /// Takes commands for a partition until the returned guard is dropped.
+    pub(crate) fn register(&self, partition: u32, mailbox: Mailbox) -> Registered {
+        self.by_partition.write().insert(partition, mailbox);
+        Registered { mailboxes: self.clone(), partition }
+    }
+
+    /// Lets a command in, without waiting.
+    pub(crate) fn put(
+        &self,
+        partition: u32,
+        command: Command,
+    ) -> Result<oneshot::Receiver<Reply>, Failure> {
+        match self.by_partition.read().get(&partition) {
+            Some(mailbox) => mailbox.put(command),
+            None => Err(Failure::NotOwner),
+        }
+    }
+
+    pub(crate) fn has(&self, partition: u32) -> bool {
+        self.by_partition.read().contains_key(&partition)
+    }
+}
+
+/// A partition that this node looks after, for as long as this lives.
+pub(crate) struct Registered {
+    mailboxes: Mailboxes,
+    partition: u32,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.mailboxes.by_partition.write().remove(&self.partition);
+    }
+}

@@ -1,0 +1,270 @@
+//! The life of one owned partition: take over, serve, and take over again when in doubt.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesOrdered;
+use prost::Message;
+use seckill_edge::now_ms;
+use seckill_log::{Delivery, Log, Owner, Phase, Settled, Table};
+use seckill_promotion::Book;
+use seckill_proto::v1::{Answer, OwnerHint, answer};
+use seckill_telemetry::Part;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::Failure;
+use crate::forward::OWNER_KEY;
+use crate::mailbox::{Letter, Mailbox, Reply};
+use crate::takeover::{self, Signature, TakeoverError};
+
+/// Commands decided before what they wrote is handed to the log.
+const MAX_BURST: usize = 2_048;
+/// Bursts on their way to the log; while there are so many, commands wait in the mailbox.
+const MAX_BURSTS: usize = 8;
+/// A log that has not answered for so long is not answering: let nobody else wait for it.
+const STALLED: Duration = Duration::from_secs(1);
+/// How long a partition that is given up waits for its last answers.
+const DRAIN: Duration = Duration::from_secs(3);
+/// The longest sleep: the wall clock may be set, and a sleep would not notice.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// Before the next attempt when only an operator can help.
+const NEEDS_HELP: Duration = Duration::from_secs(5);
+
+/// Who waits for a decided command.
+struct Waiting {
+    reply: oneshot::Sender<Reply>,
+    outcome: answer::Outcome,
+}
+
+type Bursts = FuturesOrdered<BoxFuture<'static, Vec<Delivery>>>;
+
+pub(crate) struct Partition {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) partition: u32,
+    pub(crate) signature: Signature,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) letters: mpsc::Receiver<Letter>,
+    /// Tells how far the log is confirmed.
+    pub(crate) confirmed: watch::Sender<u64>,
+    pub(crate) health: Part,
+    pub(crate) stop: CancellationToken,
+}
+
+/// What serving needs, and what is dropped as a whole when it ends.
+struct Session {
+    term: u64,
+    book: Book,
+    bursts: Bursts,
+    /// When each burst was handed to the log.
+    since: VecDeque<Instant>,
+}
+
+impl Partition {
+    /// Runs until told to stop.
+    pub(crate) async fn run(mut self) {
+        let mut owner = Owner::default();
+        let stop = self.stop.clone();
+        while !stop.is_cancelled() {
+            let taken = tokio::select! {
+                () = stop.cancelled() => break,
+                taken = self.take_over(&mut owner) => taken,
+            };
+            match taken {
+                Ok(book) => self.serve(&mut owner, book).await,
+                Err(error) => tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = self.report_and_wait(&error) => {}
+                },
+            }
+        }
+        for waiting in owner.abandon() {
+            let _ = waiting.reply.send(Err(Failure::Unknown));
+        }
+    }
+
+    async fn take_over(&mut self, owner: &mut Owner<Waiting>) -> Result<Book, TakeoverError> {
+        let begun = Instant::now();
+        let partition = self.partition;
+        let mut settle = |settled| answer(partition, settled);
+        let book =
+            takeover::attempt(&*self.log, partition, &self.signature, owner, &mut settle).await?;
+        tracing::info!(partition, took = ?begun.elapsed(), holds = book.size(), "serving");
+        metrics::histogram!("seckill_takeover_seconds").record(begun.elapsed());
+        Ok(book)
+    }
+
+    async fn report_and_wait(&self, error: &TakeoverError) {
+        self.health.not_ready(error.to_string());
+        if error.is_passing() {
+            tracing::warn!(%error, partition = self.partition, "not taken over; trying again");
+            takeover::back_off().await;
+        } else {
+            tracing::error!(%error, partition = self.partition, "the partition cannot be served");
+            tokio::time::sleep(NEEDS_HELP).await;
+        }
+    }
+
+    async fn serve(&mut self, owner: &mut Owner<Waiting>, book: Book) {
+        let Phase::Serving { term } = owner.phase() else { return };
+        self.publish_hint(term);
+        self.health.ready();
+        self.mailbox.set_open(true);
+        let bursts = Bursts::new();
+        let mut session = Session { term, book, bursts, since: VecDeque::new() };
+        self.decide_until_in_doubt(owner, &mut session).await;
+        self.mailbox.set_open(false);
+        self.health.not_ready("taking the partition over");
+        self.turn_away_waiting();
+    }
+
+    async fn decide_until_in_doubt(&mut self, owner: &mut Owner<Waiting>, session: &mut Session) {
+        let stop = self.stop.clone();
+        let mut letters = Vec::with_capacity(MAX_BURST);
+        while let Phase::Serving { .. } = owner.phase() {
+            let room = session.bursts.len() < MAX_BURSTS;
+            let stalled = session.since.front().map(|since| *since + STALLED);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return self.drain(owner, session).await,
+                Some(deliveries) = session.bursts.next() => {
+                    self.confirm(owner, session, &deliveries);
+                }
+                received = self.letters.recv_many(&mut letters, MAX_BURST), if room => {
+                    if received == 0 {
+                        return;
+                    }
+                    self.decide(owner, session, &mut letters);
+                }
+                () = sleep_until_due(&session.book), if room => self.wake(owner, session),
+                () = tokio::time::sleep_until(stalled.unwrap_or_else(Instant::now)),
+                    if stalled.is_some() => self.wait_out_stall(owner, session).await,
+            }
+        }
+    }
+
+    fn decide(&self, owner: &mut Owner<Waiting>, session: &mut Session, letters: &mut Vec<Letter>) {
+        let mut records = Vec::with_capacity(letters.len());
+        for Letter { command, reply } in letters.drain(..) {
+            if reply.is_closed() {
+                continue; // nobody waits any more, and nothing has been decided
+            }
+            let handled = session.book.handle(&command, now_ms());
+            let waiting = Waiting { reply, outcome: handled.outcome };
+            records.append(&mut owner.submit(handled.events, waiting));
+        }
+        self.append(session, records);
+        self.settle(owner);
+    }
+
+    /// Does what is due by the clock.
+    fn wake(&self, owner: &mut Owner<Waiting>, session: &mut Session) {
+        let events = session.book.wake(now_ms());
+        let records = owner.stamp(events);
+        self.append(session, records);
+    }
+
+    fn append(&self, session: &mut Session, records: Vec<Vec<u8>>) {
+        if records.is_empty() {
+            return;
+        }
+        metrics::histogram!("seckill_burst_records").record(records.len() as f64);
+        let appending = self.log.append(self.partition, records);
+        session.bursts.push_back(Box::pin(appending.deliveries()));
+        session.since.push_back(Instant::now());
+    }
+
+    fn confirm(&self, owner: &mut Owner<Waiting>, session: &mut Session, deliveries: &[Delivery]) {
+        if let Some(since) = session.since.pop_front() {
+            metrics::histogram!("seckill_append_seconds").record(since.elapsed());
+        }
+        owner.delivered(session.term, deliveries);
+        self.confirmed.send_replace(owner.next_offset());
+        self.settle(owner);
+        if owner.phase() == Phase::Suspect {
+            let partition = self.partition;
+            tracing::warn!(
+                partition,
+                waiting = owner.parked(),
+                "a delivery does not fit: in doubt"
+            );
+        }
+    }
+
+    fn settle(&self, owner: &mut Owner<Waiting>) {
+        while let Some(settled) = owner.next_settled() {
+            answer(self.partition, settled);
+        }
+    }
+
+    /// The log does not answer. Those who wait here are turned away for certain; what has been
+    /// handed to the log stays with its owner.
+    async fn wait_out_stall(&mut self, owner: &mut Owner<Waiting>, session: &mut Session) {
+        tracing::warn!(partition = self.partition, "the log does not answer");
+        self.mailbox.set_open(false);
+        self.health.not_ready("the log does not answer");
+        self.turn_away_waiting();
+        let stop = self.stop.clone();
+        let deliveries = tokio::select! {
+            () = stop.cancelled() => return,
+            deliveries = session.bursts.next() => deliveries,
+        };
+        self.confirm(owner, session, &deliveries.unwrap_or_default());
+        if matches!(owner.phase(), Phase::Serving { .. }) {
+            self.health.ready();
+            self.mailbox.set_open(true);
+        }
+    }
+
+    fn turn_away_waiting(&mut self) {
+        while let Ok(letter) = self.letters.try_recv() {
+            let _ = letter.reply.send(Err(Failure::Unavailable));
+        }
+    }
+
+    /// Lets in nobody more and answers those who are in.
+    async fn drain(&mut self, owner: &mut Owner<Waiting>, session: &mut Session) {
+        self.mailbox.set_open(false);
+        self.turn_away_waiting();
+        let deadline = Instant::now() + DRAIN;
+        while let Ok(Some(deliveries)) =
+            tokio::time::timeout_at(deadline, session.bursts.next()).await
+        {
+            self.confirm(owner, session, &deliveries);
+        }
+    }
+
+    /// Tells other nodes where commands go. Only a hint: it may fail, and nobody waits for it.
+    fn publish_hint(&self, term: u64) {
+        let Signature { node, endpoint } = self.signature.clone();
+        let hint = OwnerHint { term, node, endpoint };
+        let entry = (OWNER_KEY.to_owned(), Bytes::from(hint.encode_to_vec()));
+        let (log, partition) = (Arc::clone(&self.log), self.partition);
+        tokio::spawn(async move {
+            if let Err(error) = log.put(Table::Owners, partition, vec![entry]).await {
+                tracing::warn!(%error, partition, "the owner is not in the table of owners");
+            }
+        });
+    }
+}
+
+fn answer(partition: u32, settled: Settled<Waiting>) {
+    let (reply, said) = match settled {
+        Settled::Durable(Waiting { reply, outcome }, offset) => {
+            (reply, Ok(Answer { partition, offset, outcome: Some(outcome) }))
+        }
+        Settled::Void(Waiting { reply, .. }) => (reply, Err(Failure::Unavailable)),
+    };
+    let _ = reply.send(said); // whoever asked may have stopped waiting
+}
+
+async fn sleep_until_due(book: &Book) {
+    let Some(due_ms) = book.next_due_ms() else { return std::future::pending().await };
+    let wait_ms = u64::try_from(due_ms.saturating_sub(now_ms())).unwrap_or(0);
+    tokio::time::sleep(Duration::from_millis(wait_ms).min(LONGEST_SLEEP)).await;
+}

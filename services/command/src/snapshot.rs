@@ -1,0 +1,189 @@
+//! Snapshots: the state of a partition at an offset, so that a takeover reads only what follows.
+//!
+//! Made beside the owner and never by it: from the snapshot before and the log since, up to what
+//! has been confirmed. So no grab waits for a snapshot, and what it holds is durable.
+//!
+//! Two slots take turns. A snapshot counts when its manifest is there and names exactly its parts;
+//! so one that was cut off, or written over by a second writer, is passed over.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use seckill_log::{Entries, Fold, Folded, Log, LogError, Table};
+use seckill_promotion::{Book, Parts};
+use seckill_proto::v1::{SnapshotManifest, SnapshotPart};
+use tokio::sync::{Semaphore, watch};
+
+use crate::takeover::{STEP, TakeoverError};
+
+/// Events after which the next snapshot is made; more where there is more to write each time.
+const EVENTS_BETWEEN: u64 = 50_000;
+
+/// A state and how far it goes.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) book: Book,
+    pub(crate) fold: Fold,
+    slot: Option<u8>,
+}
+
+/// The newest whole snapshot of a partition; the empty one where there is none.
+pub(crate) async fn load(log: &dyn Log, partition: u32) -> Result<Snapshot, LogError> {
+    let entries = log.scan(Table::Snapshots, partition).await?;
+    Ok(newest(&entries).unwrap_or_default())
+}
+
+fn newest(entries: &Entries) -> Option<Snapshot> {
+    let mut manifests: Vec<(u8, SnapshotManifest)> =
+        (0..2).filter_map(|slot| Some((slot, manifest(entries, slot)?))).collect();
+    manifests.sort_by_key(|(_, manifest)| std::cmp::Reverse(manifest.next_offset));
+    manifests.into_iter().find_map(|(slot, manifest)| restore(entries, slot, &manifest))
+}
+
+fn manifest(entries: &Entries, slot: u8) -> Option<SnapshotManifest> {
+    SnapshotManifest::decode(find(entries, &manifest_key(slot))?).ok()
+}
+
+fn restore(entries: &Entries, slot: u8, manifest: &SnapshotManifest) -> Option<Snapshot> {
+    let parts = (0..).zip(&manifest.part_crcs).map(|(index, crc)| {
+        let part = find(entries, &part_key(slot, index))?;
+        (crc32fast::hash(&part) == *crc).then(|| SnapshotPart::decode(part).ok())?
+    });
+    let parts = parts.collect::<Option<Vec<_>>>()?;
+    let book = Parts::into_book(parts, manifest.at_ms).ok()?;
+    let fold = Fold::resume(manifest.next_offset, manifest.term, manifest.next_seq);
+    Some(Snapshot { book, fold, slot: Some(slot) })
+}
+
+fn find(entries: &Entries, key: &str) -> Option<Bytes> {
+    entries.iter().find(|(found, _)| found == key).map(|(_, value)| value.clone())
+}
+
+fn manifest_key(slot: u8) -> String {
+    format!("{slot}/manifest")
+}
+
+fn part_key(slot: u8, index: u32) -> String {
+    format!("{slot}/{index:08}")
+}
+
+/// Writes a state into the slot that the snapshot before it does not have.
+async fn write(log: &dyn Log, partition: u32, snapshot: &Snapshot) -> Result<u8, LogError> {
+    let slot = snapshot.slot.map_or(0, |slot| 1 - slot);
+    let mut entries = Vec::new();
+    let mut part_crcs = Vec::new();
+    for (index, part) in (0..).zip(Parts::of(&snapshot.book)) {
+        let part = Bytes::from(part.encode_to_vec());
+        part_crcs.push(crc32fast::hash(&part));
+        entries.push((part_key(slot, index), part));
+    }
+    log.put(Table::Snapshots, partition, entries).await?;
+    let manifest = SnapshotManifest {
+        next_offset: snapshot.fold.next_offset(),
+        term: snapshot.fold.term(),
+        next_seq: snapshot.fold.next_seq(),
+        at_ms: snapshot.book.at_ms(),
+        part_crcs,
+    };
+    let manifest = (manifest_key(slot), Bytes::from(manifest.encode_to_vec()));
+    log.put(Table::Snapshots, partition, vec![manifest]).await?;
+    Ok(slot)
+}
+
+/// Makes snapshots of a partition as its confirmed offset grows, one partition at a time.
+pub(crate) async fn keep_making(
+    log: Arc<dyn Log>,
+    partition: u32,
+    mut confirmed: watch::Receiver<u64>,
+    turn: Arc<Semaphore>,
+) {
+    let (mut covered, mut between) = (None, EVENTS_BETWEEN);
+    loop {
+        let offset = *confirmed.borrow_and_update();
+        let due = *covered.get_or_insert(offset) + between;
+        if offset >= due {
+            let Ok(_turn) = turn.acquire().await else { return };
+            match make(&*log, partition, offset).await {
+                Ok(size) => between = EVENTS_BETWEEN.max(size),
+                Err(error) => tracing::warn!(%error, partition, "no snapshot was made"),
+            }
+            covered = Some(offset);
+        }
+        if confirmed.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Makes one, up to a confirmed offset; how much it holds.
+async fn make(log: &dyn Log, partition: u32, confirmed: u64) -> Result<u64, TakeoverError> {
+    let mut snapshot = load(log, partition).await?;
+    let mut reader = log.read(partition, snapshot.fold.next_offset()).await?;
+    while snapshot.fold.next_offset() < confirmed {
+        for (offset, record) in reader.next(STEP).await? {
+            if offset >= confirmed {
+                break;
+            }
+            if let Folded::Event(event) = snapshot.fold.step(offset, &record)? {
+                snapshot.book.apply(&event)?;
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    write(log, partition, &snapshot).await?;
+    metrics::counter!("seckill_snapshots_total").increment(1);
+    Ok(snapshot.book.size())
+}
+
+#[cfg(test)]
+mod tests {
+    use seckill_log::embedded::EmbeddedLog;
+    use seckill_proto::v1::{Command, GrabCoupon, SchedulePromotion, Terms, command};
+
+    use super::*;
+
+    fn book(grabs: u32) -> Book {
+        let mut book = Book::default();
+        let terms = Terms {
+            name: "a sale".into(),
+            coupons: 1_000_000,
+            discount: 0.5,
+            starts_at_ms: 1,
+            finishes_at_ms: None,
+            limit_per_customer: 1,
+        };
+        let schedule = command::Body::Schedule(SchedulePromotion { terms: Some(terms) });
+        book.handle(&Command { promotion_id: "p".into(), body: Some(schedule) }, 5);
+        for number in 0..grabs {
+            let grab =
+                GrabCoupon { customer_id: format!("customer {number}"), ..GrabCoupon::default() };
+            let body = Some(command::Body::Grab(grab));
+            book.handle(&Command { promotion_id: "p".into(), body }, 5);
+        }
+        book
+    }
+
+    fn snapshot(grabs: u32, next_offset: u64, slot: Option<u8>) -> Snapshot {
+        Snapshot { book: book(grabs), fold: Fold::resume(next_offset, Some(3), 7), slot }
+    }
+
+    #[tokio::test]
+    async fn the_newest_whole_snapshot_is_loaded() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = EmbeddedLog::open(directory.path(), Some(1)).expect("a log");
+        assert_eq!(load(&log, 0).await.expect("none").book, Book::default());
+
+        let first = write(&log, 0, &snapshot(10, 100, None)).await.expect("written");
+        let second = write(&log, 0, &snapshot(30_000, 40_000, Some(first))).await.expect("written");
+        assert_ne!(first, second);
+        let loaded = load(&log, 0).await.expect("a snapshot");
+        assert_eq!(loaded.fold, Fold::resume(40_000, Some(3), 7));
+        assert_eq!(loaded.book, book(30_000));
+
+        // A second writer damages a part of the newer one: the older one counts.
+        let damage = vec![(part_key(second, 1), Bytes::from_static(b"something else"))];
+        log.put(Table::Snapshots, 0, damage).await.expect("put");
+        assert_eq!(load(&log, 0).await.expect("a snapshot").book, book(10));
+    }
+}

@@ -1,0 +1,141 @@
+//! Taking a partition over: settle what is in doubt, fence, and fold up to the own fence.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use seckill_log::{CaughtUp, Delivery, FoldError, Log, LogError, Owner, Phase, Settled};
+use seckill_promotion::{Book, Inconsistent};
+
+use crate::snapshot;
+
+/// How long one read waits before it is asked again whether there is anything to wait for.
+pub(crate) const STEP: Duration = Duration::from_millis(200);
+
+/// Why a partition could not be taken over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TakeoverError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    #[error(transparent)]
+    Inconsistent(#[from] Inconsistent),
+    /// Somebody else has fenced, or the own fence is not where it was said to be.
+    #[error("another node has taken the partition")]
+    Deposed,
+    #[error("the fence was not written for certain")]
+    NotFenced,
+}
+
+impl TakeoverError {
+    /// Whether the next attempt may go better without anybody's doing.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Log(error) => error.is_retryable(),
+            Self::Deposed | Self::NotFenced => true,
+            Self::Fold(_) | Self::Inconsistent(_) => false,
+        }
+    }
+}
+
+/// How the node signs its fences.
+#[derive(Debug, Clone)]
+pub(crate) struct Signature {
+    pub(crate) node: String,
+    pub(crate) endpoint: String,
+}
+
+/// One attempt. On success the owner serves, on exactly the returned state. What was in doubt is
+/// given to `settle` as soon as it is known.
+pub(crate) async fn attempt<T: Send>(
+    log: &dyn Log,
+    partition: u32,
+    signature: &Signature,
+    owner: &mut Owner<T>,
+    settle: &mut (dyn FnMut(Settled<T>) + Send),
+) -> Result<Book, TakeoverError> {
+    if owner.read_back_from().is_some() {
+        let end = log.end(partition).await?;
+        read_back(log, partition, owner, end, settle).await?;
+        if owner.read_back_from().is_none() {
+            return Err(TakeoverError::Deposed);
+        }
+    }
+    let fence = fence(log, partition, signature, owner).await?;
+    read_back(log, partition, owner, fence + 1, settle).await?;
+    catch_up(log, partition, owner, fence).await
+}
+
+/// Waits 200 to 500 ms: two nodes that both want a partition must not depose each other in step.
+pub(crate) async fn back_off() {
+    let wait_ms = rand::rng().random_range(200..500);
+    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+}
+
+/// Reads what follows the last confirmed record, up to `end` or the first fence.
+async fn read_back<T: Send>(
+    log: &dyn Log,
+    partition: u32,
+    owner: &mut Owner<T>,
+    end: u64,
+    settle: &mut (dyn FnMut(Settled<T>) + Send),
+) -> Result<(), TakeoverError> {
+    let Some(from) = owner.read_back_from() else { return Ok(()) };
+    let mut reader = log.read(partition, from).await?;
+    while owner.read_back_from().is_some_and(|next| next < end) {
+        for (offset, record) in reader.next(STEP).await? {
+            if owner.read_back_from().is_none() {
+                break;
+            }
+            owner.read_back(offset, &record)?.into_iter().for_each(&mut *settle);
+        }
+    }
+    Ok(())
+}
+
+async fn fence<T: Send>(
+    log: &dyn Log,
+    partition: u32,
+    signature: &Signature,
+    owner: &mut Owner<T>,
+) -> Result<u64, TakeoverError> {
+    let fence_id = *uuid::Uuid::new_v4().as_bytes();
+    let record = owner.fence(fence_id, &signature.node, &signature.endpoint);
+    let deliveries = log.append(partition, vec![record]).deliveries().await;
+    owner.fenced(deliveries.first().copied().unwrap_or(Delivery::Unknown));
+    match owner.phase() {
+        Phase::CatchingUp { fence } => Ok(fence),
+        Phase::Idle | Phase::Fencing | Phase::Serving { .. } | Phase::Suspect => {
+            Err(TakeoverError::NotFenced)
+        }
+    }
+}
+
+async fn catch_up<T: Send>(
+    log: &dyn Log,
+    partition: u32,
+    owner: &mut Owner<T>,
+    fence: u64,
+) -> Result<Book, TakeoverError> {
+    let snapshot::Snapshot { mut book, fold, .. } = snapshot::load(log, partition).await?;
+    if fold.next_offset() > fence {
+        return Err(TakeoverError::Deposed); // the snapshot of somebody who came later
+    }
+    let mut reader = log.read(partition, fold.next_offset()).await?;
+    owner.begin_catch_up(fold);
+    loop {
+        let batch = reader.next(STEP).await?;
+        if batch.is_empty() && log.end(partition).await? <= fence {
+            return Err(TakeoverError::Deposed); // the fence is not where it was said to be
+        }
+        for (offset, record) in batch {
+            match owner.catch_up(offset, &record)? {
+                CaughtUp::Apply(event) => book.apply(&event)?,
+                CaughtUp::Nothing => {}
+                CaughtUp::Serving => return Ok(book),
+                CaughtUp::Deposed => return Err(TakeoverError::Deposed),
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}

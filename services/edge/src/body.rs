@@ -1,0 +1,143 @@
+//! JSON bodies, taken only when everything about them is right.
+
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::Problem;
+
+/// The largest body taken, in bytes.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// A body of `application/json`. For unknown fields to be refused `T` must deny them.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        check_content_type(request.headers())?;
+        let bytes = read(request).await?;
+        parse_json(&bytes).map(Body)
+    }
+}
+
+/// Parses a JSON body.
+///
+/// # Errors
+/// Says what is wrong: not JSON at all, or not the fields expected.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        Category::Data => Problem::bad_request("invalid-body", format!("The body: {error}.")),
+        Category::Syntax | Category::Eof | Category::Io => {
+            Problem::bad_request("malformed-json", format!("The body is not JSON: {error}."))
+        }
+    })
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = given.and_then(|given| given.split(';').next()).unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-media-type",
+        "The body must be JSON",
+        "Send the body as Content-Type: application/json.",
+    ))
+}
+
+async fn read(request: Request) -> Result<Bytes, Problem> {
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            "The body is too large",
+            format!("A body may have at most {MAX_BODY_BYTES} bytes."),
+        )
+    };
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > MAX_BODY_BYTES) {
+        return Err(too_large());
+    }
+    // Nothing else can go wrong that the client would live to hear of.
+    to_bytes(request.into_body(), MAX_BODY_BYTES).await.map_err(|_| too_large())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body as RawBody;
+    use axum::routing::post;
+    use serde::Deserialize;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Grab {
+        customer_id: String,
+    }
+
+    async fn answer(content_type: &str, body: impl Into<RawBody>) -> (u16, String) {
+        let echo = |Body(grab): Body<Grab>| async move { grab.customer_id };
+        let request = Request::post("/").header("content-type", content_type).body(body.into());
+        let response = Router::new()
+            .route("/", post(echo))
+            .oneshot(request.expect("a request"))
+            .await
+            .expect("an answer");
+        let status = response.status().as_u16();
+        let bytes = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
+        (status, String::from_utf8(bytes.to_vec()).expect("UTF-8"))
+    }
+
+    #[tokio::test]
+    async fn a_good_body_is_taken() {
+        let expected = (200, "春".to_owned());
+        assert_eq!(answer("application/json", r#"{"customer_id":"春"}"#).await, expected);
+        let with_charset = "Application/JSON; charset=utf-8";
+        assert_eq!(answer(with_charset, r#"{"customer_id":"春"}"#).await, expected);
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_told_what_is_wrong() {
+        let huge = format!(r#"{{"customer_id":"{}"}}"#, "x".repeat(MAX_BODY_BYTES));
+        let json = "application/json";
+        let cases: [(&str, Vec<u8>, u16, &str); 8] = [
+            (json, b"".to_vec(), 400, "malformed-json"),
+            (json, b"{".to_vec(), 400, "malformed-json"),
+            (json, b"{\"customer_id\":\"\xFF\"}".to_vec(), 400, "malformed-json"),
+            (json, b"{}".to_vec(), 400, "customer_id"),
+            (json, br#"{"customer_id":1}"#.to_vec(), 400, "invalid-body"),
+            (json, br#"{"customer_id":"c","cheat":1}"#.to_vec(), 400, "cheat"),
+            (json, huge.into_bytes(), 413, "body-too-large"),
+            ("text/plain", br#"{"customer_id":"c"}"#.to_vec(), 415, "unsupported-media-type"),
+        ];
+        for (content_type, body, status, word) in cases {
+            let (found, text) = answer(content_type, body).await;
+            assert_eq!(found, status, "{text}");
+            assert!(text.contains(word), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_huge_body_without_a_length_is_refused_too() {
+        let chunks = (0..100).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1024])));
+        let body = RawBody::from_stream(futures_stream(chunks));
+        assert_eq!(answer("application/json", body).await.0, 413);
+    }
+
+    fn futures_stream<T: Send + 'static>(
+        items: impl Iterator<Item = T> + Send + 'static,
+    ) -> impl futures::Stream<Item = T> + Send + 'static {
+        futures::stream::iter(items)
+    }
+}

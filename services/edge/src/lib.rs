@@ -1,0 +1,17 @@
+//! What every HTTP route of this system shares: problem+json, strict bodies and ids, times, and a
+//! listener that drains.
+//!
+//! Whatever a client sends, it gets an answer that says what is wrong, and nothing is decided
+//! before everything about the request has been checked.
+
+mod body;
+mod identifier;
+mod problem;
+mod serve;
+mod time;
+
+pub use body::{Body, MAX_BODY_BYTES, parse_json};
+pub use identifier::{PathId, checked};
+pub use problem::{PROBLEM_JSON, Problem};
+pub use serve::{not_found, serve, wrong_method};
+pub use time::{Moment, now_ms, timestamp};

@@ -1,0 +1,134 @@
+//! One task per assigned partition: started when it is given, stopped when it is taken away.
+
+use std::collections::{BTreeSet, HashMap};
+
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::Membership;
+
+/// Runs `start(partition, stop)` for every partition assigned, until `stop`; then leaves the group.
+///
+/// A partition that is taken away has its task stopped and awaited before anything else happens.
+/// A task that ends by itself, which only a bug makes it do, is started afresh.
+pub async fn run_assigned<F, T>(mut membership: Membership, stop: CancellationToken, mut start: F)
+where
+    F: FnMut(u32, CancellationToken) -> T,
+    T: Future<Output = ()> + Send + 'static,
+{
+    let mut crew = Crew::default();
+    while !stop.is_cancelled() {
+        let assigned = membership.assigned();
+        crew.dismiss(|partition| !assigned.contains(&partition)).await;
+        for partition in crew.missing(&assigned) {
+            crew.hire(partition, &mut start);
+        }
+        tokio::select! {
+            () = membership.changed() => {}
+            () = stop.cancelled() => {}
+            Some(ended) = crew.tasks.join_next_with_id() => crew.strike_off(&ended),
+        }
+    }
+    crew.dismiss(|_| true).await;
+    // Leaving waits for the broker, which must not hold up an async thread.
+    let _ = tokio::task::spawn_blocking(move || drop(membership)).await;
+}
+
+#[derive(Default)]
+struct Crew {
+    tasks: JoinSet<()>,
+    members: HashMap<Id, (u32, CancellationToken)>,
+}
+
+impl Crew {
+    fn hire<T: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        partition: u32,
+        start: &mut impl FnMut(u32, CancellationToken) -> T,
+    ) {
+        let stop = CancellationToken::new();
+        let task = self.tasks.spawn(start(partition, stop.clone()));
+        self.members.insert(task.id(), (partition, stop));
+    }
+
+    fn missing(&self, assigned: &BTreeSet<u32>) -> Vec<u32> {
+        let held: BTreeSet<u32> = self.members.values().map(|(partition, _)| *partition).collect();
+        assigned.difference(&held).copied().collect()
+    }
+
+    /// Stops the tasks of some partitions and waits for them.
+    async fn dismiss(&mut self, which: impl Fn(u32) -> bool) {
+        let leaving = |(partition, _): &&(u32, CancellationToken)| which(*partition);
+        self.members.values().filter(leaving).for_each(|(_, stop)| stop.cancel());
+        while self.members.values().any(|(partition, _)| which(*partition)) {
+            let Some(ended) = self.tasks.join_next_with_id().await else { return };
+            self.strike_off(&ended);
+        }
+    }
+
+    fn strike_off(&mut self, ended: &Result<(Id, ()), JoinError>) {
+        let (id, panic) = match ended {
+            Ok((id, ())) => (*id, None),
+            Err(error) => (error.id(), Some(error)),
+        };
+        let Some((partition, stop)) = self.members.remove(&id) else { return };
+        if let Some(error) = panic {
+            tracing::error!(partition, %error, "the partition's task ended badly");
+        } else if !stop.is_cancelled() {
+            tracing::error!(partition, "the partition's task ended by itself");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::watch;
+
+    use super::*;
+
+    async fn until(condition: impl Fn() -> bool) {
+        tokio::time::timeout(Duration::from_secs(5), async {
+            while !condition() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("in time");
+    }
+
+    #[tokio::test]
+    async fn tasks_follow_the_assignment_and_a_panicking_one_is_started_again() {
+        let (assign, assigned) = watch::channel(BTreeSet::from([0, 1]));
+        let running: Arc<[AtomicU32; 3]> = Arc::default();
+        let starts: Arc<AtomicU32> = Arc::default();
+        let stop = CancellationToken::new();
+        let (counted, started) = (Arc::clone(&running), Arc::clone(&starts));
+        let run = run_assigned(
+            Membership::new(assigned, Box::new(())),
+            stop.clone(),
+            move |partition, stop| {
+                let running = Arc::clone(&counted);
+                let first = started.fetch_add(1, Ordering::SeqCst) == 0;
+                async move {
+                    assert!(!first, "the first task of all ends badly");
+                    running[partition as usize].fetch_add(1, Ordering::SeqCst);
+                    stop.cancelled().await;
+                    running[partition as usize].fetch_sub(1, Ordering::SeqCst);
+                }
+            },
+        );
+        let run = tokio::spawn(run);
+        let now = || [0, 1, 2].map(|partition: usize| running[partition].load(Ordering::SeqCst));
+        until(|| now() == [1, 1, 0]).await;
+        assert_eq!(starts.load(Ordering::SeqCst), 3);
+        assign.send_replace(BTreeSet::from([1, 2]));
+        until(|| now() == [0, 1, 1]).await;
+        stop.cancel();
+        run.await.expect("it ends");
+        assert_eq!(now(), [0, 0, 0]);
+    }
+}

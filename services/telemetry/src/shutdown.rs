@@ -1,0 +1,31 @@
+//! Ctrl-C and SIGTERM.
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// A token that is cancelled by the first Ctrl-C or SIGTERM. A second one ends the process.
+///
+/// # Errors
+/// The process may not handle signals.
+pub fn on_signal() -> anyhow::Result<CancellationToken> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C cannot be handled")?;
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        for again in [false, true] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if again {
+                tracing::warn!("told to stop twice: ending at once");
+                std::process::exit(130);
+            }
+            tracing::info!("stopping; once more ends at once");
+            stopping.cancel();
+        }
+    });
+    Ok(stop)
+}

@@ -6,12 +6,14 @@
 
 mod body;
 mod identifier;
+mod observe;
 mod problem;
 mod serve;
 mod time;
 
 pub use body::{Body, MAX_BODY_BYTES, parse_json};
 pub use identifier::{PathId, checked};
+pub use observe::observe;
 pub use problem::{PROBLEM_JSON, Problem};
 pub use serve::{not_found, serve, wrong_method};
 pub use time::{Moment, now_ms, timestamp};

@@ -1,0 +1,153 @@
+//! One customer's grab: the same request again and again, until a definite answer.
+
+mod native;
+mod original;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use seckill_proto::Position;
+
+use crate::backoff::Backoff;
+use crate::connection::Reply;
+use crate::crowd::Crowd;
+use crate::ledger::{Answer, Ledger, Refusal, Told, Trouble};
+use crate::promotion::{Sale, said};
+use crate::target::{Ask, Fleet, Unanswered};
+
+/// Which routes are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// `/v1/...`
+    Native,
+    /// The original's `/command/coupons/`.
+    Original,
+}
+
+/// A customer wants a coupon.
+#[derive(Debug, Clone)]
+pub(crate) struct Visit {
+    pub(crate) customer: u32,
+    pub(crate) sale: Arc<Sale>,
+    /// When he meant to come; his latency runs from here.
+    pub(crate) came: Instant,
+}
+
+/// What one reply means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    Definite {
+        answer: Answer,
+        position: Option<Position>,
+        /// How the reply contradicts the request or itself.
+        contradiction: Option<String>,
+    },
+    Again(Trouble),
+}
+
+impl Meaning {
+    const fn refused(refusal: Refusal) -> Self {
+        Self::Definite { answer: Answer::Refused(refusal), position: None, contradiction: None }
+    }
+}
+
+/// Everything a customer needs to grab.
+pub(crate) struct Counter {
+    pub(crate) command: Fleet,
+    pub(crate) crowd: Crowd,
+    pub(crate) ledger: Ledger,
+    pub(crate) dialect: Dialect,
+    pub(crate) give_up: Duration,
+}
+
+impl Counter {
+    /// Grabs, and writes into the ledger what was told.
+    pub(crate) async fn grab(&self, visit: &Visit) -> Told {
+        self.ledger.customer_came();
+        let told = self.insist(visit).await;
+        self.ledger.told(told, visit.came.elapsed());
+        told
+    }
+
+    async fn insist(&self, visit: &Visit) -> Told {
+        let deadline = visit.came + self.give_up;
+        let customer_id = self.crowd.customer_id(visit.customer);
+        let ask = visit.sale.grab(&customer_id);
+        let mut doubted = false;
+        let mut backoff = Backoff::new();
+        let told = |doubted, answer| Told {
+            customer: visit.customer,
+            sale: visit.sale.index,
+            doubted,
+            answer,
+        };
+        while Instant::now() < deadline {
+            let (meaning, retry_after) =
+                self.ask_once(&ask, &visit.sale, &customer_id, doubted).await;
+            match meaning {
+                Meaning::Definite { answer, position, contradiction } => {
+                    self.note(position, contradiction);
+                    return told(doubted, answer);
+                }
+                Meaning::Again(trouble) => {
+                    self.ledger.trouble(trouble);
+                    doubted |= trouble.leaves_doubt();
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            tokio::time::sleep(backoff.pause(retry_after).min(left)).await;
+        }
+        told(doubted, Answer::GaveUp)
+    }
+
+    async fn ask_once(
+        &self,
+        ask: &Ask,
+        sale: &Sale,
+        customer_id: &str,
+        doubted: bool,
+    ) -> (Meaning, Option<Duration>) {
+        self.ledger.request_sent();
+        match self.command.send(ask).await {
+            Ok(reply) => {
+                let meaning = match self.dialect {
+                    Dialect::Native => native::read(&reply, sale, customer_id),
+                    Dialect::Original => original::read(&reply, doubted),
+                };
+                self.look_twice(&meaning, &reply);
+                (meaning, reply.retry_after)
+            }
+            Err(Unanswered::Unsent(reason)) => {
+                self.ledger.surprise(&format!("not sent: {reason}"));
+                (Meaning::Again(Trouble::Unsent), None)
+            }
+            Err(Unanswered::Lost(reason)) => {
+                self.ledger.surprise(&format!("connection lost: {reason}"));
+                (Meaning::Again(Trouble::Lost), None)
+            }
+        }
+    }
+
+    fn look_twice(&self, meaning: &Meaning, reply: &Reply) {
+        let odd = matches!(
+            meaning,
+            Meaning::Again(Trouble::Unexpected)
+                | Meaning::Definite {
+                    answer: Answer::Refused(Refusal::Invalid | Refusal::NotFound),
+                    ..
+                }
+        );
+        if odd {
+            self.ledger.surprise(&said(reply));
+        }
+    }
+
+    fn note(&self, position: Option<Position>, contradiction: Option<String>) {
+        if let Some(position) = position {
+            self.ledger.position(position);
+        }
+        if let Some(contradiction) = contradiction {
+            self.ledger.contradiction(contradiction);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! One run from the first promotion to the verdict.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, bail};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{LoadArgs, Model};
+use crate::audit::Auditor;
+use crate::crowd::Crowd;
+use crate::grab::{Counter, Dialect};
+use crate::ledger::Ledger;
+use crate::original::Market;
+use crate::plan::{self, Pace};
+use crate::progress::Progress;
+use crate::promotion::{self, Opening, Sale};
+use crate::report::{Occasion, Report};
+use crate::target::Fleet;
+use crate::views::Views;
+use crate::{closed, open};
+
+/// What a run showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Everything told is so.
+    Passed,
+    /// Something told is not so, could not be checked, or nobody was answered.
+    Failed,
+}
+
+/// Runs until the crowd was served or Ctrl-C, then drains, prints and audits. A second Ctrl-C
+/// leaves at once.
+///
+/// # Errors
+/// The options do not fit together, a URL is wrong, a promotion could not be opened or found, the
+/// report could not be written, or Ctrl-C was pressed twice. That something told turned out wrong
+/// is no error but [`Verdict::Failed`].
+pub async fn run(args: LoadArgs) -> Result<Verdict> {
+    let stop = CancellationToken::new();
+    tokio::select! {
+        verdict = run_until(args, stop.clone()) => verdict,
+        error = interrupted_twice(&stop) => Err(error),
+    }
+}
+
+/// The same, with the caller's own signal to stop sending.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(args: LoadArgs, stop: CancellationToken) -> Result<Verdict> {
+    let report = report(&args, &stop).await?;
+    println!("{report}");
+    if let Some(path) = &args.json {
+        let json = serde_json::to_vec_pretty(&report)?;
+        let written = tokio::fs::write(path, json).await;
+        written.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(report.verdict)
+}
+
+async fn interrupted_twice(stop: &CancellationToken) -> anyhow::Error {
+    interrupt().await;
+    stop.cancel();
+    eprintln!("interrupted: nobody new comes; draining and auditing (again to leave at once)");
+    interrupt().await;
+    anyhow!("interrupted twice: nothing was audited")
+}
+
+/// Never ends where signals cannot be had.
+async fn interrupt() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn report(args: &LoadArgs, stop: &CancellationToken) -> Result<Report> {
+    let pace = Pace::of(args)?;
+    let seed = args.seed.unwrap_or_else(rand::random);
+    let views = Views::new(fleet(&args.query, args)?);
+    let counter = Arc::new(counter(args)?);
+    let sales = sales(args, &counter, &views).await?;
+
+    let started = Instant::now();
+    let progress = Progress::start(Arc::clone(&counter), args.quiet);
+    let served = serve(args, pace, seed, &counter, sales, stop).await;
+    progress.finish().await;
+    let sales = served?;
+
+    let requests = counter.ledger.requests();
+    let mut book = counter.ledger.close();
+    let auditor = Auditor {
+        views: &views,
+        crowd: &counter.crowd,
+        sales: &sales,
+        patience: args.audit_timeout,
+    };
+    let audit = if args.no_audit { None } else { Some(auditor.audit(&mut book).await) };
+    let interrupted = stop.is_cancelled();
+    let occasion =
+        Occasion { args, seed, started, requests, interrupted, run: counter.crowd.prefix() };
+    Ok(Report::new(&occasion, &book, &sales, audit.as_ref()))
+}
+
+async fn serve(
+    args: &LoadArgs,
+    pace: Pace,
+    seed: u64,
+    counter: &Arc<Counter>,
+    sales: Vec<Arc<Sale>>,
+    stop: &CancellationToken,
+) -> Result<Vec<Arc<Sale>>> {
+    match pace {
+        Pace::Open(crowd) => {
+            open::serve(counter, &sales, crowd, seed, stop).await?;
+            Ok(sales)
+        }
+        Pace::Closed(crowd) => {
+            closed::serve(counter, &sales, crowd, stop).await?;
+            Ok(sales)
+        }
+        Pace::Original(fair) => {
+            let query = fleet(&args.query, args)?;
+            let admin = fleet(&args.admin, args)?;
+            let market = Market::new(Arc::clone(counter), query, admin, plan::coupons(args), fair);
+            Arc::new(market).hold(seed, stop).await
+        }
+    }
+}
+
+fn counter(args: &LoadArgs) -> Result<Counter> {
+    Ok(Counter {
+        command: fleet(&args.target, args)?,
+        crowd: Crowd::new(),
+        ledger: Ledger::new(),
+        dialect: match args.model {
+            Model::Grab => Dialect::Native,
+            Model::Original => Dialect::Original,
+        },
+        give_up: args.give_up,
+    })
+}
+
+/// The nodes of a role, or those of `--target`.
+fn fleet(urls: &[String], args: &LoadArgs) -> Result<Fleet> {
+    let urls = if urls.is_empty() { &args.target } else { urls };
+    Fleet::new(urls, args.request_timeout)
+}
+
+/// The promotions there are before anybody comes: none in the original model.
+async fn sales(args: &LoadArgs, counter: &Counter, views: &Views) -> Result<Vec<Arc<Sale>>> {
+    match args.model {
+        Model::Original => Ok(Vec::new()),
+        Model::Grab if args.promotion.is_empty() => open_sales(args, counter, views).await,
+        Model::Grab => find_sales(args, views).await,
+    }
+}
+
+async fn open_sales(args: &LoadArgs, counter: &Counter, views: &Views) -> Result<Vec<Arc<Sale>>> {
+    let admin = fleet(&args.admin, args)?;
+    let opening = Opening { admin: &admin, views, ledger: &counter.ledger, patience: args.give_up };
+    let mut sales = Vec::new();
+    for index in 0..args.promotions {
+        let id = format!("load-{}-{index}", counter.crowd.prefix());
+        sales.push(Arc::new(opening.open(index, &id, plan::coupons(args)).await?));
+    }
+    Ok(sales)
+}
+
+async fn find_sales(args: &LoadArgs, views: &Views) -> Result<Vec<Arc<Sale>>> {
+    let mut sales = Vec::new();
+    for (index, id) in (0..=u16::MAX).zip(&args.promotion) {
+        if args.promotion[..usize::from(index)].contains(id) {
+            bail!("--promotion {id} is given twice");
+        }
+        sales.push(Arc::new(promotion::find(views, index, id).await?));
+    }
+    Ok(sales)
+}

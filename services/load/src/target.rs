@@ -1,0 +1,196 @@
+//! Where requests go: the nodes of one role, and the idle connections to each.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request, Uri};
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use crate::connection::{Broken, Connection, Reply};
+
+/// A request before it is known which node gets it, so that the same can be sent again.
+#[derive(Debug, Clone)]
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    pub(crate) path: Uri,
+    pub(crate) body: Bytes,
+    pub(crate) idempotency_key: Option<HeaderValue>,
+}
+
+impl Ask {
+    /// # Errors
+    /// Not a path with an optional query.
+    pub(crate) fn get(path: &str) -> Result<Self> {
+        Ok(Self::of(Method::GET, path_of(path)?, Bytes::new()))
+    }
+
+    pub(crate) const fn post(path: Uri, body: Bytes) -> Self {
+        Self::of(Method::POST, path, body)
+    }
+
+    const fn of(method: Method, path: Uri, body: Bytes) -> Self {
+        Self { method, path, body, idempotency_key: None }
+    }
+}
+
+/// A request without an answer, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// It never left.
+    Unsent(String),
+    /// Its outcome is unknown.
+    Lost(String),
+}
+
+/// The nodes of a role. Requests go to them in turn, so the next try goes to another node.
+pub(crate) struct Fleet {
+    nodes: Vec<Node>,
+    next: AtomicUsize,
+    request_timeout: Duration,
+}
+
+impl Fleet {
+    /// # Errors
+    /// A URL that is not `http://HOST[:PORT]`.
+    pub(crate) fn new(urls: &[String], request_timeout: Duration) -> Result<Self> {
+        let nodes = urls.iter().map(|url| Node::new(url)).collect::<Result<Vec<_>>>()?;
+        if nodes.is_empty() {
+            bail!("no node to send to");
+        }
+        Ok(Self { nodes, next: AtomicUsize::new(0), request_timeout })
+    }
+
+    /// Sends a request once.
+    ///
+    /// # Errors
+    /// [`Unanswered`], after at most the time to connect and to answer that this fleet grants.
+    pub(crate) async fn send(&self, ask: &Ask) -> Result<Reply, Unanswered> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        self.nodes[turn % self.nodes.len()].send(ask, self.request_timeout).await
+    }
+}
+
+/// One node. As many connections stay idle as were in use at once.
+struct Node {
+    address: String,
+    host: HeaderValue,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Node {
+    fn new(url: &str) -> Result<Self> {
+        let uri: Uri = url.parse().with_context(|| format!("{url} is not a URL"))?;
+        let plain = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
+        let (true, Some(authority)) = (plain, uri.authority()) else {
+            bail!("{url} is not of the form http://HOST[:PORT]");
+        };
+        let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
+        let host = HeaderValue::from_str(authority.as_str())?;
+        Ok(Self { address, host, idle: Mutex::default() })
+    }
+
+    async fn send(&self, ask: &Ask, limit: Duration) -> Result<Reply, Unanswered> {
+        let mut request = self.request(ask);
+        loop {
+            let idle = self.idle.lock().pop();
+            let reused = idle.is_some();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => self.connect(limit).await?,
+            };
+            match timeout(limit, connection.exchange(request)).await {
+                Ok(Ok(reply)) => {
+                    self.keep(connection);
+                    return Ok(reply);
+                }
+                Ok(Err(Broken::Unsent(back, _))) if reused => request = *back,
+                Ok(Err(Broken::Unsent(_, reason))) => return Err(Unanswered::Unsent(reason)),
+                Ok(Err(Broken::Lost(reason))) => return Err(Unanswered::Lost(reason)),
+                Err(_) => return Err(Unanswered::Lost(format!("no answer within {limit:?}"))),
+            }
+        }
+    }
+
+    fn request(&self, ask: &Ask) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(ask.body.clone()));
+        *request.method_mut() = ask.method.clone();
+        *request.uri_mut() = ask.path.clone();
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.host.clone());
+        if !ask.body.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(key) = &ask.idempotency_key {
+            headers.insert("idempotency-key", key.clone());
+        }
+        request
+    }
+
+    async fn connect(&self, limit: Duration) -> Result<Connection, Unanswered> {
+        match timeout(limit, Connection::open(&self.address)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(reason)) => Err(Unanswered::Unsent(format!("{}: {reason}", self.address))),
+            Err(_) => Err(Unanswered::Unsent(format!("{}: no connection", self.address))),
+        }
+    }
+
+    fn keep(&self, connection: Connection) {
+        if connection.is_open() {
+            self.idle.lock().push(connection);
+        }
+    }
+}
+
+/// # Errors
+/// Not a path with an optional query.
+pub(crate) fn path_of(path: &str) -> Result<Uri> {
+    path.parse().with_context(|| format!("{path} is not a path"))
+}
+
+/// An id as one segment of a path.
+pub(crate) fn segment(id: &str) -> String {
+    let mut encoded = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_one_segment() {
+        assert_eq!(segment("spring-sale_1~"), "spring-sale_1~");
+        assert_eq!(segment("a/b ?%..春"), "a%2Fb%20%3F%25%2E%2E%E6%98%A5");
+    }
+
+    #[test]
+    fn only_plain_http_is_taken() {
+        for url in ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1/"] {
+            assert!(Node::new(url).is_ok(), "{url}");
+        }
+        for url in ["https://a", "localhost:8080", "http://a/b", "http://a?x", ""] {
+            assert!(Node::new(url).is_err(), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_listening_is_known_as_unsent() {
+        let fleet =
+            Fleet::new(&[String::from("http://127.0.0.1:1")], Duration::from_secs(1)).unwrap();
+        let outcome = fleet.send(&Ask::get("/").unwrap()).await;
+        assert!(matches!(outcome, Err(Unanswered::Unsent(_))), "{outcome:?}");
+    }
+}

@@ -1,0 +1,291 @@
+//! One partition: from the log into the views, in sessions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::Bytes;
+use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader};
+use seckill_proto::v1::{Event, record};
+use seckill_proto::{Position, decode_record};
+use seckill_telemetry::Part;
+use seckill_views::{Changes, Progress, PromotionRow, Views, ViewsError};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::projection::{Projection, Unscheduled, needs_row};
+
+/// How long a read waits for records.
+const STEP: Duration = Duration::from_millis(200);
+/// How often the views are asked how far they are. A database that restarts takes longer than
+/// this, so one that lost its last writes is always noticed.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How long a stopped projector may take to write what is in the log.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Views(#[from] ViewsError),
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    #[error(transparent)]
+    Unscheduled(#[from] Unscheduled),
+    #[error(
+        "these views were built from another log: keep them for that one, or use others \
+         (--data for embedded views, --cql-keyspace for CQL)"
+    )]
+    OtherLog,
+    #[error("the views went back from offset {from} to {to}: they have lost writes")]
+    WentBack { from: u64, to: u64 },
+}
+
+impl SessionError {
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Log(error) => error.is_retryable(),
+            Self::Views(error) => error.is_retryable(),
+            Self::WentBack { .. } => true,
+            Self::Fold(_) | Self::Unscheduled(_) | Self::OtherLog => false,
+        }
+    }
+}
+
+pub(crate) struct Follower {
+    log: Arc<dyn Log>,
+    views: Arc<dyn Views>,
+    partition: u32,
+    health: Part,
+}
+
+/// How far one session has got.
+struct Session {
+    reader: Box<dyn Reader>,
+    fold: Fold,
+    origin: String,
+    projection: Projection,
+    checked: Instant,
+}
+
+impl Follower {
+    pub(crate) fn new(
+        log: Arc<dyn Log>,
+        views: Arc<dyn Views>,
+        partition: u32,
+        health: Part,
+    ) -> Self {
+        Self { log, views, partition, health }
+    }
+
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut backoff = backoff();
+        while !stop.is_cancelled() {
+            let before = Instant::now();
+            let Err(error) = self.session(&stop).await else { return };
+            self.report(&error);
+            if before.elapsed() > Duration::from_secs(10) {
+                backoff = self::backoff();
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(backoff.next().unwrap_or_default()) => {}
+            }
+        }
+    }
+
+    fn report(&self, error: &SessionError) {
+        let partition = self.partition;
+        self.health.not_ready(error.to_string());
+        metrics::counter!("seckill_projector_sessions_failed_total").increment(1);
+        if error.is_passing() {
+            tracing::warn!(partition, %error, "the views stand still; beginning again");
+        } else {
+            tracing::error!(partition, %error, "the views of the partition have stopped");
+        }
+    }
+
+    /// Follows the log until `stop`, then writes what is left.
+    async fn session(&self, stop: &CancellationToken) -> Result<(), SessionError> {
+        let Some(mut session) = self.begin(stop).await? else { return Ok(()) };
+        self.health.ready();
+        while !stop.is_cancelled() {
+            let records = tokio::select! {
+                records = session.reader.next(STEP) => records?,
+                () = stop.cancelled() => break,
+            };
+            self.project(&mut session, records).await?;
+            self.check(&mut session).await?;
+        }
+        self.finish(&mut session).await
+    }
+
+    async fn begin(&self, stop: &CancellationToken) -> Result<Option<Session>, SessionError> {
+        let Some(origin) = self.origin(stop).await? else { return Ok(None) };
+        let progress = self.views.progress(self.partition).await?;
+        let fold = match progress {
+            Some(progress) if progress.origin != origin => return Err(SessionError::OtherLog),
+            Some(progress) => Fold::resume(progress.next_offset, progress.term, progress.next_seq),
+            None => Fold::default(),
+        };
+        if fold.next_offset() > self.log.end(self.partition).await? {
+            return Err(SessionError::OtherLog); // the log ends before what the views have seen
+        }
+        let reader = self.log.read(self.partition, fold.next_offset()).await?;
+        let projection = Projection::default();
+        Ok(Some(Session { reader, fold, origin, projection, checked: Instant::now() }))
+    }
+
+    /// What tells this log from any other: the id of its first fence. None when told to stop first.
+    async fn origin(&self, stop: &CancellationToken) -> Result<Option<String>, SessionError> {
+        let mut reader = self.log.read(self.partition, 0).await?;
+        self.health.ready(); // an empty log has been projected
+        while !stop.is_cancelled() {
+            if let Some((offset, record)) = reader.next(STEP).await?.first() {
+                return Ok(Some(origin_of(*offset, record)?));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes rows of records and writes them. At a record that cannot be folded: of those before
+    /// it, and the reason beside the progress.
+    async fn project(
+        &self,
+        session: &mut Session,
+        records: Vec<(u64, Bytes)>,
+    ) -> Result<(), SessionError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let (events, stopped) = fold(&mut session.fold, &records);
+        self.load_rows(&mut session.projection, &events).await?;
+        let changes = self.changes(session, &events, stopped.as_ref().map(ToString::to_string))?;
+        self.views.write(changes).await?;
+        session.projection.forget_finished();
+        metrics::counter!("seckill_projected_events_total").increment(events.len() as u64);
+        metrics::histogram!("seckill_project_seconds").record(begun.elapsed());
+        stopped.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    async fn load_rows(
+        &self,
+        projection: &mut Projection,
+        events: &[(u64, Event)],
+    ) -> Result<(), SessionError> {
+        for (_, event) in events {
+            if !projection.knows(&event.promotion_id)
+                && let Some(row) = self.stored(event, events).await?
+            {
+                projection.insert(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// The stored row, unless the first of these events about it makes it.
+    async fn stored(
+        &self,
+        event: &Event,
+        events: &[(u64, Event)],
+    ) -> Result<Option<PromotionRow>, SessionError> {
+        let first = events.iter().find(|(_, other)| other.promotion_id == event.promotion_id);
+        if !first.is_some_and(|(_, first)| needs_row(first)) {
+            return Ok(None);
+        }
+        Ok(self.views.promotion(&event.promotion_id).await?)
+    }
+
+    fn changes(
+        &self,
+        session: &mut Session,
+        events: &[(u64, Event)],
+        stopped: Option<String>,
+    ) -> Result<Changes, SessionError> {
+        let mut coupons = Vec::new();
+        let mut touched = HashMap::new();
+        for (offset, event) in events {
+            let position = Position { partition: self.partition, offset: *offset };
+            coupons.extend(session.projection.apply(event, position)?);
+            touched.insert(event.promotion_id.as_str(), ());
+        }
+        let rows = touched.into_keys().filter_map(|id| session.projection.get(id).cloned());
+        Ok(Changes {
+            promotions: rows.collect(),
+            coupons,
+            progress: self.progress(session, stopped),
+        })
+    }
+
+    fn progress(&self, session: &Session, stopped: Option<String>) -> Progress {
+        Progress {
+            partition: self.partition,
+            origin: session.origin.clone(),
+            next_offset: session.fold.next_offset(),
+            term: session.fold.term(),
+            next_seq: session.fold.next_seq(),
+            stopped,
+        }
+    }
+
+    /// Sees to it that the views still have what they said they have.
+    async fn check(&self, session: &mut Session) -> Result<(), SessionError> {
+        if session.checked.elapsed() < CHECK_EVERY {
+            return Ok(());
+        }
+        session.checked = Instant::now();
+        let stored = self.views.progress(self.partition).await?;
+        let (from, to) = (session.fold.next_offset(), stored.map_or(0, |p| p.next_offset));
+        if to < from && from > 0 {
+            return Err(SessionError::WentBack { from, to });
+        }
+        Ok(())
+    }
+
+    async fn finish(&self, session: &mut Session) -> Result<(), SessionError> {
+        let deadline = Instant::now() + DRAIN;
+        let end = self.log.end(self.partition).await?;
+        while session.fold.next_offset() < end && Instant::now() < deadline {
+            let records = session.reader.next(STEP).await?;
+            self.project(session, records).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Events that count, up to the first record that cannot be folded.
+fn fold(fold: &mut Fold, records: &[(u64, Bytes)]) -> (Vec<(u64, Event)>, Option<FoldError>) {
+    let mut events = Vec::with_capacity(records.len());
+    for (offset, record) in records {
+        match fold.step(*offset, record) {
+            Ok(Folded::Event(event)) => events.push((*offset, event)),
+            Ok(Folded::Fence(_)) => {}
+            Ok(Folded::Void) => metrics::counter!("seckill_void_records_total").increment(1),
+            Err(error) => return (events, Some(error)),
+        }
+    }
+    (events, None)
+}
+
+fn origin_of(offset: u64, record: &[u8]) -> Result<String, FoldError> {
+    let kind = decode_record(record).map_err(|reason| FoldError::Unreadable { offset, reason })?;
+    Ok(match kind {
+        record::Kind::Fence(fence) => {
+            fence.fence_id.iter().map(|byte| format!("{byte:02x}")).collect()
+        }
+        record::Kind::Event(_) => "void".to_owned(),
+    })
+}
+
+fn backoff() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(2))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

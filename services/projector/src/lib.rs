@@ -1,0 +1,60 @@
+//! Writes the views: the only one who does.
+//!
+//! Per assigned partition: fold the log from where the view is (`follow.rs`), make rows of the
+//! events that count (`projection.rs`), write them, progress last. Whatever goes wrong, the
+//! session is dropped and begins again at the progress that the views hold, because rows are
+//! keyed and repeat without harm. A record that cannot be read stops its partition with the reason
+//! shown; it is never skipped.
+//!
+//! [`verify`] folds the whole log and holds every row of every view against it.
+
+mod follow;
+mod projection;
+mod verify;
+
+use std::sync::Arc;
+
+use seckill_log::{Group, Log, LogError, run_assigned};
+use seckill_telemetry::Health;
+use seckill_views::Views;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::follow::Follower;
+
+pub use verify::{Report, VerifyError, verify};
+
+/// A projector that runs.
+pub struct Projector {
+    task: JoinHandle<()>,
+}
+
+impl Projector {
+    /// Joins the group and writes the views of whatever partitions it is given, until `stop`.
+    ///
+    /// # Errors
+    /// The group cannot be joined.
+    pub async fn start(
+        log: Arc<dyn Log>,
+        views: Arc<dyn Views>,
+        health: Health,
+        stop: CancellationToken,
+    ) -> Result<Self, LogError> {
+        let membership = log.join(Group::Projector).await?;
+        let mut joining = Some(health.part("projector/membership"));
+        let task = run_assigned(membership, stop, move |partition, stop| {
+            drop(joining.take());
+            let health = health.part(format!("projector/partition/{partition}"));
+            Follower::new(Arc::clone(&log), Arc::clone(&views), partition, health).run(stop)
+        });
+        Ok(Self { task: tokio::spawn(task) })
+    }
+
+    /// Waits until everything is written that was in the log when it was told to stop, for a
+    /// bounded time.
+    pub async fn stopped(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the projector ended badly");
+        }
+    }
+}

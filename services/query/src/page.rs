@@ -1,0 +1,51 @@
+//! Parameters of lists.
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use seckill_edge::Problem;
+use seckill_proto::Position;
+use seckill_views::{MAX_PAGE, PromotionStatus};
+use serde::Deserialize;
+
+use crate::visible;
+
+/// Rows on a page where no limit is asked for.
+const DEFAULT_LIMIT: usize = 100;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    after: Option<String>,
+    state: Option<PromotionStatus>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// What a native route is asked for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) after: Option<Position>,
+    pub(crate) state: Option<PromotionStatus>,
+    pub(crate) limit: usize,
+    pub(crate) cursor: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let wrong = |reason: String| Problem::bad_request("invalid-parameter", reason);
+        let Query(parameters) = Query::<Parameters>::try_from_uri(&parts.uri)
+            .map_err(|error| wrong(error.body_text()))?;
+        let limit = parameters.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(wrong(format!("limit must be from 1 to {MAX_PAGE}.")));
+        }
+        Ok(Self {
+            after: visible::asked(parameters.after.as_deref(), &parts.headers)?,
+            state: parameters.state,
+            limit,
+            cursor: parameters.cursor,
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! What every serving process shares: its listener, its health, and its end.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use axum::Router;
+use axum::middleware::from_fn;
+use seckill_edge::{not_found, observe, serve, wrong_method};
+use seckill_telemetry::{Health, Metrics, on_signal, routes, start_tracing};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::settings::Settings;
+
+/// A process that is about to serve.
+pub(crate) struct App {
+    listener: TcpListener,
+    metrics: Metrics,
+    pub(crate) bound: SocketAddr,
+    pub(crate) health: Health,
+    /// Cancelled by Ctrl-C and SIGTERM.
+    pub(crate) stop: CancellationToken,
+}
+
+impl App {
+    /// Begins logging, metrics and signal handling, and takes the port: what is wrong with those
+    /// is said before any engine is touched.
+    pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Self> {
+        start_tracing(&settings.log, settings.log_format)
+            .context("log must be in the form of RUST_LOG, such as info or info,rdkafka=warn")?;
+        let listen = settings.listen;
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("cannot listen on {listen}; choose another address with --listen")
+        })?;
+        let bound = listener.local_addr()?;
+        let (health, stop) = (Health::default(), on_signal()?);
+        Ok(Self { listener, metrics: Metrics::start()?, bound, health, stop })
+    }
+
+    /// Serves until told to stop and until open requests are answered.
+    pub(crate) async fn serve(self, routes_of_roles: Router, what: &str) -> anyhow::Result<()> {
+        let app = routes_of_roles
+            .merge(routes(self.health.clone(), self.metrics))
+            .fallback(not_found)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(from_fn(observe))
+            .layer(CatchPanicLayer::new());
+        tokio::spawn(announce(self.health, self.bound, what.to_owned(), self.stop.clone()));
+        serve(self.listener, app, self.stop).await.context("the listener failed")
+    }
+}
+
+/// Says once on standard output that everything works.
+async fn announce(health: Health, bound: SocketAddr, what: String, stop: CancellationToken) {
+    let ready = async {
+        while !health.not_ready().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = ready => println!("seckill is ready at http://{bound} ({what})"),
+    }
+}

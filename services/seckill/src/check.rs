@@ -1,0 +1,14 @@
+//! `seckill health URL`: for images that have no other client.
+
+use std::time::Duration;
+
+/// Whether the URL answers 2xx; says why where it does not.
+pub(crate) async fn run(url: &str) -> anyhow::Result<bool> {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
+    let response = client.get(url).send().await?;
+    let status = response.status();
+    if !status.is_success() {
+        eprintln!("{url} answers {status}: {}", response.text().await.unwrap_or_default());
+    }
+    Ok(status.is_success())
+}

@@ -1,0 +1,52 @@
+//! Opens the engines that the settings name.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use seckill_log::Log;
+use seckill_log::embedded::EmbeddedLog;
+use seckill_log::kafka::KafkaLog;
+use seckill_views::{CqlViews, EmbeddedViews, Views};
+
+use crate::settings::Settings;
+
+pub(crate) async fn log(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
+    if let Some(config) = &settings.kafka {
+        return Ok(Arc::new(KafkaLog::connect(config.clone()).await?));
+    }
+    let directory = settings.data.join("log");
+    create(&directory)?;
+    let partitions = settings.partitions;
+    let open = tokio::task::spawn_blocking(move || EmbeddedLog::open(&directory, partitions));
+    Ok(Arc::new(open.await??))
+}
+
+pub(crate) async fn views(settings: &Settings, partitions: u32) -> anyhow::Result<Arc<dyn Views>> {
+    if let Some(config) = &settings.cql {
+        return Ok(Arc::new(CqlViews::connect(config, partitions).await?));
+    }
+    let directory = settings.data.join("views");
+    create(&directory)?;
+    let open = tokio::task::spawn_blocking(move || EmbeddedViews::open(&directory, partitions));
+    Ok(Arc::new(open.await??))
+}
+
+/// Words for where the engines are.
+pub(crate) fn describe(settings: &Settings) -> String {
+    let embedded = |part: &str| format!("embedded in {}", settings.data.join(part).display());
+    let log = match &settings.kafka {
+        Some(kafka) => format!("Kafka at {}", kafka.brokers),
+        None => embedded("log"),
+    };
+    let views = match &settings.cql {
+        Some(cql) => format!("CQL at {}", cql.contact_points.join(",")),
+        None => embedded("views"),
+    };
+    format!("log: {log}; views: {views}")
+}
+
+fn create(directory: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("data: {} cannot be created", directory.display()))
+}

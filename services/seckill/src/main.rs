@@ -1,0 +1,87 @@
+//! The one binary: the whole system in one process, each role alone, and the tools around it.
+
+mod app;
+mod check;
+mod engines;
+mod roles;
+mod settings;
+mod up;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use seckill_load::{LoadArgs, Verdict};
+
+use crate::settings::{Given, Role};
+
+/// Flash sales on an event log: a limited number of coupons, a crowd in the same second,
+/// strict order, nothing oversold, nothing lost.
+///
+/// `seckill up` runs everything in one process, with nothing installed, and keeps its data in
+/// ./data. With --kafka and --cql it runs on Kafka and on ScyllaDB or Cassandra instead.
+#[derive(Parser)]
+#[command(name = "seckill", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything in one process
+    Up(Given),
+    /// Run a command node alone: takes grabs, decides them, owns partitions (needs --kafka)
+    Command(Given),
+    /// Run the operator's API alone: creates and changes promotions (needs --kafka)
+    Admin(Given),
+    /// Run a projector alone: writes the views from the log (needs --kafka and --cql)
+    Projector(Given),
+    /// Run a query gateway alone: reads the views (needs --kafka and --cql)
+    Query(Given),
+    /// Send load to a running system, then audit what it said
+    Load(Box<LoadArgs>),
+    /// Compare every row of the views with the log; exit code 0 only when they are equal
+    Verify(Given),
+    /// Ask a URL; exit code 0 when it answers 2xx (for health checks of containers)
+    Health {
+        /// For example http://127.0.0.1:8080/readyz
+        url: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime cannot be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(Cli::parse().command)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all is well.
+async fn run(command: Command) -> anyhow::Result<bool> {
+    match command {
+        Command::Up(given) => up::run(given.settle(Role::Up)?).await.map(|()| true),
+        Command::Command(given) => {
+            roles::command(given.settle(Role::Command)?).await.map(|()| true)
+        }
+        Command::Admin(given) => roles::admin(given.settle(Role::Admin)?).await.map(|()| true),
+        Command::Projector(given) => {
+            roles::projector(given.settle(Role::Projector)?).await.map(|()| true)
+        }
+        Command::Query(given) => roles::query(given.settle(Role::Query)?).await.map(|()| true),
+        Command::Load(args) => Ok(seckill_load::run(*args).await? == Verdict::Passed),
+        Command::Verify(given) => verify::run(given.settle(Role::Verify)?).await,
+        Command::Health { url } => check::run(&url).await,
+    }
+}

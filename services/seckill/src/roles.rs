@@ -1,0 +1,68 @@
+//! Each role alone in a process, on Kafka and CQL.
+
+use std::sync::Arc;
+
+use axum::Router;
+use seckill_command::{Dispatcher, Node, NodeConfig};
+use seckill_projector::Projector;
+use seckill_views::Views;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::engines;
+use crate::settings::Settings;
+
+pub(crate) async fn command(settings: Settings) -> anyhow::Result<()> {
+    let app = App::start(&settings).await?;
+    let log = engines::log(&settings).await?;
+    let config = NodeConfig { name: settings.name.clone(), endpoint: settings.endpoint(app.bound) };
+    let stop = CancellationToken::new();
+    let node = Node::start(log, config, app.health.clone(), stop.clone()).await?;
+    let dispatcher = node.dispatcher();
+    let routes = seckill_command::routes(dispatcher.clone())
+        .merge(seckill_command::internal_routes(dispatcher));
+    let served = app.serve(routes, "command node").await;
+    stop.cancel();
+    node.stopped().await;
+    served
+}
+
+pub(crate) async fn admin(settings: Settings) -> anyhow::Result<()> {
+    let app = App::start(&settings).await?;
+    let dispatcher = Dispatcher::forwarding(engines::log(&settings).await?);
+    app.serve(seckill_admin::routes(dispatcher), "admin").await
+}
+
+pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
+    let app = App::start(&settings).await?;
+    let log = engines::log(&settings).await?;
+    let views = engines::views(&settings, log.partitions()).await?;
+    let stop = CancellationToken::new();
+    let projector = Projector::start(log, views, app.health.clone(), stop.clone()).await?;
+    let served = app.serve(Router::new(), "projector").await;
+    stop.cancel();
+    projector.stopped().await;
+    served
+}
+
+pub(crate) async fn query(settings: Settings) -> anyhow::Result<()> {
+    let app = App::start(&settings).await?;
+    // The log only tells how many partitions there are; nothing else of it is read.
+    let partitions = engines::log(&settings).await?.partitions();
+    let views = engines::views(&settings, partitions).await?;
+    let watch = tokio::spawn(watch_views(Arc::clone(&views), app.health.part("query/views")));
+    let served = app.serve(seckill_query::routes(views), "query gateway").await;
+    watch.abort();
+    served
+}
+
+/// A gateway is ready while its views answer.
+async fn watch_views(views: Arc<dyn Views>, part: seckill_telemetry::Part) {
+    loop {
+        match views.check().await {
+            Ok(()) => part.ready(),
+            Err(error) => part.not_ready(error.to_string()),
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+}

@@ -1,0 +1,344 @@
+//! Settings: flags, then SECKILL_* variables, then a TOML file, then the defaults.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use seckill_log::kafka::KafkaConfig;
+use seckill_proto::DEFAULT_PREFIX;
+use seckill_telemetry::LogFormat;
+use seckill_views::CqlConfig;
+use serde::Deserialize;
+
+/// What this system does, and of the engines only what needs somebody.
+const QUIET_LIBRARIES: &str = "info,fjall=warn,lsm_tree=warn,rdkafka=error,librdkafka=error";
+
+/// Settings as given, in any of the three ways. A flag wins over its variable, a variable over
+/// the file.
+#[derive(Args, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Given {
+    /// TOML file with settings, named as here with _ for - (such as cql_keyspace = "sales")
+    #[arg(long, value_name = "FILE", env = "SECKILL_CONFIG")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+    /// Directory of the embedded engines [default: ./data]
+    #[arg(long, value_name = "DIR", env = "SECKILL_DATA")]
+    data: Option<PathBuf>,
+    /// Address to serve HTTP on [default: 127.0.0.1:8080; alone: admin 8081, command 8082,
+    /// query 8083, projector 8084]
+    #[arg(long, value_name = "HOST:PORT", env = "SECKILL_LISTEN")]
+    listen: Option<String>,
+    /// Partitions of a new log, 1 to 4096; one that exists keeps its own [default: 4 embedded,
+    /// 8 on Kafka]
+    #[arg(long, value_name = "N", env = "SECKILL_PARTITIONS")]
+    partitions: Option<u32>,
+    /// Keep the log in Kafka, at these brokers [default: embedded]
+    #[arg(long, value_name = "HOST:PORT[,...]", env = "SECKILL_KAFKA")]
+    kafka: Option<String>,
+    /// Prefix of topic and group names [default: seckill]
+    #[arg(long, value_name = "NAME", env = "SECKILL_KAFKA_PREFIX")]
+    kafka_prefix: Option<String>,
+    /// Replicas of new topics, 1 to 16 [default: the broker's default]
+    #[arg(long, value_name = "N", env = "SECKILL_KAFKA_REPLICATION")]
+    kafka_replication: Option<u16>,
+    /// Keep the views in ScyllaDB or Cassandra, at these nodes [default: embedded]
+    #[arg(long, value_name = "HOST:PORT[,...]", env = "SECKILL_CQL")]
+    cql: Option<String>,
+    /// Keyspace of the views, created where it does not exist [default: seckill]
+    #[arg(long, value_name = "NAME", env = "SECKILL_CQL_KEYSPACE")]
+    cql_keyspace: Option<String>,
+    /// Copies of every row in a new keyspace, 1 to 16 [default: 1]
+    #[arg(long, value_name = "N", env = "SECKILL_CQL_REPLICATION")]
+    cql_replication: Option<u32>,
+    /// Base URL under which other nodes reach this one [default: http:// and the address served]
+    #[arg(long, value_name = "URL", env = "SECKILL_ADVERTISE")]
+    advertise: Option<String>,
+    /// Name of this node, in log lines and the table of owners [default: role and process id]
+    #[arg(long, value_name = "NAME", env = "SECKILL_NAME")]
+    name: Option<String>,
+    /// Which log lines to write, in the form of RUST_LOG [default: info]
+    #[arg(long, value_name = "FILTER", env = "SECKILL_LOG")]
+    log: Option<String>,
+    /// Form of log lines: text or json [default: text]
+    #[arg(long, value_name = "FORM", env = "SECKILL_LOG_FORMAT")]
+    log_format: Option<String>,
+}
+
+/// What the process is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Up,
+    Command,
+    Admin,
+    Projector,
+    Query,
+    Verify,
+}
+
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Command => "command",
+            Self::Admin => "admin",
+            Self::Projector => "projector",
+            Self::Query => "query",
+            Self::Verify => "verify",
+        }
+    }
+
+    fn default_port(self) -> u16 {
+        match self {
+            Self::Up | Self::Verify => 8080,
+            Self::Admin => 8081,
+            Self::Command => 8082,
+            Self::Query => 8083,
+            Self::Projector => 8084,
+        }
+    }
+
+    /// A role alone shares the engines with others, which the embedded ones cannot.
+    fn needs(self) -> (bool, bool) {
+        match self {
+            Self::Up | Self::Verify => (false, false),
+            Self::Command | Self::Admin => (true, false),
+            Self::Projector | Self::Query => (true, true),
+        }
+    }
+}
+
+/// Settings checked and complete.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) data: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) partitions: Option<u32>,
+    pub(crate) kafka: Option<KafkaConfig>,
+    pub(crate) cql: Option<CqlConfig>,
+    pub(crate) advertise: Option<String>,
+    pub(crate) name: String,
+    pub(crate) log: String,
+    pub(crate) log_format: LogFormat,
+}
+
+impl Given {
+    /// Adds the file and the defaults, and checks every value.
+    pub(crate) fn settle(self, role: Role) -> anyhow::Result<Settings> {
+        let given = self.over_file()?;
+        let (needs_kafka, needs_cql) = role.needs();
+        let name = role.name();
+        if needs_kafka && given.kafka.is_none() {
+            bail!("kafka is not set: `seckill {name}` alone needs --kafka HOST:PORT");
+        }
+        if needs_cql && given.cql.is_none() {
+            bail!("cql is not set: `seckill {name}` alone needs --cql HOST:PORT");
+        }
+        given.checked(role)
+    }
+
+    fn over_file(self) -> anyhow::Result<Self> {
+        let Some(path) = &self.config else { return Ok(self) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("config: {} cannot be read", path.display()))?;
+        let file: Self = toml::from_str(&text)
+            .with_context(|| format!("config: {} is not valid", path.display()))?;
+        Ok(self.or(file))
+    }
+
+    fn or(self, file: Self) -> Self {
+        Self {
+            config: self.config,
+            data: self.data.or(file.data),
+            listen: self.listen.or(file.listen),
+            partitions: self.partitions.or(file.partitions),
+            kafka: self.kafka.or(file.kafka),
+            kafka_prefix: self.kafka_prefix.or(file.kafka_prefix),
+            kafka_replication: self.kafka_replication.or(file.kafka_replication),
+            cql: self.cql.or(file.cql),
+            cql_keyspace: self.cql_keyspace.or(file.cql_keyspace),
+            cql_replication: self.cql_replication.or(file.cql_replication),
+            advertise: self.advertise.or(file.advertise),
+            name: self.name.or(file.name),
+            log: self.log.or(file.log),
+            log_format: self.log_format.or(file.log_format),
+        }
+    }
+
+    fn checked(self, role: Role) -> anyhow::Result<Settings> {
+        in_range("partitions", self.partitions, 1, 4_096)?;
+        in_range("kafka_replication", self.kafka_replication.map(u32::from), 1, 16)?;
+        in_range("cql_replication", self.cql_replication, 1, 16)?;
+        let default_listen = format!("127.0.0.1:{}", role.default_port());
+        let default_name = format!("{}-{}", role.name(), std::process::id());
+        Ok(Settings {
+            listen: address(self.listen.as_deref().unwrap_or(&default_listen))?,
+            kafka: self.kafka_config()?,
+            cql: self.cql_config()?,
+            partitions: self.partitions,
+            advertise: self.advertise.map(base_url).transpose()?,
+            data: self.data.unwrap_or_else(|| "data".into()),
+            name: self.name.unwrap_or(default_name),
+            log: self.log.unwrap_or_else(|| QUIET_LIBRARIES.into()),
+            log_format: log_format(self.log_format.as_deref())?,
+        })
+    }
+
+    fn kafka_config(&self) -> anyhow::Result<Option<KafkaConfig>> {
+        let Some(brokers) = &self.kafka else { return Ok(None) };
+        host_ports("kafka", brokers)?;
+        let prefix = self.kafka_prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if prefix.is_empty() || prefix.len() > 200 || !prefix.chars().all(allowed) {
+            bail!(
+                "kafka_prefix may have 1 to 200 letters, digits, '.', '_' and '-', not {prefix:?}"
+            );
+        }
+        Ok(Some(KafkaConfig {
+            prefix: prefix.to_owned(),
+            partitions: self.partitions,
+            replication: self.kafka_replication,
+            ..KafkaConfig::new(brokers)
+        }))
+    }
+
+    fn cql_config(&self) -> anyhow::Result<Option<CqlConfig>> {
+        let Some(nodes) = &self.cql else { return Ok(None) };
+        let keyspace = self.cql_keyspace.clone().unwrap_or_else(|| "seckill".into());
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let starts_right = keyspace.starts_with(|c: char| c.is_ascii_lowercase());
+        if !starts_right || keyspace.len() > 48 || !keyspace.chars().all(allowed) {
+            bail!(
+                "cql_keyspace may have 1 to 48 lower-case letters, digits and '_' and starts with \
+                 a letter, not {keyspace:?}"
+            );
+        }
+        Ok(Some(CqlConfig {
+            contact_points: host_ports("cql", nodes)?,
+            keyspace,
+            replication_factor: self.cql_replication.unwrap_or(1),
+            ..CqlConfig::default()
+        }))
+    }
+}
+
+impl Settings {
+    /// The address under which others find what listens at `bound`.
+    pub(crate) fn endpoint(&self, bound: SocketAddr) -> String {
+        self.advertise.clone().unwrap_or_else(|| {
+            let host = if bound.ip().is_unspecified() {
+                tracing::warn!("other nodes cannot reach {bound}; set advertise if there are any");
+                "127.0.0.1".to_owned()
+            } else {
+                bound.ip().to_string()
+            };
+            format!("http://{host}:{}", bound.port())
+        })
+    }
+
+    /// How long to wait for an engine at the start.
+    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
+        self.kafka.iter_mut().for_each(|kafka| kafka.connect_timeout = patience);
+        self.cql.iter_mut().for_each(|cql| cql.connect_within = patience);
+        self
+    }
+}
+
+fn in_range(name: &str, value: Option<u32>, least: u32, most: u32) -> anyhow::Result<()> {
+    match value {
+        Some(value) if !(least..=most).contains(&value) => {
+            bail!("{name} must be from {least} to {most}, not {value}")
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn address(text: &str) -> anyhow::Result<SocketAddr> {
+    let wrong = || format!("listen must be HOST:PORT, such as 127.0.0.1:8080, not {text:?}");
+    let mut addresses = text.to_socket_addrs().with_context(wrong)?;
+    addresses.next().with_context(wrong)
+}
+
+fn host_ports(name: &str, text: &str) -> anyhow::Result<Vec<String>> {
+    let is_host_port = |part: &str| match part.rsplit_once(':') {
+        Some((host, port)) => !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => false,
+    };
+    let parts: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).collect();
+    if let Some(wrong) = parts.iter().find(|part| !is_host_port(part)) {
+        bail!("{name} must be HOST:PORT[,HOST:PORT...], not {wrong:?}");
+    }
+    Ok(parts)
+}
+
+fn base_url(text: String) -> anyhow::Result<String> {
+    match reqwest::Url::parse(&text) {
+        Ok(url) if url.scheme() == "http" && url.has_host() => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        Ok(_) | Err(_) => bail!("advertise must be a URL such as http://node-1:8082, not {text:?}"),
+    }
+}
+
+fn log_format(text: Option<&str>) -> anyhow::Result<LogFormat> {
+    match text {
+        None | Some("text") => Ok(LogFormat::Text),
+        Some("json") => Ok(LogFormat::Json),
+        Some(other) => bail!("log_format must be text or json, not {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_toml(text: &str) -> anyhow::Result<Settings> {
+        toml::from_str::<Given>(text)?.settle(Role::Up)
+    }
+
+    #[test]
+    fn defaults_are_embedded_on_loopback() {
+        let settings = from_toml("").expect("settings");
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(settings.data, PathBuf::from("data"));
+        assert!(settings.kafka.is_none() && settings.cql.is_none());
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let flag = Given { partitions: Some(2), ..Given::default() };
+        let file = Given { partitions: Some(3), cql_replication: Some(5), ..Given::default() };
+        let both = flag.or(file);
+        assert_eq!((both.partitions, both.cql_replication), (Some(2), Some(5)));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_what_it_may_be() {
+        let cases = [
+            ("partitions = 0", "partitions must be from 1 to 4096"),
+            ("partitions = 5000", "partitions must be from 1 to 4096"),
+            ("listen = \"nowhere\"", "listen must be HOST:PORT"),
+            ("kafka = \"broker\"", "kafka must be HOST:PORT"),
+            ("kafka = \"a:1,b\"", "kafka must be HOST:PORT"),
+            ("kafka = \"a:1\"\nkafka_prefix = \"a b\"", "kafka_prefix may have"),
+            ("cql = \"a:0\"", "cql must be HOST:PORT"),
+            ("cql = \"a:1\"\ncql_keyspace = \"Sales\"", "cql_keyspace may have"),
+            ("cql_replication = 99", "cql_replication must be from 1 to 16"),
+            ("advertise = \"ftp://x\"", "advertise must be a URL"),
+            ("log_format = \"xml\"", "log_format must be text or json"),
+            ("partition = 3", "unknown field `partition`"),
+        ];
+        for (text, expected) in cases {
+            let error = format!("{:#}", from_toml(text).expect_err(text));
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_role_alone_says_which_engine_it_needs() {
+        let error = Given::default().settle(Role::Query).expect_err("no engines").to_string();
+        assert!(error.contains("--kafka"), "{error}");
+    }
+}

@@ -1,0 +1,33 @@
+//! `seckill verify`: are the views what the log says?
+
+use std::time::Duration;
+
+use anyhow::bail;
+use seckill_projector::verify;
+use seckill_telemetry::start_tracing;
+
+use crate::engines;
+use crate::settings::Settings;
+
+/// An engine that is there answers sooner; one that is not shall not keep anybody waiting.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Prints counts and differences; whether there are none.
+pub(crate) async fn run(settings: Settings) -> anyhow::Result<bool> {
+    start_tracing("warn", settings.log_format)?;
+    let settings = settings.with_patience(PATIENCE);
+    if settings.kafka.is_none() && !settings.data.join("log").exists() {
+        bail!("there is no embedded log in {}; name one with --data", settings.data.display());
+    }
+    let log = engines::log(&settings).await?;
+    let views = engines::views(&settings, log.partitions()).await?;
+    let report = verify(&*log, &*views).await?;
+    for (what, count) in &report.counts {
+        println!("{count:>12}  {what}");
+    }
+    for difference in &report.differences {
+        println!("DIFFERENT: {difference}");
+    }
+    println!("{:>12}  differences", report.different);
+    Ok(report.is_equal())
+}

@@ -1,0 +1,88 @@
+//! Creates what is missing of the keyspace and its tables.
+//!
+//! Processes may start at once: each creates only what it does not see, `IF NOT EXISTS`, and
+//! tries again when the database stumbles over two creations of the same table.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::CqlConfig;
+use super::database::{Database, not_opened};
+use crate::ViewsError;
+use crate::generation::Generation;
+
+const ATTEMPTS: u32 = 6;
+
+/// Pause after the first failed attempt; it doubles with each further one, to 3 s in all.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+pub(super) async fn create(
+    database: &Database,
+    config: &CqlConfig,
+    generation: Generation,
+) -> Result<(), ViewsError> {
+    let mut pause = FIRST_PAUSE;
+    for attempt in 1.. {
+        match create_missing(database, config, generation).await {
+            Ok(()) => break,
+            Err(error) if attempt == ATTEMPTS => return Err(not_opened(config, error)),
+            Err(error) => tracing::warn!(error, attempt, "the tables are not there yet"),
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    Ok(())
+}
+
+async fn create_missing(
+    database: &Database,
+    config: &CqlConfig,
+    generation: Generation,
+) -> Result<(), Cause> {
+    let present = tables(database).await?;
+    let missing =
+        views().into_iter().filter(|(view, _)| !present.contains(&generation.table(view)));
+    let missing: Vec<_> = missing.collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    database.session.query_unpaged(create_keyspace(config), ()).await?;
+    for (view, create_table) in missing {
+        let statement = create_table(&database.table(generation, view));
+        database.session.query_unpaged(statement, ()).await?;
+    }
+    database.session.await_schema_agreement().await?;
+    Ok(())
+}
+
+async fn tables(database: &Database) -> Result<HashSet<String>, Cause> {
+    let statement = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?";
+    let result = database.session.query_unpaged(statement, (&database.keyspace,)).await?;
+    let result = result.into_rows_result()?;
+    let names = result.rows::<(String,)>()?;
+    names.map(|row| Ok(row?.0)).collect()
+}
+
+/// This strategy is the one that ScyllaDB's tablets and Cassandra both take, and it spreads the
+/// copies over however many data centres there are.
+fn create_keyspace(config: &CqlConfig) -> String {
+    format!(
+        "CREATE KEYSPACE IF NOT EXISTS {} WITH replication = \
+         {{'class': 'NetworkTopologyStrategy', 'replication_factor': {}}}",
+        config.keyspace, config.replication_factor
+    )
+}
+
+type CreateTable = fn(&str) -> String;
+
+fn views() -> [(&'static str, CreateTable); 5] {
+    [
+        (crate::promotions::VIEW, crate::promotions::create_table),
+        (crate::active_promotions::VIEW, crate::promotions::create_table),
+        (crate::coupons_by_promotion::VIEW, crate::coupons_by_promotion::create_table),
+        (crate::coupons_by_customer::VIEW, crate::coupons_by_customer::create_table),
+        (crate::progress::VIEW, crate::progress::create_table),
+    ]
+}

@@ -1,0 +1,225 @@
+//! The read model in a directory of one machine, on fjall.
+//!
+//! One table per view. A value is the offset of the row's position, then the row's JSON: the
+//! offset alone decides whether a newer row may replace it.
+//!
+//! **Atomic, not fsynced.** One `write` is one batch of fjall, rows and progress together, and
+//! one writer at a time compares and commits. A killed process loses nothing that was
+//! acknowledged. A power loss may take the last batches away, each of them whole (fjall syncs
+//! its journal before it flushes any table), and the projector writes them again from the log.
+//!
+//! **Off the async threads.** Every call runs on tokio's blocking pool: a read may go to the
+//! disk, and a write waits while fjall's flushes are behind.
+
+mod active_promotions;
+mod coupons_by_customer;
+mod coupons_by_promotion;
+mod progress;
+mod promotions;
+mod table;
+mod write;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use seckill_proto::CouponId;
+use serde::de::DeserializeOwned;
+
+use crate::generation::{Generation, LIVE};
+use crate::{Changes, CouponRow, Page, Progress, PromotionRow, PromotionStatus, Views, ViewsError};
+use table::Table;
+
+/// Rows that a scan holds in memory at once.
+const SCAN_CHUNK: usize = 1_024;
+
+/// The read model of one process, in a directory of its own.
+pub struct EmbeddedViews {
+    store: Arc<Store>,
+}
+
+struct Store {
+    database: Database,
+    tables: Tables,
+    /// Held while stored positions are compared and the batch is committed.
+    writing: Mutex<()>,
+    partitions: u32,
+}
+
+struct Tables {
+    promotions: Table,
+    active_promotions: Table,
+    coupons_by_promotion: Table,
+    coupons_by_customer: Table,
+    progress: Keyspace,
+}
+
+impl EmbeddedViews {
+    /// Opens the views in a directory, or creates them. `partitions` is the log's count.
+    /// Blocks for as long as it takes to recover the journal.
+    ///
+    /// # Errors
+    /// [`ViewsError::Locked`] while another process (or another value) has it open,
+    /// [`ViewsError::Setup`] when it cannot be opened.
+    pub fn open(dir: &Path, partitions: u32) -> Result<Self, ViewsError> {
+        let database = Database::builder(dir).open().map_err(|error| not_opened(dir, error))?;
+        let tables = Tables::open(&database, LIVE).map_err(|error| not_opened(dir, error))?;
+        let writing = Mutex::new(());
+        Ok(Self { store: Arc::new(Store { database, tables, writing, partitions }) })
+    }
+
+    async fn run<T, F>(&self, work: F) -> Result<T, ViewsError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Store) -> Result<T, ViewsError> + Send + 'static,
+    {
+        let store = Arc::clone(&self.store);
+        match tokio::task::spawn_blocking(move || work(&store)).await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => Err(ViewsError::Unavailable {
+                during: "the runtime is shutting down".into(),
+                source: error.into(),
+            }),
+        }
+    }
+
+    /// Gives every row of a table as it was when the scan began.
+    async fn scan<R: DeserializeOwned + Send + 'static>(
+        &self,
+        table: fn(&Tables) -> &Table,
+        each: &mut (dyn FnMut(R) + Send),
+    ) -> Result<(), ViewsError> {
+        let snapshot = self.store.database.snapshot();
+        let mut after = Vec::new();
+        loop {
+            let snapshot = snapshot.clone();
+            let rows: Vec<(Vec<u8>, R)> = self
+                .run(move |store| table(&store.tables).chunk(&snapshot, &after, SCAN_CHUNK))
+                .await?;
+            let Some((last, _)) = rows.last() else { return Ok(()) };
+            after = last.clone();
+            rows.into_iter().for_each(|(_, row)| each(row));
+        }
+    }
+}
+
+impl Tables {
+    fn open(database: &Database, generation: Generation) -> Result<Self, fjall::Error> {
+        let keyspace =
+            |view| database.keyspace(&generation.table(view), KeyspaceCreateOptions::default);
+        let table =
+            |view| Ok::<_, fjall::Error>(Table::new(generation.table(view), keyspace(view)?));
+        Ok(Self {
+            promotions: table(crate::promotions::VIEW)?,
+            active_promotions: table(crate::active_promotions::VIEW)?,
+            coupons_by_promotion: table(crate::coupons_by_promotion::VIEW)?,
+            coupons_by_customer: table(crate::coupons_by_customer::VIEW)?,
+            progress: keyspace(crate::progress::VIEW)?,
+        })
+    }
+}
+
+fn not_opened(dir: &Path, error: fjall::Error) -> ViewsError {
+    match error {
+        fjall::Error::Locked => ViewsError::Locked { directory: dir.into() },
+        error => ViewsError::Setup { place: dir.display().to_string(), source: error.into() },
+    }
+}
+
+/// fjall gives no error that goes away: it refuses every write after the first that failed.
+fn failed(during: &str) -> impl Fn(fjall::Error) -> ViewsError {
+    move |error| ViewsError::Failed { during: during.into(), source: error.into() }
+}
+
+#[async_trait]
+impl Views for EmbeddedViews {
+    async fn write(&self, changes: Changes) -> Result<(), ViewsError> {
+        changes.assert_one_partition(self.store.partitions);
+        self.run(move |store| store.write(&changes)).await
+    }
+
+    async fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError> {
+        self.run(move |store| store.progress(partition)).await
+    }
+
+    async fn active_promotions(&self) -> Result<Vec<PromotionRow>, ViewsError> {
+        self.run(Store::active_promotions).await
+    }
+
+    async fn promotions(
+        &self,
+        state: Option<PromotionStatus>,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<PromotionRow>, ViewsError> {
+        let after = cursor.map(crate::promotions::PromotionKey::from_cursor).transpose()?;
+        self.run(move |store| store.promotions(state, after.as_ref(), limit)).await
+    }
+
+    async fn promotion(&self, id: &str) -> Result<Option<PromotionRow>, ViewsError> {
+        let key = crate::promotions::PromotionKey::find(id, self.store.partitions);
+        self.run(move |store| store.promotion(&key)).await
+    }
+
+    async fn coupons_of_customer(
+        &self,
+        customer_id: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<CouponRow>, ViewsError> {
+        let after =
+            cursor.map(crate::coupons_by_customer::CouponOfCustomer::from_cursor).transpose()?;
+        let customer_id = customer_id.to_owned();
+        self.run(move |store| store.coupons_of_customer(&customer_id, after.as_ref(), limit)).await
+    }
+
+    async fn coupons_of_promotion(
+        &self,
+        promotion_id: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<CouponRow>, ViewsError> {
+        let after = cursor.map(crate::coupons_by_promotion::from_cursor).transpose()?;
+        let promotion_id = promotion_id.to_owned();
+        self.run(move |store| store.coupons_of_promotion(&promotion_id, after, limit)).await
+    }
+
+    async fn coupon(&self, id: &CouponId) -> Result<Option<CouponRow>, ViewsError> {
+        let id = id.clone();
+        self.run(move |store| store.coupon(&id)).await
+    }
+
+    async fn scan_promotions(
+        &self,
+        each: &mut (dyn FnMut(PromotionRow) + Send),
+    ) -> Result<(), ViewsError> {
+        self.scan(|tables| &tables.promotions, each).await
+    }
+
+    async fn scan_active_promotions(
+        &self,
+        each: &mut (dyn FnMut(PromotionRow) + Send),
+    ) -> Result<(), ViewsError> {
+        self.scan(|tables| &tables.active_promotions, each).await
+    }
+
+    async fn scan_coupons_by_promotion(
+        &self,
+        each: &mut (dyn FnMut(CouponRow) + Send),
+    ) -> Result<(), ViewsError> {
+        self.scan(|tables| &tables.coupons_by_promotion, each).await
+    }
+
+    async fn scan_coupons_by_customer(
+        &self,
+        each: &mut (dyn FnMut(CouponRow) + Send),
+    ) -> Result<(), ViewsError> {
+        self.scan(|tables| &tables.coupons_by_customer, each).await
+    }
+
+    async fn check(&self) -> Result<(), ViewsError> {
+        self.run(|store| store.progress(0).map(drop)).await
+    }
+}

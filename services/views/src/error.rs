@@ -1,0 +1,70 @@
+//! What can go wrong with a view, and who can do something about it.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+/// An operating error of the read model.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewsError {
+    /// The engine does not answer now.
+    #[error("the read model is unavailable ({during})")]
+    Unavailable {
+        /// What was being done.
+        during: String,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A cursor that no list of this kind gave: the caller's fault.
+    #[error("the cursor is not one that this list gave")]
+    InvalidCursor,
+    /// A stored row that this version cannot have written.
+    #[error("the row {key} of table {table} is corrupt: {reason}")]
+    Corrupt {
+        /// The table, with its generation.
+        table: String,
+        /// The row's key, or the part of it that was asked for.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process has the directory open.
+    #[error("the views in {} are open in another process", directory.display())]
+    Locked {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The engine could not be opened, or its tables could not be created.
+    #[error("the read model at {place} could not be opened")]
+    Setup {
+        /// Directory or contact points.
+        place: String,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The engine has failed, or refused a request, for good: trying again does not help.
+    #[error("the read model has failed ({during})")]
+    Failed {
+        /// What was being done.
+        during: String,
+        /// What the engine said.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl ViewsError {
+    /// Whether the same call may succeed later. Every call of the trait is safe to repeat.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } => true,
+            Self::InvalidCursor
+            | Self::Corrupt { .. }
+            | Self::Locked { .. }
+            | Self::Setup { .. }
+            | Self::Failed { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! `progress`: how far the log has been written into the views, per partition.
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the view.
+pub(crate) const VIEW: &str = "progress";
+
+/// How far one partition has been written, and where the fold of the log stands there.
+///
+/// The greater `next_offset` wins. `stopped` is not a function of the log but of who reads it, so
+/// at one and the same `next_offset` it can be set, changed and cleared by one writer after
+/// another, each of which has read the progress before it took over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Partition of the event log.
+    pub partition: u32,
+    /// Hex id of the fence at offset 0: which log this view was made of.
+    pub origin: String,
+    /// First offset that the rows do not reflect.
+    pub next_offset: u64,
+    /// Term of the fold there; none before the first fence.
+    pub term: Option<u64>,
+    /// Sequence number that the fold expects next in that term.
+    pub next_seq: u64,
+    /// Why nothing is read any further; none (or an empty text) while it is.
+    pub stopped: Option<String>,
+}
+
+impl Progress {
+    /// The same with an empty reason told as none: the CQL engine cannot tell them apart.
+    pub(crate) fn normal(&self) -> Self {
+        let stopped = self.stopped.clone().filter(|reason| !reason.is_empty());
+        Self { stopped, ..self.clone() }
+    }
+}
+
+/// `stopped` has a write time of its own, see the CQL engine.
+pub(crate) fn create_table(table: &str) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {table} (partition bigint, origin text, \
+         next_offset bigint, term bigint, next_seq bigint, stopped text, \
+         PRIMARY KEY (partition))"
+    )
+}

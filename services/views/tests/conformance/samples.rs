@@ -1,0 +1,170 @@
+//! Rows as the projector would make them, and the shortest ways to write and read many.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use seckill_proto::{CouponId, Position, partition_of};
+use seckill_views::{
+    Changes, CouponRow, FinishCause, Page, Progress, PromotionRow, PromotionStatus, Views,
+    ViewsError,
+};
+
+use super::PARTITIONS;
+
+pub(crate) type Engine = Arc<dyn Views>;
+
+/// More rows than any sample has in one list.
+const LONGEST_LIST: usize = 10_000;
+
+/// Milliseconds of the epoch.
+const START: i64 = 1_794_391_200_123;
+
+pub(crate) fn at(offset: u64) -> Timestamp {
+    Timestamp::from_millisecond(START + i64::try_from(offset).unwrap()).unwrap()
+}
+
+pub(crate) fn place(promotion_id: &str, offset: u64) -> Position {
+    Position { partition: partition_of(promotion_id, PARTITIONS), offset }
+}
+
+pub(crate) fn promotion(id: &str, offset: u64, state: PromotionStatus) -> PromotionRow {
+    let finished = state == PromotionStatus::Finished;
+    PromotionRow {
+        id: id.into(),
+        name: format!("The promotion {id}"),
+        coupons: 1_000,
+        remaining: 1_000 - u32::try_from(offset % 1_000).unwrap(),
+        discount: 0.15,
+        limit_per_customer: 1,
+        starts_at: at(1),
+        finishes_at: offset.is_multiple_of(2).then(|| at(500)),
+        state,
+        finish_reason: finished.then_some(FinishCause::SoldOut),
+        created: place(id, 0),
+        position: place(id, offset),
+    }
+}
+
+pub(crate) fn coupon(promotion_id: &str, serial: u32, customer_id: &str, offset: u64) -> CouponRow {
+    CouponRow {
+        id: CouponId { promotion_id: promotion_id.into(), serial }.to_string(),
+        promotion_id: promotion_id.into(),
+        serial,
+        customer_id: customer_id.into(),
+        discount: 0.1 + 0.2, // a double with all of its digits
+        grabbed_at: at(offset),
+        position: place(promotion_id, offset),
+    }
+}
+
+pub(crate) fn progress(partition: u32, next_offset: u64) -> Progress {
+    Progress {
+        partition,
+        origin: "00112233445566778899aabbccddeeff".into(),
+        next_offset,
+        term: next_offset.checked_sub(3),
+        next_seq: 2,
+        stopped: None,
+    }
+}
+
+/// Coupons 1 to `count` of a promotion, each to another customer.
+pub(crate) fn dense(promotion_id: &str, count: u32) -> Vec<CouponRow> {
+    (1..=count)
+        .map(|serial| {
+            coupon(promotion_id, serial, &format!("{promotion_id} c{serial}"), serial.into())
+        })
+        .collect()
+}
+
+/// Writes rows of any partitions, each partition with the progress that covers its rows.
+pub(crate) async fn write(views: &Engine, promotions: &[PromotionRow], coupons: &[CouponRow]) {
+    let mut parts: BTreeMap<u32, (Vec<PromotionRow>, Vec<CouponRow>)> = BTreeMap::new();
+    for row in promotions {
+        parts.entry(row.position.partition).or_default().0.push(row.clone());
+    }
+    for row in coupons {
+        parts.entry(row.position.partition).or_default().1.push(row.clone());
+    }
+    for (partition, (promotions, coupons)) in parts {
+        let offsets = promotions.iter().map(|row| row.position.offset);
+        let offsets = offsets.chain(coupons.iter().map(|row| row.position.offset));
+        let next_offset = offsets.max().unwrap() + 1;
+        let progress = progress(partition, next_offset);
+        views.write(Changes { promotions, coupons, progress }).await.unwrap();
+    }
+}
+
+pub(crate) fn by_key(rows: &mut [PromotionRow]) {
+    rows.sort_by(|one, other| {
+        (one.position.partition, &one.id).cmp(&(other.position.partition, &other.id))
+    });
+}
+
+pub(crate) fn by_promotion(rows: &mut [CouponRow]) {
+    rows.sort_by(|one, other| {
+        (&one.promotion_id, one.serial).cmp(&(&other.promotion_id, other.serial))
+    });
+}
+
+/// All rows of a list, page after page, each but the last one full.
+pub(crate) async fn pages<T, F>(limit: usize, read: F) -> Vec<T>
+where
+    F: AsyncFn(Option<&str>) -> Result<Page<T>, ViewsError>,
+{
+    let mut all = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = read(cursor.as_deref()).await.unwrap();
+        assert!(page.items.len() <= limit, "{} rows, asked for {limit}", page.items.len());
+        all.extend(page.items);
+        assert!(all.len() <= LONGEST_LIST, "the list does not end");
+        cursor = page.next;
+        if cursor.is_none() {
+            return all;
+        }
+        assert!(all.len().is_multiple_of(limit), "a page before the last is not full");
+    }
+}
+
+pub(crate) async fn coupons_of_promotion(views: &Engine, id: &str, limit: usize) -> Vec<CouponRow> {
+    pages(limit, async |cursor| views.coupons_of_promotion(id, cursor, limit).await).await
+}
+
+pub(crate) async fn coupons_of_customer(views: &Engine, id: &str, limit: usize) -> Vec<CouponRow> {
+    pages(limit, async |cursor| views.coupons_of_customer(id, cursor, limit).await).await
+}
+
+pub(crate) async fn promotions(
+    views: &Engine,
+    state: Option<PromotionStatus>,
+    limit: usize,
+) -> Vec<PromotionRow> {
+    pages(limit, async |cursor| views.promotions(state, cursor, limit).await).await
+}
+
+/// Every table, each in the order of its key.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Tables {
+    pub(crate) promotions: Vec<PromotionRow>,
+    pub(crate) active_promotions: Vec<PromotionRow>,
+    pub(crate) coupons_by_promotion: Vec<CouponRow>,
+    pub(crate) coupons_by_customer: Vec<CouponRow>,
+}
+
+impl Tables {
+    pub(crate) async fn scan(views: &Engine) -> Self {
+        let (mut promotions, mut active_promotions) = (Vec::new(), Vec::new());
+        let (mut coupons_by_promotion, mut coupons_by_customer) = (Vec::new(), Vec::new());
+        views.scan_promotions(&mut |row| promotions.push(row)).await.unwrap();
+        views.scan_active_promotions(&mut |row| active_promotions.push(row)).await.unwrap();
+        views.scan_coupons_by_promotion(&mut |row| coupons_by_promotion.push(row)).await.unwrap();
+        views.scan_coupons_by_customer(&mut |row| coupons_by_customer.push(row)).await.unwrap();
+        by_key(&mut promotions);
+        by_key(&mut active_promotions);
+        by_promotion(&mut coupons_by_promotion);
+        by_promotion(&mut coupons_by_customer);
+        Self { promotions, active_promotions, coupons_by_promotion, coupons_by_customer }
+    }
+}

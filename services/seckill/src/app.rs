@@ -7,11 +7,14 @@ use axum::Router;
 use axum::middleware::from_fn;
 use seckill_edge::{not_found, observe, serve, wrong_method};
 use seckill_telemetry::{Health, Metrics, on_signal, routes, start_tracing};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::settings::Settings;
+
+/// Connections that may wait to be taken; the system may allow fewer (net.core.somaxconn).
+const BACKLOG: u32 = 8_192;
 
 /// A process that is about to serve.
 pub(crate) struct App {
@@ -30,7 +33,7 @@ impl App {
         start_tracing(&settings.log, settings.log_format)
             .context("log must be in the form of RUST_LOG, such as info or info,rdkafka=warn")?;
         let listen = settings.listen;
-        let listener = TcpListener::bind(listen).await.with_context(|| {
+        let listener = bind(listen).with_context(|| {
             format!("cannot listen on {listen}; choose another address with --listen")
         })?;
         let bound = listener.local_addr()?;
@@ -49,6 +52,15 @@ impl App {
         tokio::spawn(announce(self.health, self.bound, what.to_owned(), self.stop.clone()));
         serve(self.listener, app, self.stop).await.context("the listener failed")
     }
+}
+
+/// A crowd connects in the same moment: a short backlog would make some of it wait a second for
+/// their next try.
+fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    socket.listen(BACKLOG)
 }
 
 /// Says once on standard output that everything works.

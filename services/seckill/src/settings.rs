@@ -13,7 +13,7 @@ use seckill_views::CqlConfig;
 use serde::Deserialize;
 
 /// What this system does, and of the engines only what needs somebody.
-const QUIET_LIBRARIES: &str = "info,fjall=warn,lsm_tree=warn,rdkafka=error,librdkafka=error";
+const QUIET_LIBRARIES: &str = "info,fjall=warn,lsm_tree=warn,scylla=warn,rdkafka=error";
 
 /// Settings as given, in any of the three ways. A flag wins over its variable, a variable over
 /// the file.

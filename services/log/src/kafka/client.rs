@@ -30,7 +30,6 @@ pub(super) fn partition_consumer(config: &KafkaConfig) -> Result<BaseConsumer, L
         .set("group.id", format!("{}.unused", config.prefix))
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
         .set("check.crcs", "true")
         // 1 s by default: a reader that was full would stand still for as long.

@@ -98,7 +98,6 @@ fn poll_batch(consumer: &BaseConsumer) -> Result<Records, KafkaError> {
     while batch.len() < MAX_BATCH {
         match consumer.poll(wait) {
             None => break,
-            Some(Err(KafkaError::PartitionEOF(_))) => break,
             Some(Err(error)) if is_passing(&error) => {
                 tracing::debug!(%error, "the consumer tries again by itself");
                 break;

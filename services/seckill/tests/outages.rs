@@ -1,0 +1,78 @@
+//! The real engines die, stand still and come back in the middle of a sale.
+#![cfg(feature = "real-engines")]
+
+mod sale;
+
+use std::time::Duration;
+
+use sale::crowd::{Crowd, Told};
+use sale::engine::Engine;
+use sale::{Engines, Sale, eventually, fresh_name};
+
+const COUPONS: u32 = 1_000_000;
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Longer than a record may try to be written, so that its outcome becomes unknown.
+const STANDSTILL: Duration = Duration::from_secs(6);
+
+/// Nobody is told a wrong thing while the broker is gone, and everything goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_is_killed_and_then_stands_still() {
+    let broker = Engine::kafka(19_192);
+    let engines = Engines::Kafka { kafka: broker.address(), name: fresh_name() };
+    let mut sale = Sale::open(engines).await;
+    sale.offer("sale", COUPONS).await;
+    let told = Told::default();
+    let crowd = Crowd::come(&sale, &told, "crowd");
+    told.more(500, PATIENCE).await;
+
+    broker.kill();
+    told.one_more_turned_away(PATIENCE).await;
+    eventually("the system says so", PATIENCE, async || !sale.is_ready().await).await;
+    broker.up();
+    told.more(500, PATIENCE).await;
+    sale.ready(PATIENCE).await;
+
+    broker.signal("STOP");
+    told.one_more_turned_away(PATIENCE).await;
+    tokio::time::sleep(STANDSTILL).await; // the outage itself, not a wait for something
+    broker.signal("CONT");
+    told.more(500, PATIENCE).await;
+    sale.ready(PATIENCE).await;
+
+    crowd.leave().await;
+    told.check(&sale, "after the outages").await;
+    sale.stop();
+    sale.assert_verified();
+}
+
+/// Grabs do not need the views; the views lose nothing, not even what they had acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_database_is_killed() {
+    let database = Engine::cql(19_292);
+    let kafka = std::env::var("SECKILL_TEST_KAFKA").expect("SECKILL_TEST_KAFKA must be set");
+    let engines = Engines::Real { kafka, cql: database.address(), name: fresh_name() };
+    let mut sale = Sale::open(engines).await;
+    sale.offer("sale", COUPONS).await;
+    let told = Told::default();
+    let crowd = Crowd::come(&sale, &told, "crowd");
+    told.more(500, PATIENCE).await;
+
+    database.kill();
+    told.more(200, PATIENCE).await;
+    eventually("reads are refused", PATIENCE, async || {
+        sale.get("/v1/promotions/sale").await.status == 503
+    })
+    .await;
+    database.up();
+    told.more(200, PATIENCE).await;
+    sale.ready(PATIENCE).await;
+    assert_eq!(told.turned_away(), 0, "no grab was turned away");
+
+    crowd.leave().await;
+    let last = sale.grab("sale", "after the outage").await;
+    let path = format!("/v1/promotions/sale?after={}", last.json["position"].as_str().expect("one"));
+    eventually("the views catch up", PATIENCE, async || sale.get(&path).await.status == 200).await;
+    told.check(&sale, "at the end").await;
+    sale.stop();
+    sale.assert_verified();
+}

@@ -1,0 +1,46 @@
+//! `kill -9` in the middle of a sale, ten times in a row.
+
+mod sale;
+
+use std::time::Duration;
+
+use sale::crowd::{Crowd, Told};
+use sale::{Engines, Sale};
+
+const KILLS: usize = 10;
+/// Enough that no round sells out before its kill; the last round sells the rest.
+const COUPONS: u32 = 12_000;
+/// Every round is in the middle of its sale when it is killed.
+const GRANTS_A_ROUND: usize = 250;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn survive(engines: Engines) {
+    let mut sale = Sale::open(engines).await;
+    sale.offer("sale", COUPONS).await;
+    let told = Told::default();
+    for round in 0..KILLS {
+        let crowd = Crowd::come(&sale, &told, &format!("round {round}"));
+        told.more(GRANTS_A_ROUND, PATIENCE).await;
+        sale.kill();
+        crowd.gone().await;
+        sale.start().await;
+        told.check(&sale, &format!("after kill {round}")).await;
+    }
+    Crowd::come(&sale, &told, "last round").gone().await;
+    told.check(&sale, "too late").await;
+    let row = sale.get("/v1/promotions/sale").await.json;
+    assert_eq!((&row["remaining"], &row["finish_reason"]), (&0.into(), &"sold_out".into()));
+    sale.stop();
+    sale.assert_verified();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_kills_in_a_row_on_the_embedded_engines() {
+    survive(Engines::Embedded).await;
+}
+
+#[cfg(feature = "real-engines")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_kills_in_a_row_on_kafka_and_cassandra() {
+    survive(Engines::real()).await;
+}

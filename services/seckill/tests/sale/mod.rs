@@ -1,0 +1,293 @@
+//! A running system for a test: the real binary, on engines of its own, driven over HTTP.
+#![allow(dead_code, reason = "every test file uses its part of this")]
+
+pub(crate) mod crowd;
+pub(crate) mod engine;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Where log and views are kept.
+pub(crate) enum Engines {
+    Embedded,
+    /// Kafka and CQL at these addresses, under a name of the test's own.
+    Real { kafka: String, cql: String, name: String },
+    /// Kafka at this address, views embedded.
+    Kafka { kafka: String, name: String },
+}
+
+/// A system, running or not. It is killed when dropped.
+pub(crate) struct Sale {
+    engines: Engines,
+    directory: TempDir,
+    port: u16,
+    process: Option<Child>,
+    client: Client,
+    starts: u32,
+}
+
+/// An answer: status, the body as JSON where it is, and as text.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) json: Value,
+    pub(crate) text: String,
+}
+
+/// Waits for a condition; fails when it does not come about in time.
+pub(crate) async fn eventually(what: &str, within: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + within;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "in vain for {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A port that nobody uses now.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl Engines {
+    /// The engines that `deploy/local/test` has started.
+    pub(crate) fn real() -> Self {
+        let address = |variable: &str| {
+            std::env::var(variable)
+                .unwrap_or_else(|_| panic!("{variable} must be set; deploy/local/test does it"))
+        };
+        Self::Real {
+            kafka: address("SECKILL_TEST_KAFKA"),
+            cql: address("SECKILL_TEST_CQL"),
+            name: fresh_name(),
+        }
+    }
+
+    fn flags(&self) -> Vec<String> {
+        let flags: Vec<&str> = match self {
+            Self::Embedded => vec![],
+            Self::Real { kafka, cql, name } => {
+                vec!["--kafka", kafka, "--kafka-prefix", name, "--cql", cql, "--cql-keyspace", name]
+            }
+            Self::Kafka { kafka, name } => vec!["--kafka", kafka, "--kafka-prefix", name],
+        };
+        flags.into_iter().map(str::to_owned).collect()
+    }
+}
+
+/// A name that no other test has, for topics and keyspaces.
+pub(crate) fn fresh_name() -> String {
+    format!("t{}", uuid::Uuid::new_v4().simple())
+}
+
+impl Sale {
+    /// Starts `seckill up` and waits until it is ready.
+    pub(crate) async fn open(engines: Engines) -> Self {
+        let mut sale = Self::closed(engines);
+        sale.start().await;
+        sale
+    }
+
+    pub(crate) fn closed(engines: Engines) -> Self {
+        Self {
+            engines,
+            directory: tempfile::tempdir().expect("a directory"),
+            port: free_port(),
+            process: None,
+            client: Client::builder().timeout(Duration::from_secs(20)).build().expect("a client"),
+            starts: 0,
+        }
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Flags for any command that works on this system's engines.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let mut flags = vec!["--data".to_owned(), self.data().display().to_string()];
+        flags.extend(self.engines.flags());
+        flags
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    /// Starts the process without waiting.
+    pub(crate) fn spawn(&mut self) {
+        self.starts += 1;
+        let log = File::options().create(true).append(true).open(self.log_file()).expect("a file");
+        let process = Command::new(binary())
+            .arg("up")
+            .args(self.flags())
+            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        self.process = Some(process);
+    }
+
+    pub(crate) async fn start(&mut self) {
+        self.spawn();
+        self.ready(Duration::from_secs(60)).await;
+    }
+
+    pub(crate) async fn ready(&self, within: Duration) {
+        eventually("the system is ready", within, async || self.is_ready().await).await;
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        let answer = self.client.get(format!("{}/readyz", self.url())).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.kill().expect("it can be killed");
+        process.wait().expect("it ends");
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(crate) fn stop(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        signal("TERM", process.id());
+        let status = process.wait().expect("it ends");
+        assert!(status.success(), "it ended with {status}:\n{}", self.last_lines());
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
+    /// `seckill verify` on a system that was stopped.
+    pub(crate) fn verify(&self) -> Output {
+        run("verify", &self.flags())
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_verified(&self) {
+        let output = self.verify();
+        assert!(output.status.success(), "verify: {}", text(&output));
+    }
+
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Answer, reqwest::Error> {
+        let mut request = self.client.request(method, format!("{}{path}", self.url()));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        let text = response.text().await?;
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok(Answer { status, json, text })
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::POST, path, Some(body)).await.expect("an answer")
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::PUT, path, Some(body)).await.expect("an answer")
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.request(Method::PATCH, path, Some(body)).await.expect("an answer")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path, None).await.expect("an answer")
+    }
+
+    /// Creates a promotion that starts at once.
+    pub(crate) async fn offer(&self, id: &str, coupons: u32) {
+        let body = json!({"id": id, "name": id, "coupons": coupons, "discount": 0.7});
+        let answer = self.post("/v1/promotions", body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+
+    pub(crate) async fn grab(&self, promotion: &str, customer: &str) -> Answer {
+        let path = format!("/v1/promotions/{promotion}/grabs");
+        self.post(&path, json!({"customer_id": customer})).await
+    }
+
+    /// All coupons of a promotion, page by page, once the view has reached `after`.
+    pub(crate) async fn coupons(&self, promotion: &str, after: Option<&str>) -> Vec<Value> {
+        let mut coupons = Vec::new();
+        let after = after.map(|after| format!("&after={after}")).unwrap_or_default();
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/v1/promotions/{promotion}/coupons?limit=1000{after}{cursor}");
+            let page = self.get(&path).await;
+            assert_eq!(page.status, 200, "{page:?}");
+            coupons.extend(page.json["items"].as_array().expect("items").iter().cloned());
+            match page.json["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return coupons,
+            }
+        }
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn last_lines(&self) -> String {
+        let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Sale {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- last lines of the system's log ---\n{}", self.last_lines());
+        }
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+pub(crate) fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_seckill")
+}
+
+/// Runs a command of the binary to its end.
+pub(crate) fn run(command: &str, flags: &[String]) -> Output {
+    Command::new(binary())
+        .arg(command)
+        .args(flags)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs")
+}
+
+pub(crate) fn text(output: &Output) -> String {
+    let (out, error) = (&output.stdout, &output.stderr);
+    format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(error))
+}
+
+pub(crate) fn signal(name: &str, pid: u32) {
+    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+    assert!(status.is_ok_and(|status| status.success()), "kill -{name} {pid}");
+}

@@ -70,7 +70,8 @@ async fn the_database_is_killed() {
 
     crowd.leave().await;
     let last = sale.grab("sale", "after the outage").await;
-    let path = format!("/v1/promotions/sale?after={}", last.json["position"].as_str().expect("one"));
+    let path =
+        format!("/v1/promotions/sale?after={}", last.json["position"].as_str().expect("one"));
     eventually("the views catch up", PATIENCE, async || sale.get(&path).await.status == 200).await;
     told.check(&sale, "at the end").await;
     sale.stop();

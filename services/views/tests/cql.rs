@@ -137,6 +137,11 @@ async fn a_gap_does_not_end_a_list() {
 }
 
 #[tokio::test]
+async fn a_rare_state_is_found_behind_many_others() {
+    run(pages::a_rare_state_is_found_behind_many_others).await;
+}
+
+#[tokio::test]
 async fn limits_are_kept_between_one_and_the_greatest() {
     run(pages::limits_are_kept_between_one_and_the_greatest).await;
 }

@@ -8,8 +8,8 @@ use rdkafka::consumer::Consumer;
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
 use crate::kafka::client::{partition_consumer, partition_number, unavailable};
+use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
 use crate::{Entries, LogError};
 
 /// A table that stands still for so long is given up on.

@@ -17,9 +17,16 @@ use tempfile::TempDir;
 pub(crate) enum Engines {
     Embedded,
     /// Kafka and CQL at these addresses, under a name of the test's own.
-    Real { kafka: String, cql: String, name: String },
+    Real {
+        kafka: String,
+        cql: String,
+        name: String,
+    },
     /// Kafka at this address, views embedded.
-    Kafka { kafka: String, name: String },
+    Kafka {
+        kafka: String,
+        name: String,
+    },
 }
 
 /// A system, running or not. It is killed when dropped.
@@ -41,7 +48,11 @@ pub(crate) struct Answer {
 }
 
 /// Waits for a condition; fails when it does not come about in time.
-pub(crate) async fn eventually(what: &str, within: Duration, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(
+    what: &str,
+    within: Duration,
+    mut condition: impl AsyncFnMut() -> bool,
+) {
     let deadline = Instant::now() + within;
     while !condition().await {
         assert!(Instant::now() < deadline, "in vain for {within:?}: {what}");

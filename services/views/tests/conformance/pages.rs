@@ -28,6 +28,19 @@ pub(crate) async fn promotions_page_to_the_end(views: Engine) {
     assert_eq!(views.active_promotions().await.unwrap(), of(Active));
 }
 
+/// Each partition holds more of another state than is read at a time.
+pub(crate) async fn a_rare_state_is_found_behind_many_others(views: Engine) {
+    let many = (0..4_800).map(|number| promotion(&format!("a{number}"), number + 1, Finished));
+    let mut rare: Vec<_> = ["y", "z"].map(|id| promotion(id, 4_900, Scheduled)).to_vec();
+    let rows: Vec<_> = many.chain(rare.clone()).collect();
+    write(&views, &rows, &[]).await;
+    by_key(&mut rare);
+    for limit in [1, 5] {
+        assert_eq!(promotions(&views, Some(Scheduled), limit).await, rare, "limit {limit}");
+    }
+    assert_eq!(promotions(&views, Some(Finished), MAX_PAGE).await.len(), 4_800);
+}
+
 pub(crate) async fn coupons_of_a_customer_page_to_the_end(views: Engine) {
     let mut rows = Vec::new();
     for promotion_id in ["a", "a b", "ab", "b"] {

@@ -1,0 +1,140 @@
+//! Rules of the house that a compiler does not know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Which crates of the workspace a crate may use: those below it, and of those what it is for.
+const MAY_USE: [(&str, &[&str]); 13] = [
+    ("seckill-proto", &[]),
+    ("seckill-promotion", &["proto"]),
+    ("seckill-log", &["proto"]),
+    ("seckill-views", &["proto"]),
+    ("seckill-telemetry", &[]),
+    ("seckill-edge", &["proto"]),
+    ("seckill-command", &["proto", "promotion", "log", "edge", "telemetry"]),
+    ("seckill-admin", &["proto", "promotion", "command", "edge"]),
+    ("seckill-projector", &["proto", "promotion", "log", "views", "telemetry"]),
+    ("seckill-query", &["proto", "views", "edge"]),
+    ("seckill-load", &["proto"]),
+    (
+        "seckill",
+        &[
+            "proto",
+            "log",
+            "views",
+            "edge",
+            "telemetry",
+            "command",
+            "admin",
+            "projector",
+            "query",
+            "load",
+        ],
+    ),
+    ("seckill-benches", &["proto", "promotion", "log", "edge", "telemetry", "command"]),
+];
+
+/// Crates of engines, and the only crate that may know each. Benchmarks measure them by themselves.
+const ONLY_IN: [(&str, &str); 2] = [("rdkafka", "seckill-log"), ("scylla", "seckill-views")];
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn manifests() -> BTreeMap<String, toml::Table> {
+    let services = std::fs::read_dir(top().join("services")).expect("services/");
+    let services = services.map(|entry| entry.expect("an entry").path());
+    let folders = services.chain([top().join("proto"), top().join("benches")]);
+    let manifests = folders.filter_map(|folder| {
+        let text = std::fs::read_to_string(folder.join("Cargo.toml")).ok()?;
+        let manifest: toml::Table = text.parse().expect("a manifest");
+        Some((manifest["package"]["name"].as_str().expect("a name").to_owned(), manifest))
+    });
+    manifests.collect()
+}
+
+fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
+    let tables = ["dependencies", "build-dependencies"];
+    let tables = tables.iter().filter_map(|table| manifest.get(*table)?.as_table());
+    tables.flat_map(|table| table.keys().cloned()).collect()
+}
+
+#[test]
+fn dependencies_point_down_only() {
+    let may_use: BTreeMap<&str, &[&str]> = MAY_USE.into_iter().collect();
+    let manifests = manifests();
+    let known: BTreeSet<&str> = manifests.keys().map(String::as_str).collect();
+    assert_eq!(known, may_use.keys().copied().collect(), "every crate has its place");
+    for (name, manifest) in &manifests {
+        for dependency in dependencies(manifest) {
+            let Some(below) = dependency.strip_prefix("seckill-") else { continue };
+            let allowed = may_use[name.as_str()].contains(&below);
+            assert!(allowed, "{name} may not depend on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn an_engine_is_known_to_one_crate() {
+    for (name, manifest) in manifests() {
+        for (engine, only_in) in ONLY_IN {
+            let knows = dependencies(&manifest).contains(engine);
+            let may = name == only_in || name == "seckill-benches";
+            assert!(may || !knows, "{name} may not know {engine}");
+        }
+    }
+}
+
+#[test]
+fn the_rules_of_a_sale_have_no_clock_no_io_and_no_async() {
+    let source = top().join("services/promotion/src");
+    for file in std::fs::read_dir(source).expect("the rules") {
+        let path = file.expect("a file").path();
+        let text = std::fs::read_to_string(&path).expect("text");
+        for word in ["std::time", "SystemTime", "std::fs", "std::net", "async ", "tokio"] {
+            assert!(!text.contains(word), "{} mentions {word}", path.display());
+        }
+    }
+}
+
+/// Everything between backticks that looks like a path.
+fn paths_in(text: &str) -> BTreeSet<&str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let is_path = |text: &&str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        text.contains('/')
+            && text.chars().all(plain)
+            && !text.starts_with(['/', '.'])
+            && !text.contains("..")
+    };
+    quoted.filter(is_path).collect()
+}
+
+#[test]
+fn every_path_that_the_documents_name_exists() {
+    for document in ["ARCHITECTURE.md", "README.md"] {
+        let text = std::fs::read_to_string(top().join(document)).expect(document);
+        let paths = paths_in(&text);
+        assert!(paths.len() > 3, "{document} names paths");
+        for path in paths {
+            assert!(top().join(path).exists(), "{document} names {path}, which does not exist");
+        }
+    }
+}
+
+#[test]
+fn no_file_is_named_for_nothing() {
+    let mut folders = vec![top().join("services"), top().join("proto"), top().join("benches")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let empty_words = ["common", "utils", "util", "types", "manager", "helper", "model"];
+            assert!(!empty_words.contains(&stem), "{} says nothing", path.display());
+        }
+    }
+}

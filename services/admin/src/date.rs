@@ -1,43 +1,58 @@
 //! Dates as the system before this one took them.
 
 use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
 use jiff::fmt::strtime;
-use jiff::tz::TimeZone;
+use jiff::tz::Offset;
 use serde_json::Value;
+
+/// Forms beside RFC 3339: digits may be missing, and so may the offset, which then is UTC.
+const FORMS: [&str; 4] = [
+    "%Y-%m-%dT%H:%M:%S%.f%z",
+    "%Y-%m-%dT%H:%M:%S%.f%:z",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d",
+];
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Reads a date: epoch milliseconds as a number or as text, ISO 8601, and ISO with single digits
 /// (`2017-9-1T12:00:00Z`). Milliseconds since the Unix epoch; an error for anything else.
 pub(crate) fn parse(value: &Value) -> Result<i64, ()> {
-    let ms = match value {
-        Value::Number(number) => number.as_i64().ok_or(())?,
-        Value::String(text) => parse_text(text.trim()).ok_or(())?,
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return Err(()),
-    };
+    let ms = milliseconds(value)?;
     Timestamp::from_millisecond(ms).map(|_| ms).map_err(|_| ())
+}
+
+/// Reads an end. One past all calendars is none: for "open end" clients of that system sent the
+/// last date of their language.
+pub(crate) fn parse_end(value: &Value) -> Result<Option<i64>, ()> {
+    if milliseconds(value)? > Timestamp::MAX.as_millisecond() {
+        return Ok(None);
+    }
+    parse(value).map(Some)
+}
+
+fn milliseconds(value: &Value) -> Result<i64, ()> {
+    match value {
+        Value::Number(number) => number.as_i64().ok_or(()),
+        Value::String(text) => parse_text(text.trim()).ok_or(()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err(()),
+    }
 }
 
 fn parse_text(text: &str) -> Option<i64> {
     text.parse()
         .ok()
         .or_else(|| text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond))
-        .or_else(|| zoned(text))
-        .or_else(|| in_utc(text))
+        .or_else(|| lenient(text.trim_end_matches('Z')))
 }
 
-fn zoned(text: &str) -> Option<i64> {
-    let broken_down = ["%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M:%S%.f%:z"]
-        .iter()
-        .find_map(|format| strtime::parse(format, text).ok())?;
-    broken_down.to_timestamp().ok().map(Timestamp::as_millisecond)
-}
-
-fn in_utc(text: &str) -> Option<i64> {
-    let text = text.trim_end_matches('Z');
-    let time = DateTime::strptime("%Y-%m-%dT%H:%M:%S%.f", text).ok();
-    let date = || Date::strptime("%Y-%m-%d", text).ok().map(|date| date.at(0, 0, 0, 0));
-    let timestamp = TimeZone::UTC.to_timestamp(time.or_else(date)?).ok()?;
-    Some(timestamp.as_millisecond())
+/// A day past the end of its month runs over into the next, as in the load script of that system.
+fn lenient(text: &str) -> Option<i64> {
+    let mut given = FORMS.iter().find_map(|form| strtime::parse(form, text).ok())?;
+    let days = i64::from(given.day()?) - 1;
+    given.set_day(Some(1)).ok()?;
+    given.set_offset(Some(given.offset().unwrap_or(Offset::UTC)));
+    let first = given.to_timestamp().ok()?;
+    Some(first.as_millisecond() + days * DAY_MS)
 }
 
 /// A date as its error texts have it.
@@ -72,6 +87,23 @@ mod tests {
             assert_eq!(parse(&form), Ok(noon), "{form}");
         }
         assert_eq!(parse(&json!("2017-9-1")), Ok(1_504_224_000_000));
+    }
+
+    #[test]
+    fn a_day_that_its_month_does_not_have_is_one_of_the_next() {
+        let october = parse(&json!("2017-10-1T12:00:00Z"));
+        assert_eq!(parse(&json!("2017-9-31T12:00:00Z")), october);
+        assert_eq!(parse(&json!("2017-09-31T14:00:00+02:00")), october);
+        assert_eq!(parse(&json!("2017-2-31")), parse(&json!("2017-3-3")));
+    }
+
+    #[test]
+    fn an_end_past_all_calendars_is_none() {
+        assert_eq!(parse_end(&json!(i64::MAX)), Ok(None));
+        assert_eq!(parse_end(&json!(i64::MAX.to_string())), Ok(None));
+        assert_eq!(parse_end(&json!("2017-9-1")), Ok(Some(1_504_224_000_000)));
+        assert_eq!(parse_end(&json!(i64::MIN)), Err(()));
+        assert_eq!(parse_end(&json!("never")), Err(()));
     }
 
     #[test]

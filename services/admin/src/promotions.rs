@@ -1,6 +1,8 @@
 //! `POST /admin/promotions/` and `PUT /admin/promotions/{id}`: the contract of the system before
 //! this one, with its texts and codes.
 
+use std::str::FromStr;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -11,22 +13,50 @@ use seckill_edge::{MAX_BODY_BYTES, PathId, Problem, now_ms, parse_json};
 use seckill_proto::v1::{
     Answer, ChangePromotion, Command, Refusal, SchedulePromotion, Terms, answer, command,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::date;
 
-/// Everything optional, because what is missing is answered in its own words.
+/// Everything optional, because what is missing is answered in its own words, or was not missed:
+/// an offer that names no discount had one of 1.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Promotion {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "number")]
     number_of_coupons: i64,
-    #[serde(default)]
+    #[serde(default = "one", deserialize_with = "number")]
     discount: f64,
     publish_time: Option<Value>,
     finish_time: Option<Value>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "numberOfCoupons and discount must be numbers, or texts of numbers")]
+enum Given<N> {
+    Number(N),
+    Text(String),
+}
+
+/// A number, or the text of one; null was 0.
+fn number<'de, D, N>(deserializer: D) -> Result<N, D::Error>
+where
+    D: Deserializer<'de>,
+    N: Deserialize<'de> + FromStr + Default,
+{
+    match Option::deserialize(deserializer)? {
+        None => Ok(N::default()),
+        Some(Given::Number(number)) => Ok(number),
+        Some(Given::Text(text)) => text
+            .trim()
+            .parse()
+            .map_err(|_| de::Error::custom(format_args!("{text:?} is not such a number"))),
+    }
 }
 
 pub(crate) fn routes() -> Router<Dispatcher> {
@@ -83,16 +113,21 @@ async fn read(request: Request, id: &str) -> Result<Result<Terms, String>, Probl
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", title, title)
     })?;
     let promotion: Promotion = parse_json(&bytes)?;
-    let publish_time = date_of("publishTime", promotion.publish_time.as_ref())?;
-    let finish_time = date_of("finishTime", promotion.finish_time.as_ref())?;
+    let publish_time = date_of("publishTime", promotion.publish_time.as_ref(), date::parse)?;
+    let finish_time = date_of("finishTime", promotion.finish_time.as_ref(), date::parse_end)?;
+    let finish_time = finish_time.flatten();
     let terms = check(&promotion, publish_time, finish_time, id);
     Ok(terms.ok_or_else(|| {
         invalid(promotion.number_of_coupons, promotion.discount, publish_time, finish_time)
     }))
 }
 
-fn date_of(name: &str, value: Option<&Value>) -> Result<Option<i64>, Problem> {
-    let date = value.filter(|value| !value.is_null()).map(date::parse).transpose();
+fn date_of<T>(
+    name: &str,
+    value: Option<&Value>,
+    parse: impl Fn(&Value) -> Result<T, ()>,
+) -> Result<Option<T>, Problem> {
+    let date = value.filter(|value| !value.is_null()).map(parse).transpose();
     date.map_err(|()| Problem::bad_request("invalid-body", format!("{name} is not a date.")))
 }
 

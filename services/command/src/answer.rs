@@ -12,7 +12,7 @@ use seckill_proto::v1::{Accepted, Answer, Refusal, answer};
 pub fn accepted(answer: &Answer) -> Result<(Accepted, Position), Problem> {
     let position = Position { partition: answer.partition, offset: answer.offset };
     match &answer.outcome {
-        Some(answer::Outcome::Accepted(accepted)) => Ok((accepted.clone(), position)),
+        Some(answer::Outcome::Accepted(accepted)) => Ok((*accepted, position)),
         Some(answer::Outcome::Refused(refusal)) => {
             let refusal = Refusal::try_from(*refusal).unwrap_or_default();
             Err(problem(refusal).at(position))

@@ -149,7 +149,8 @@ impl Partition {
     }
 
     fn decide(&self, owner: &mut Owner<Waiting>, session: &mut Session, letters: &mut Vec<Letter>) {
-        let mut records = Vec::with_capacity(letters.len());
+        // What is due comes first: a crowd at one promotion must not keep another from starting.
+        let mut records = owner.stamp(session.book.wake(now_ms()));
         for Letter { command, reply } in letters.drain(..) {
             if reply.is_closed() {
                 continue; // nobody waits any more, and nothing has been decided

@@ -30,12 +30,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 /// # Errors
 /// Says what is wrong: not JSON at all, or not the fields expected.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+    let parsed = serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         Category::Data => Problem::bad_request("invalid-body", format!("The body: {error}.")),
         Category::Syntax | Category::Eof | Category::Io => {
             Problem::bad_request("malformed-json", format!("The body is not JSON: {error}."))
         }
-    })
+    })?;
+    // serde would take the fields from a list too, in their order in the source.
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        Ok(parsed)
+    } else {
+        Err(Problem::bad_request("invalid-body", "The body must be a JSON object."))
+    }
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
@@ -111,12 +117,13 @@ mod tests {
     async fn anything_else_is_told_what_is_wrong() {
         let huge = format!(r#"{{"customer_id":"{}"}}"#, "x".repeat(MAX_BODY_BYTES));
         let json = "application/json";
-        let cases: [(&str, Vec<u8>, u16, &str); 8] = [
+        let cases: [(&str, Vec<u8>, u16, &str); 9] = [
             (json, b"".to_vec(), 400, "malformed-json"),
             (json, b"{".to_vec(), 400, "malformed-json"),
             (json, b"{\"customer_id\":\"\xFF\"}".to_vec(), 400, "malformed-json"),
             (json, b"{}".to_vec(), 400, "customer_id"),
             (json, br#"{"customer_id":1}"#.to_vec(), 400, "invalid-body"),
+            (json, br#" ["c"]"#.to_vec(), 400, "invalid-body"),
             (json, br#"{"customer_id":"c","cheat":1}"#.to_vec(), 400, "cheat"),
             (json, huge.into_bytes(), 413, "body-too-large"),
             ("text/plain", br#"{"customer_id":"c"}"#.to_vec(), 415, "unsupported-media-type"),

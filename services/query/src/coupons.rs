@@ -2,10 +2,11 @@
 //! and the older `GET /query/coupons/{customerId}`.
 
 use axum::extract::State;
+use axum::extract::rejection::PathRejection;
 use axum::routing::get;
 use axum::{Json, Router};
 use seckill_edge::{PathId, Problem};
-use seckill_proto::CouponId;
+use seckill_proto::{CouponId, IdentifierError};
 use seckill_views::{CouponRow, MAX_PAGE, Page};
 use serde::Serialize;
 
@@ -45,12 +46,12 @@ async fn of_customer(
 /// A coupon's id is longer than other ids by its serial, so it is not checked as one of them.
 async fn one(
     State(gateway): State<Gateway>,
-    axum::extract::Path(id): axum::extract::Path<String>,
+    id: Result<axum::extract::Path<String>, PathRejection>,
     asked: Asked,
 ) -> Result<Json<CouponRow>, Problem> {
-    let id: CouponId = id.parse().map_err(|error| {
-        Problem::bad_request("invalid-identifier", format!("A coupon id {error}."))
-    })?;
+    let wrong = |error| Problem::bad_request("invalid-identifier", format!("A coupon id {error}."));
+    let axum::extract::Path(id) = id.map_err(|_| wrong("must be UTF-8".to_owned()))?;
+    let id: CouponId = id.parse().map_err(|error: IdentifierError| wrong(error.to_string()))?;
     gateway.wait_for(asked.after).await?;
     let row = gateway.views.coupon(&id).await.map_err(|error| problem(&error))?;
     row.map(Json).ok_or_else(|| absent("No coupon has this id."))

@@ -24,11 +24,11 @@ use crate::settings::{Given, Role};
 #[command(name = "seckill", version, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    verb: Verb,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum Verb {
     /// Run everything in one process
     Up(Given),
     /// Run a command node alone: takes grabs, decides them, owns partitions (needs --kafka)
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(Cli::parse().command)) {
+    match runtime.block_on(run(Cli::parse().verb)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -69,19 +69,19 @@ fn main() -> ExitCode {
 }
 
 /// Whether all is well.
-async fn run(command: Command) -> anyhow::Result<bool> {
-    match command {
-        Command::Up(given) => up::run(given.settle(Role::Up)?).await.map(|()| true),
-        Command::Command(given) => {
+async fn run(verb: Verb) -> anyhow::Result<bool> {
+    match verb {
+        Verb::Up(given) => up::run(given.settle(Role::Up)?).await.map(|()| true),
+        Verb::Command(given) => {
             roles::command(given.settle(Role::Command)?).await.map(|()| true)
         }
-        Command::Admin(given) => roles::admin(given.settle(Role::Admin)?).await.map(|()| true),
-        Command::Projector(given) => {
+        Verb::Admin(given) => roles::admin(given.settle(Role::Admin)?).await.map(|()| true),
+        Verb::Projector(given) => {
             roles::projector(given.settle(Role::Projector)?).await.map(|()| true)
         }
-        Command::Query(given) => roles::query(given.settle(Role::Query)?).await.map(|()| true),
-        Command::Load(args) => Ok(seckill_load::run(*args).await? == Verdict::Passed),
-        Command::Verify(given) => verify::run(given.settle(Role::Verify)?).await,
-        Command::Health { url } => check::run(&url).await,
+        Verb::Query(given) => roles::query(given.settle(Role::Query)?).await.map(|()| true),
+        Verb::Load(args) => Ok(seckill_load::run(*args).await? == Verdict::Passed),
+        Verb::Verify(given) => verify::run(given.settle(Role::Verify)?).await,
+        Verb::Health { url } => check::run(&url).await,
     }
 }

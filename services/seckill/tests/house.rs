@@ -97,17 +97,23 @@ fn the_rules_of_a_sale_have_no_clock_no_io_and_no_async() {
     }
 }
 
-/// Everything between backticks that looks like a path.
+/// Everything between single backticks, and every link, that looks like a path.
 fn paths_in(text: &str) -> BTreeSet<&str> {
-    let quoted = text.split('`').skip(1).step_by(2);
+    let prose: Vec<&str> = text.split("```").step_by(2).collect();
+    let quoted = prose.iter().flat_map(|part| part.split('`').skip(1).step_by(2));
+    let linked = prose.iter().flat_map(|part| part.split("](").skip(1));
+    let linked = linked.filter_map(|rest| rest.split(')').next());
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     let is_path = |text: &&str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-        text.contains('/')
+        text.contains(['/', '.'])
+            && text.starts_with(|c: char| c.is_ascii_alphabetic())
             && text.chars().all(plain)
-            && !text.starts_with(['/', '.'])
-            && !text.contains("..")
     };
-    quoted.filter(is_path).collect()
+    let is_file = |text: &&str| {
+        let ending = [".rs", ".md", ".yml", ".toml", "/"].iter().any(|end| text.ends_with(end));
+        ending || top().join(text.split('/').next().unwrap_or_default()).is_dir()
+    };
+    quoted.chain(linked).filter(is_path).filter(is_file).collect()
 }
 
 #[test]

@@ -6,12 +6,8 @@ use jiff::tz::Offset;
 use serde_json::Value;
 
 /// Forms beside RFC 3339: digits may be missing, and so may the offset, which then is UTC.
-const FORMS: [&str; 4] = [
-    "%Y-%m-%dT%H:%M:%S%.f%z",
-    "%Y-%m-%dT%H:%M:%S%.f%:z",
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%d",
-];
+const FORMS: [&str; 4] =
+    ["%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d"];
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Reads a date: epoch milliseconds as a number or as text, ISO 8601, and ISO with single digits

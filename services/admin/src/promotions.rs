@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{post, put};
 use seckill_command::Dispatcher;
-use seckill_edge::{MAX_BODY_BYTES, PathId, Problem, now_ms, parse_json};
+use seckill_edge::{PathId, Problem, now_ms, parse_json, read_body};
 use seckill_proto::v1::{
     Answer, ChangePromotion, Command, Refusal, SchedulePromotion, Terms, answer, command,
 };
@@ -107,12 +107,7 @@ async fn update(
 
 /// The terms, or the text that says that they are invalid. Content types were never checked.
 async fn read(request: Request, id: &str) -> Result<Result<Terms, String>, Problem> {
-    let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await;
-    let bytes = bytes.map_err(|_| {
-        let title = "The body is too large";
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", title, title)
-    })?;
-    let promotion: Promotion = parse_json(&bytes)?;
+    let promotion: Promotion = parse_json(&read_body(request).await?)?;
     let publish_time = date_of("publishTime", promotion.publish_time.as_ref(), date::parse)?;
     let finish_time = date_of("finishTime", promotion.finish_time.as_ref(), date::parse_end)?;
     let finish_time = finish_time.flatten();

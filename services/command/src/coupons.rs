@@ -7,11 +7,12 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use seckill_edge::{MAX_BODY_BYTES, Problem, checked};
+use seckill_edge::{Problem, checked, parse_json, read_body};
 use seckill_proto::v1::{Accepted, Answer, Refusal, answer};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
 
-use crate::{Dispatcher, grab};
+use crate::{Dispatcher, Failure, grab};
 
 const OUT_OF_STOCK: &str = "Request rejected due to coupon out of stock";
 const DUPLICATE: &str = "Request rejected duplicate order";
@@ -23,12 +24,18 @@ struct Grab {
     customer_id: Option<CustomerId>,
 }
 
-/// A number is taken as its text.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum CustomerId {
-    Text(String),
-    Number(serde_json::Number),
+/// A number is taken as its text, digit by digit.
+struct CustomerId(String);
+
+impl<'de> Deserialize<'de> for CustomerId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let text = match raw.get().bytes().next() {
+            Some(b'-' | b'0'..=b'9') => raw.get().to_owned(),
+            _ => serde_json::from_str(raw.get()).map_err(de::Error::custom)?,
+        };
+        Ok(Self(text))
+    }
 }
 
 pub(crate) fn routes() -> Router<Dispatcher> {
@@ -46,23 +53,24 @@ async fn grab_coupon(
     };
     let promotion_id = checked("promotionId", promotion_id)?;
     let customer_id = checked("customerId", customer_id)?;
-    let answer = dispatcher.send(grab::command(&promotion_id, &customer_id, String::new())).await?;
+    let command = grab::command(&promotion_id, &customer_id, String::new());
+    let answer = dispatcher.send(command).await.map_err(turned_away)?;
     Ok(respond(&answer, &promotion_id))
 }
 
 /// The two ids, unless one is missing. Content types were never checked, and are not here.
 async fn read(request: Request) -> Result<Option<(String, String)>, Problem> {
-    let bytes = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await;
-    let bytes = bytes.map_err(|_| {
-        let title = "The body is too large";
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", title, title)
-    })?;
-    let grab: Grab = seckill_edge::parse_json(&bytes)?;
-    let customer_id = grab.customer_id.map(|customer_id| match customer_id {
-        CustomerId::Text(text) => text,
-        CustomerId::Number(number) => number.to_string(),
-    });
+    let grab: Grab = parse_json(&read_body(request).await?)?;
+    let customer_id = grab.customer_id.map(|CustomerId(text)| text);
     Ok(grab.promotion_id.zip(customer_id))
+}
+
+/// 429 has meanings of its own in this contract, and all of them are final.
+fn turned_away(failure: Failure) -> Problem {
+    match failure {
+        Failure::Overloaded => Failure::Unavailable.into(),
+        Failure::Unavailable | Failure::Unknown | Failure::NotOwner => failure.into(),
+    }
 }
 
 fn respond(answer: &Answer, promotion_id: &str) -> Response {
@@ -92,6 +100,32 @@ fn refused(refusal: i32, promotion_id: &str) -> (StatusCode, String) {
         | Refusal::InvalidTerms
         | Refusal::Unspecified => {
             (StatusCode::BAD_REQUEST, format!("Invalid promotion {{promotion={promotion_id}}}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn customer(json: &str) -> Option<String> {
+        let grab: Grab = serde_json::from_str(json).ok()?;
+        grab.customer_id.map(|CustomerId(text)| text)
+    }
+
+    #[test]
+    fn a_number_is_taken_as_its_text_however_long() {
+        let cases = [
+            (r#"{"customerId":"alice"}"#, Some("alice")),
+            (r#"{"customerId": 17}"#, Some("17")),
+            (r#"{"customerId":123456789012345678901}"#, Some("123456789012345678901")),
+            (r#"{"customerId":null}"#, None),
+            (r#"{}"#, None),
+            (r#"{"customerId":{}}"#, None),
+            (r#"{"customerId":true}"#, None),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(customer(json).as_deref(), expected, "{json}");
         }
     }
 }

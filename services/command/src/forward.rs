@@ -13,7 +13,7 @@ use axum::routing::post;
 use parking_lot::Mutex;
 use prost::Message;
 use seckill_edge::{Problem, checked};
-use seckill_log::{Log, Table};
+use seckill_log::{Entries, Log, Table};
 use seckill_proto::v1::{Answer, Command, OwnerHint, Terms, command};
 
 use crate::dispatch::PATIENCE;
@@ -23,6 +23,9 @@ use crate::{Dispatcher, Failure};
 const PATH: &str = "/internal/v1/commands";
 const PROTOBUF: &str = "application/x-protobuf";
 
+/// How long it may take to reach a node, and to learn which node to reach.
+const CONNECT: Duration = Duration::from_secs(1);
+const LOOK_UP: Duration = Duration::from_secs(1);
 /// What the table of owners said holds for so long, whether it named anybody or not.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -34,26 +37,28 @@ pub(crate) const OWNER_KEY: &str = "owner";
 pub(crate) struct Forwarder {
     log: Arc<dyn Log>,
     client: reqwest::Client,
-    known: Mutex<HashMap<u32, Known>>,
-    /// One look at the table at a time: in an outage a whole crowd wants to.
-    looking: tokio::sync::Mutex<()>,
+    owners: Mutex<HashMap<u32, Arc<Owner>>>,
 }
 
-/// What the table of owners said, and when it was asked.
-#[derive(Clone)]
-struct Known {
-    endpoint: Option<String>,
-    asked: Instant,
+/// What is known of a partition's owner.
+#[derive(Default)]
+struct Owner {
+    endpoint: Mutex<Option<String>>,
+    /// When the table was last asked. One asks at a time: in an outage a whole crowd wants to.
+    asked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Forwarder {
+    /// # Panics
+    /// When the client cannot be made, which it can without TLS.
     pub(crate) fn new(log: Arc<dyn Log>) -> Self {
-        Self {
-            log,
-            client: reqwest::Client::new(),
-            known: Mutex::default(),
-            looking: Default::default(),
-        }
+        let client = reqwest::Client::builder()
+            .no_proxy() // a proxy's 503 would not mean what ours does
+            .connect_timeout(CONNECT)
+            .timeout(PATIENCE)
+            .build()
+            .expect("a client without TLS");
+        Self { log, client, owners: Mutex::default() }
     }
 
     /// Tries the owner last heard of, and if that is not it any more, the one now in the table.
@@ -62,14 +67,23 @@ impl Forwarder {
         partition: u32,
         command: Command,
     ) -> Result<Answer, Failure> {
-        let known = self.known.lock().get(&partition).cloned();
-        if let Some(endpoint) = known.and_then(|known| known.endpoint) {
-            match self.send(&endpoint, &command).await {
+        let owner = Arc::clone(self.owners.lock().entry(partition).or_default());
+        let known = owner.endpoint.lock().clone();
+        if let Some(endpoint) = &known {
+            match self.send(endpoint, &command).await {
                 Err(Failure::NotOwner | Failure::Unavailable) => {}
+                Err(Failure::Unknown) => {
+                    *owner.endpoint.lock() = None; // it may be gone; the next one looks again
+                    return Err(Failure::Unknown);
+                }
                 answered => return answered,
             }
         }
-        let endpoint = self.look_up(partition).await?;
+        let looked_up = tokio::time::timeout(LOOK_UP, self.look_up(partition, &owner)).await;
+        let endpoint = looked_up.ok().flatten().ok_or(Failure::Unavailable)?;
+        if known.as_ref() == Some(&endpoint) {
+            return Err(Failure::Unavailable);
+        }
         match self.send(&endpoint, &command).await {
             Err(Failure::NotOwner) => Err(Failure::Unavailable),
             answered => answered,
@@ -77,28 +91,18 @@ impl Forwarder {
     }
 
     /// Asks the table, unless somebody just did.
-    async fn look_up(&self, partition: u32) -> Result<String, Failure> {
-        let _looking = self.looking.lock().await;
-        let known = self.known.lock().get(&partition).cloned();
-        let fresh = known.filter(|known| known.asked.elapsed() < ASK_AGAIN);
-        let endpoint = match fresh {
-            Some(known) => known.endpoint,
-            None => self.ask(partition).await,
-        };
-        endpoint.ok_or(Failure::Unavailable)
-    }
-
-    async fn ask(&self, partition: u32) -> Option<String> {
-        let entries = self.log.scan(Table::Owners, partition).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, partition, "the table of owners cannot be read");
-            Vec::new()
-        });
-        let entry = entries.into_iter().find(|(key, _)| key == OWNER_KEY);
-        let hint = entry.and_then(|(_, value)| OwnerHint::decode(value).ok());
-        let endpoint = hint.map(|hint| hint.endpoint);
-        let known = Known { endpoint: endpoint.clone(), asked: Instant::now() };
-        self.known.lock().insert(partition, known);
-        endpoint
+    async fn look_up(&self, partition: u32, owner: &Owner) -> Option<String> {
+        let mut asked = owner.asked.lock().await;
+        if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN) {
+            match self.log.scan(Table::Owners, partition).await {
+                Ok(entries) => *owner.endpoint.lock() = endpoint_in(entries),
+                Err(error) => {
+                    tracing::warn!(%error, partition, "the table of owners cannot be read");
+                }
+            }
+            *asked = Some(Instant::now());
+        }
+        owner.endpoint.lock().clone()
     }
 
     async fn send(&self, endpoint: &str, command: &Command) -> Result<Answer, Failure> {
@@ -106,25 +110,38 @@ impl Forwarder {
             .client
             .post(format!("{endpoint}{PATH}"))
             .header(header::CONTENT_TYPE, PROTOBUF)
-            .timeout(PATIENCE)
             .body(command.encode_to_vec());
         let response = request.send().await.map_err(|error| failure_of(&error))?;
-        match response.status() {
-            StatusCode::OK => {
-                let body = response.bytes().await.map_err(|_| Failure::Unknown)?;
-                Answer::decode(body).map_err(|_| Failure::Unknown)
-            }
-            StatusCode::TOO_MANY_REQUESTS => Err(Failure::Overloaded),
-            StatusCode::SERVICE_UNAVAILABLE => Err(Failure::Unavailable),
-            StatusCode::MISDIRECTED_REQUEST => Err(Failure::NotOwner),
-            _ => Err(Failure::Unknown),
+        let status = response.status();
+        let body = response.bytes().await.map_err(|_| Failure::Unknown)?;
+        if status == StatusCode::OK {
+            return Answer::decode(body).map_err(|_| Failure::Unknown);
         }
+        Err(failure_in(&body))
     }
+}
+
+fn endpoint_in(entries: Entries) -> Option<String> {
+    let entry = entries.into_iter().find(|(key, _)| key == OWNER_KEY);
+    let hint = entry.and_then(|(_, value)| OwnerHint::decode(value).ok());
+    hint.map(|hint| hint.endpoint)
 }
 
 /// A connection that never came about carried no command.
 fn failure_of(error: &reqwest::Error) -> Failure {
     if error.is_connect() { Failure::Unavailable } else { Failure::Unknown }
+}
+
+/// Only a node's own word counts: whatever stands between may answer with any status.
+fn failure_in(body: &[u8]) -> Failure {
+    let problem = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
+    let name = problem["type"].as_str().and_then(|name| name.strip_prefix("urn:seckill:problem:"));
+    match name {
+        Some("overloaded") => Failure::Overloaded,
+        Some("unavailable") => Failure::Unavailable,
+        Some("not-owner") => Failure::NotOwner,
+        Some(_) | None => Failure::Unknown,
+    }
 }
 
 pub(crate) fn routes() -> Router<Dispatcher> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use seckill_log::{Group, Log, LogError, run_assigned};
 use seckill_telemetry::Health;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::Dispatcher;
@@ -108,10 +108,9 @@ impl Parts {
         let snapshots =
             snapshot::keep_making(self.log, partition, snapshots_follow, self.snapshot_turn);
         async move {
-            let snapshots = async {
-                tokio::select! { () = snapshots => {} () = stop.cancelled() => {} }
-            };
-            tokio::join!(owned.run(), snapshots);
+            let mut beside = JoinSet::new(); // ends with this task, whichever way that ends
+            beside.spawn(snapshots);
+            owned.run().await;
             drop(registered);
         }
     }

@@ -15,6 +15,7 @@ use seckill_promotion::Book;
 use seckill_proto::v1::{Answer, OwnerHint, answer};
 use seckill_telemetry::Part;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +34,8 @@ const STALLED: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(3);
 /// The longest sleep: the wall clock may be set, and a sleep would not notice.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// A log further ahead of the clock than this is worth an operator's while, in milliseconds.
+const CLOCK_AHEAD_MS: i64 = 60_000;
 /// Before the next attempt when only an operator can help.
 const NEEDS_HELP: Duration = Duration::from_secs(5);
 
@@ -112,7 +115,9 @@ impl Partition {
 
     async fn serve(&mut self, owner: &mut Owner<Waiting>, book: Book) {
         let Phase::Serving { term } = owner.phase() else { return };
-        self.publish_hint(term);
+        let mut beside = JoinSet::new(); // ends with this session
+        beside.spawn(self.publish_hint(term));
+        self.warn_of_clock(&book);
         self.health.ready();
         self.mailbox.set_open(true);
         let bursts = Bursts::new();
@@ -135,6 +140,8 @@ impl Partition {
                 Some(deliveries) = session.bursts.next() => {
                     self.confirm(owner, session, &deliveries);
                 }
+                () = tokio::time::sleep_until(stalled.unwrap_or_else(Instant::now)),
+                    if stalled.is_some() => self.wait_out_stall(owner, session).await,
                 received = self.letters.recv_many(&mut letters, MAX_BURST), if room => {
                     if received == 0 {
                         return;
@@ -142,8 +149,6 @@ impl Partition {
                     self.decide(owner, session, &mut letters);
                 }
                 () = sleep_until_due(&session.book), if room => self.wake(owner, session),
-                () = tokio::time::sleep_until(stalled.unwrap_or_else(Instant::now)),
-                    if stalled.is_some() => self.wait_out_stall(owner, session).await,
             }
         }
     }
@@ -240,17 +245,27 @@ impl Partition {
         }
     }
 
-    /// Tells other nodes where commands go. Only a hint: it may fail, and nobody waits for it.
-    fn publish_hint(&self, term: u64) {
+    /// Time never goes back within a partition, so a clock that was far ahead leaves its mark.
+    fn warn_of_clock(&self, book: &Book) {
+        let ahead_ms = book.at_ms() - now_ms();
+        if ahead_ms > CLOCK_AHEAD_MS {
+            let partition = self.partition;
+            tracing::error!(partition, ahead_ms, "the log is ahead of this node's clock");
+        }
+    }
+
+    /// Tells other nodes where commands go. Only a hint, and nobody waits for it.
+    fn publish_hint(&self, term: u64) -> impl Future<Output = ()> + Send + 'static {
         let Signature { node, endpoint } = self.signature.clone();
         let hint = OwnerHint { term, node, endpoint };
         let entry = (OWNER_KEY.to_owned(), Bytes::from(hint.encode_to_vec()));
         let (log, partition) = (Arc::clone(&self.log), self.partition);
-        tokio::spawn(async move {
-            if let Err(error) = log.put(Table::Owners, partition, vec![entry]).await {
-                tracing::warn!(%error, partition, "the owner is not in the table of owners");
+        async move {
+            while let Err(error) = log.put(Table::Owners, partition, vec![entry.clone()]).await {
+                tracing::warn!(%error, partition, "the owner is not in the table of owners yet");
+                tokio::time::sleep(LONGEST_SLEEP).await;
             }
-        });
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use seckill_log::{Entries, Fold, Folded, Log, LogError, Table};
+use seckill_log::{Entries, Fold, Folded, Log, LogError, Table, fence_id_at};
 use seckill_promotion::{Book, Parts};
 use seckill_proto::v1::{SnapshotManifest, SnapshotPart};
 use tokio::sync::{Semaphore, watch};
@@ -25,13 +25,37 @@ const EVENTS_BETWEEN: u64 = 50_000;
 pub(crate) struct Snapshot {
     pub(crate) book: Book,
     pub(crate) fold: Fold,
+    /// Id of the fence at the fold's term: of which log this is a snapshot.
+    fence_id: Vec<u8>,
     slot: Option<u8>,
 }
 
-/// The newest whole snapshot of a partition; the empty one where there is none.
+/// The newest whole snapshot of a partition that is of this log; the empty one where there is none.
 pub(crate) async fn load(log: &dyn Log, partition: u32) -> Result<Snapshot, LogError> {
     let entries = log.scan(Table::Snapshots, partition).await?;
-    Ok(newest(&entries).unwrap_or_default())
+    let newest = tokio::task::spawn_blocking(move || newest(&entries)).await;
+    let Some(snapshot) = newest.map_err(|panic| LogError::Broken(panic.to_string()))? else {
+        return Ok(Snapshot::default());
+    };
+    if is_of_this_log(log, partition, &snapshot).await? {
+        return Ok(snapshot);
+    }
+    tracing::error!(partition, "the log is not the one that the snapshot is of: left unused");
+    Ok(Snapshot::default())
+}
+
+/// A log that has lost its end, or was made anew, has something else where the fence was.
+async fn is_of_this_log(
+    log: &dyn Log,
+    partition: u32,
+    snapshot: &Snapshot,
+) -> Result<bool, LogError> {
+    let Some(term) = snapshot.fold.term() else { return Ok(true) };
+    if log.end(partition).await? < snapshot.fold.next_offset() {
+        return Ok(false);
+    }
+    let fence_id = fence_id_at(log, partition, term).await?;
+    Ok(fence_id.is_some_and(|fence_id| fence_id == snapshot.fence_id))
 }
 
 fn newest(entries: &Entries) -> Option<Snapshot> {
@@ -53,7 +77,7 @@ fn restore(entries: &Entries, slot: u8, manifest: &SnapshotManifest) -> Option<S
     let parts = parts.collect::<Option<Vec<_>>>()?;
     let book = Parts::into_book(parts, manifest.at_ms).ok()?;
     let fold = Fold::resume(manifest.next_offset, manifest.term, manifest.next_seq);
-    Some(Snapshot { book, fold, slot: Some(slot) })
+    Some(Snapshot { book, fold, fence_id: manifest.fence_id.clone(), slot: Some(slot) })
 }
 
 fn find(entries: &Entries, key: &str) -> Option<Bytes> {
@@ -68,27 +92,36 @@ fn part_key(slot: u8, index: u32) -> String {
     format!("{slot}/{index:08}")
 }
 
-/// Writes a state into the slot that the snapshot before it does not have.
-async fn write(log: &dyn Log, partition: u32, snapshot: &Snapshot) -> Result<u8, LogError> {
+/// Writes a state into the slot that the snapshot before it does not have. Part by part, so that
+/// events need not wait behind a whole snapshot. Gives the slot and how much there was to write.
+async fn write(
+    log: &dyn Log,
+    partition: u32,
+    snapshot: Snapshot,
+) -> Result<(u8, u64), TakeoverError> {
     let slot = snapshot.slot.map_or(0, |slot| 1 - slot);
-    let mut entries = Vec::new();
-    let mut part_crcs = Vec::new();
-    for (index, part) in (0..).zip(Parts::of(&snapshot.book)) {
-        let part = Bytes::from(part.encode_to_vec());
-        part_crcs.push(crc32fast::hash(&part));
-        entries.push((part_key(slot, index), part));
-    }
-    log.put(Table::Snapshots, partition, entries).await?;
-    let manifest = SnapshotManifest {
+    let size = snapshot.book.size();
+    let mut manifest = SnapshotManifest {
         next_offset: snapshot.fold.next_offset(),
         term: snapshot.fold.term(),
         next_seq: snapshot.fold.next_seq(),
         at_ms: snapshot.book.at_ms(),
-        part_crcs,
+        part_crcs: Vec::new(),
+        fence_id: snapshot.fence_id.clone(),
     };
+    let parts = tokio::task::spawn_blocking(move || encode(&snapshot.book)).await;
+    let parts = parts.map_err(|panic| LogError::Broken(panic.to_string()))?;
+    for (index, part) in (0..).zip(parts) {
+        manifest.part_crcs.push(crc32fast::hash(&part));
+        log.put(Table::Snapshots, partition, vec![(part_key(slot, index), part)]).await?;
+    }
     let manifest = (manifest_key(slot), Bytes::from(manifest.encode_to_vec()));
     log.put(Table::Snapshots, partition, vec![manifest]).await?;
-    Ok(slot)
+    Ok((slot, size))
+}
+
+fn encode(book: &Book) -> Vec<Bytes> {
+    Parts::of(book).iter().map(|part| Bytes::from(part.encode_to_vec())).collect()
 }
 
 /// Makes snapshots of a partition as its confirmed offset grows, one partition at a time.
@@ -128,21 +161,24 @@ async fn make(log: &dyn Log, partition: u32, confirmed: u64) -> Result<u64, Take
             if offset >= confirmed {
                 break;
             }
-            if let Folded::Event(event) = snapshot.fold.step(offset, &record)? {
-                snapshot.book.apply(&event)?;
+            match snapshot.fold.step(offset, &record)? {
+                Folded::Event(event) => snapshot.book.apply(&event)?,
+                Folded::Fence(fence) => snapshot.fence_id = fence.fence_id,
+                Folded::Void => {}
             }
         }
         tokio::task::yield_now().await;
     }
-    write(log, partition, &snapshot).await?;
+    let (_, size) = write(log, partition, snapshot).await?;
     metrics::counter!("seckill_snapshots_total").increment(1);
-    Ok(snapshot.book.size())
+    Ok(size)
 }
 
 #[cfg(test)]
 mod tests {
     use seckill_log::embedded::EmbeddedLog;
-    use seckill_proto::v1::{Command, GrabCoupon, SchedulePromotion, Terms, command};
+    use seckill_proto::encode_fence;
+    use seckill_proto::v1::{Command, Fence, GrabCoupon, SchedulePromotion, Terms, command};
 
     use super::*;
 
@@ -168,25 +204,46 @@ mod tests {
     }
 
     fn snapshot(grabs: u32, next_offset: u64, slot: Option<u8>) -> Snapshot {
-        Snapshot { book: book(grabs), fold: Fold::resume(next_offset, Some(3), 7), slot }
+        let fold = Fold::resume(next_offset, Some(0), 7);
+        Snapshot { book: book(grabs), fold, fence_id: vec![5; 16], slot }
+    }
+
+    /// A log of one partition that begins with a fence of this id.
+    async fn log(directory: &std::path::Path, fence_id: u8) -> EmbeddedLog {
+        let log = EmbeddedLog::open(directory, Some(1)).expect("a log");
+        let fence = Fence { fence_id: vec![fence_id; 16], ..Fence::default() };
+        log.append(0, vec![encode_fence(fence); 40_000]).deliveries().await;
+        log
     }
 
     #[tokio::test]
     async fn the_newest_whole_snapshot_is_loaded() {
         let directory = tempfile::tempdir().expect("a directory");
-        let log = EmbeddedLog::open(directory.path(), Some(1)).expect("a log");
+        let log = log(directory.path(), 5).await;
         assert_eq!(load(&log, 0).await.expect("none").book, Book::default());
 
-        let first = write(&log, 0, &snapshot(10, 100, None)).await.expect("written");
-        let second = write(&log, 0, &snapshot(30_000, 40_000, Some(first))).await.expect("written");
+        let (first, _) = write(&log, 0, snapshot(10, 100, None)).await.expect("written");
+        let second = snapshot(30_000, 40_000, Some(first));
+        let (second, _) = write(&log, 0, second).await.expect("written");
         assert_ne!(first, second);
         let loaded = load(&log, 0).await.expect("a snapshot");
-        assert_eq!(loaded.fold, Fold::resume(40_000, Some(3), 7));
+        assert_eq!(loaded.fold, Fold::resume(40_000, Some(0), 7));
         assert_eq!(loaded.book, book(30_000));
 
         // A second writer damages a part of the newer one: the older one counts.
         let damage = vec![(part_key(second, 1), Bytes::from_static(b"something else"))];
         log.put(Table::Snapshots, 0, damage).await.expect("put");
         assert_eq!(load(&log, 0).await.expect("a snapshot").book, book(10));
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_of_another_log_is_left_unused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = log(directory.path(), 6).await;
+        write(&log, 0, snapshot(10, 100, None)).await.expect("written");
+        assert_eq!(load(&log, 0).await.expect("none").book, Book::default());
+        let beyond = Snapshot { fence_id: vec![6; 16], ..snapshot(10, 40_001, None) };
+        write(&log, 0, beyond).await.expect("written");
+        assert_eq!(load(&log, 0).await.expect("none").book, Book::default());
     }
 }

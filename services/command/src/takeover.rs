@@ -119,7 +119,7 @@ async fn catch_up<T: Send>(
 ) -> Result<Book, TakeoverError> {
     let snapshot::Snapshot { mut book, fold, .. } = snapshot::load(log, partition).await?;
     if fold.next_offset() > fence {
-        return Err(TakeoverError::Deposed); // the snapshot of somebody who came later
+        return Err(TakeoverError::Deposed); // a snapshot by somebody who came later
     }
     let mut reader = log.read(partition, fold.next_offset()).await?;
     owner.begin_catch_up(fold);

@@ -1,6 +1,9 @@
 //! JSON bodies, taken only when everything about them is right.
 
-use axum::body::{Bytes, to_bytes};
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -9,7 +12,10 @@ use serde_json::error::Category;
 use crate::Problem;
 
 /// The largest body taken, in bytes.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Of a body that is larger still, this much is read before it is refused.
+const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
 
 /// A body of `application/json`. For unknown fields to be refused `T` must deny them.
 #[derive(Debug)]
@@ -19,9 +25,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        check_content_type(request.headers())?;
-        let bytes = read(request).await?;
-        parse_json(&bytes).map(Body)
+        let json = check_content_type(request.headers());
+        let bytes = read_body(request).await?;
+        json.and_then(|()| parse_json(&bytes)).map(Body)
     }
 }
 
@@ -58,28 +64,55 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
-async fn read(request: Request) -> Result<Bytes, Problem> {
-    let too_large = || {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body-too-large",
-            "The body is too large",
-            format!("A body may have at most {MAX_BODY_BYTES} bytes."),
-        )
-    };
+/// Reads a body of at most 64 KiB.
+///
+/// One that is too large is read to its end all the same, unless it is enormous: a client that is
+/// still sending when its connection is closed never sees the answer.
+///
+/// # Errors
+/// It is too large, or does not come whole.
+pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MAX_BODY_BYTES) {
+    if length.is_some_and(|length| length > MAX_DISCARDED_BYTES) {
         return Err(too_large());
     }
-    // Nothing else can go wrong that the client would live to hear of.
-    to_bytes(request.into_body(), MAX_BODY_BYTES).await.map_err(|_| too_large())
+    let mut body = request.into_body();
+    let (mut bytes, mut read) = (Vec::new(), 0);
+    while let Some(data) = next_data(&mut body).await? {
+        read += data.len();
+        if read > MAX_DISCARDED_BYTES {
+            break;
+        }
+        if read <= MAX_BODY_BYTES {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    if read <= MAX_BODY_BYTES { Ok(bytes.into()) } else { Err(too_large()) }
+}
+
+async fn next_data(body: &mut axum::body::Body) -> Result<Option<Bytes>, Problem> {
+    let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
+    match frame.transpose() {
+        // Trailers are no part of it.
+        Ok(frame) => Ok(frame.map(|frame| frame.into_data().unwrap_or_default())),
+        Err(_) => Err(Problem::bad_request("incomplete-body", "The body did not come whole.")),
+    }
+}
+
+fn too_large() -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body-too-large",
+        "The body is too large",
+        format!("A body may have at most {MAX_BODY_BYTES} bytes."),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::body::Body as RawBody;
+    use axum::body::{Body as RawBody, to_bytes};
     use axum::routing::post;
     use serde::Deserialize;
     use tower::ServiceExt;

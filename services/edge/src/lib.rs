@@ -11,7 +11,7 @@ mod problem;
 mod serve;
 mod time;
 
-pub use body::{Body, MAX_BODY_BYTES, parse_json};
+pub use body::{Body, parse_json, read_body};
 pub use identifier::{PathId, checked};
 pub use observe::observe;
 pub use problem::{PROBLEM_JSON, Problem};

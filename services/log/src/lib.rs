@@ -13,6 +13,7 @@ mod error;
 mod fold;
 pub mod kafka;
 mod membership;
+mod origin;
 mod owner;
 mod rules;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use assigned::run_assigned;
 pub use error::LogError;
 pub use fold::{Fold, FoldError, Folded};
 pub use membership::{Group, Membership};
+pub use origin::fence_id_at;
 pub use owner::{CaughtUp, Owner, Phase, Settled};
 
 /// An engine that keeps the log.

@@ -139,7 +139,7 @@ impl Run {
         let from = if self.rules.keep(Rule::CatchUp) { 0 } else { fence.saturating_sub(2) };
         node.granted = 0;
         node.owner.begin_catch_up(Fold::resume(from, None, 0).with_rules(self.rules));
-        for (offset, record) in (from..).zip(&self.log[from as usize..]) {
+        for (offset, record) in (from..).zip(&self.log[index(from)..]) {
             match node.owner.catch_up(offset, record).expect("a readable log") {
                 CaughtUp::Apply(event) => node.granted = serial(&event),
                 CaughtUp::Nothing => {}
@@ -170,7 +170,7 @@ impl Run {
     /// A suspect owner reads as far as the log goes, and fences if nobody else did.
     fn read_back(&mut self, node: usize) {
         while let Some(offset) = self.nodes[node].owner.read_back_from() {
-            let Some(record) = self.log.get(offset as usize) else { break };
+            let Some(record) = self.log.get(index(offset)) else { break };
             let owner = &mut self.nodes[node].owner;
             for settled in owner.read_back(offset, record).expect("a readable log") {
                 self.told.note(settled);
@@ -304,6 +304,10 @@ fn known(delivery: Delivery) -> Delivery {
         Delivery::At(offset) if offset > 1 << 60 => Delivery::Unknown,
         Delivery::At(_) | Delivery::Unknown => delivery,
     }
+}
+
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
 }
 
 fn fence_id(id: u64) -> [u8; 16] {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
-use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader};
-use seckill_proto::v1::{Event, record};
-use seckill_proto::{Position, decode_record};
+use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader, fence_id_at};
+use seckill_proto::Position;
+use seckill_proto::v1::Event;
 use seckill_telemetry::Part;
 use seckill_views::{Changes, Progress, PromotionRow, Views, ViewsError};
 use tokio::time::Instant;
@@ -36,7 +36,7 @@ pub(crate) enum SessionError {
     #[error(transparent)]
     Unscheduled(#[from] Unscheduled),
     #[error(
-        "these views were built from another log: keep them for that one, or use others \
+        "these views are of another log, or the log has lost its end: keep them for their log, or use others \
          (--data for embedded views, --cql-keyspace for CQL)"
     )]
     OtherLog,
@@ -66,6 +66,7 @@ pub(crate) struct Follower {
 struct Session {
     reader: Box<dyn Reader>,
     fold: Fold,
+    /// Id of the last fence: of which log the views are made.
     origin: String,
     projection: Projection,
     checked: Instant,
@@ -110,7 +111,7 @@ impl Follower {
 
     /// Follows the log until `stop`, then writes what is left.
     async fn session(&self, stop: &CancellationToken) -> Result<(), SessionError> {
-        let Some(mut session) = self.begin(stop).await? else { return Ok(()) };
+        let mut session = self.begin().await?;
         self.health.ready();
         while !stop.is_cancelled() {
             let records = tokio::select! {
@@ -123,32 +124,30 @@ impl Follower {
         self.finish(&mut session).await
     }
 
-    async fn begin(&self, stop: &CancellationToken) -> Result<Option<Session>, SessionError> {
-        let Some(origin) = self.origin(stop).await? else { return Ok(None) };
-        let progress = self.views.progress(self.partition).await?;
-        let fold = match progress {
-            Some(progress) if progress.origin != origin => return Err(SessionError::OtherLog),
-            Some(progress) => Fold::resume(progress.next_offset, progress.term, progress.next_seq),
-            None => Fold::default(),
+    async fn begin(&self) -> Result<Session, SessionError> {
+        let (fold, origin) = match self.views.progress(self.partition).await? {
+            Some(progress) => self.resume(progress).await?,
+            None => (Fold::default(), String::new()),
         };
-        if fold.next_offset() > self.log.end(self.partition).await? {
-            return Err(SessionError::OtherLog); // the log ends before what the views have seen
-        }
         let reader = self.log.read(self.partition, fold.next_offset()).await?;
         let projection = Projection::default();
-        Ok(Some(Session { reader, fold, origin, projection, checked: Instant::now() }))
+        Ok(Session { reader, fold, origin, projection, checked: Instant::now() })
     }
 
-    /// What tells this log from any other: the id of its first fence. None when told to stop first.
-    async fn origin(&self, stop: &CancellationToken) -> Result<Option<String>, SessionError> {
-        let mut reader = self.log.read(self.partition, 0).await?;
-        self.health.ready(); // an empty log has been projected
-        while !stop.is_cancelled() {
-            if let Some((offset, record)) = reader.next(STEP).await?.first() {
-                return Ok(Some(origin_of(*offset, record)?));
+    /// The views have got somewhere in a log: is it this one?
+    async fn resume(&self, progress: Progress) -> Result<(Fold, String), SessionError> {
+        let end = self.log.end(self.partition).await?;
+        if progress.next_offset > end {
+            return Err(SessionError::OtherLog);
+        }
+        if let Some(term) = progress.term {
+            let fence_id = fence_id_at(&*self.log, self.partition, term).await?;
+            if fence_id.is_none_or(|fence_id| hex(&fence_id) != progress.origin) {
+                return Err(SessionError::OtherLog);
             }
         }
-        Ok(None)
+        let fold = Fold::resume(progress.next_offset, progress.term, progress.next_seq);
+        Ok((fold, progress.origin))
     }
 
     /// Makes rows of records and writes them. At a record that cannot be folded: of those before
@@ -162,7 +161,7 @@ impl Follower {
             return Ok(());
         }
         let begun = Instant::now();
-        let (events, stopped) = fold(&mut session.fold, &records);
+        let (events, stopped) = session.step(&records);
         self.load_rows(&mut session.projection, &events).await?;
         let changes = self.changes(session, &events, stopped.as_ref().map(ToString::to_string))?;
         self.views.write(changes).await?;
@@ -257,28 +256,25 @@ impl Follower {
     }
 }
 
-/// Events that count, up to the first record that cannot be folded.
-fn fold(fold: &mut Fold, records: &[(u64, Bytes)]) -> (Vec<(u64, Event)>, Option<FoldError>) {
-    let mut events = Vec::with_capacity(records.len());
-    for (offset, record) in records {
-        match fold.step(*offset, record) {
-            Ok(Folded::Event(event)) => events.push((*offset, event)),
-            Ok(Folded::Fence(_)) => {}
-            Ok(Folded::Void) => metrics::counter!("seckill_void_records_total").increment(1),
-            Err(error) => return (events, Some(error)),
+impl Session {
+    /// Events that count, up to the first record that cannot be folded.
+    fn step(&mut self, records: &[(u64, Bytes)]) -> (Vec<(u64, Event)>, Option<FoldError>) {
+        let mut events = Vec::with_capacity(records.len());
+        for (offset, record) in records {
+            match self.fold.step(*offset, record) {
+                Ok(Folded::Event(event)) => events.push((*offset, event)),
+                Ok(Folded::Fence(fence)) => self.origin = hex(&fence.fence_id),
+                Ok(Folded::Void) => metrics::counter!("seckill_void_records_total").increment(1),
+                Err(error) => return (events, Some(error)),
+            }
         }
+        (events, None)
     }
-    (events, None)
 }
 
-fn origin_of(offset: u64, record: &[u8]) -> Result<String, FoldError> {
-    let kind = decode_record(record).map_err(|reason| FoldError::Unreadable { offset, reason })?;
-    Ok(match kind {
-        record::Kind::Fence(fence) => {
-            fence.fence_id.iter().map(|byte| format!("{byte:02x}")).collect()
-        }
-        record::Kind::Event(_) => "void".to_owned(),
-    })
+/// A fence's id as the views keep it.
+pub(crate) fn hex(fence_id: &[u8]) -> String {
+    fence_id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn backoff() -> impl Iterator<Item = Duration> {

@@ -2,20 +2,23 @@
 //!
 //! Holds what the log says in memory: some 300 bytes for every coupon ever given.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Debug;
 use std::time::Duration;
 
-use seckill_log::{Fold, FoldError, Folded, Log, LogError};
+use bytes::Bytes;
+use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader};
 use seckill_promotion::{Book, Inconsistent};
 use seckill_proto::Position;
-use seckill_views::{CouponRow, PromotionRow, PromotionStatus, Views, ViewsError};
+use seckill_views::{CouponRow, Progress, PromotionRow, PromotionStatus, Views, ViewsError};
 
+use crate::follow::hex;
 use crate::projection::{Projection, Unscheduled};
 
 /// Differences shown; the rest are counted.
 const SHOWN: usize = 20;
-/// How long one read waits for records.
-const STEP: Duration = Duration::from_millis(500);
+/// A log that gives nothing for so long, though it has more, is not there.
+const STALLED: Duration = Duration::from_secs(20);
 
 /// Why nothing could be compared.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +88,19 @@ struct Expected {
     promotions: HashMap<String, PromotionRow>,
     coupons: HashMap<String, CouponRow>,
     ends: HashMap<u32, u64>,
+    /// Ids of the fences, by partition and offset.
+    fences: HashMap<(u32, u64), String>,
+}
+
+/// What was seen of one view.
+struct Seen<'a> {
+    view: &'static str,
+    expected: &'a Expected,
+    /// Ids that the log says are there, and that have not been seen yet.
+    missing: HashSet<&'a str>,
+    rows: u64,
+    /// Rows that reflect more of the log than was folded.
+    newer: Vec<(String, Position)>,
 }
 
 /// Compares the views with the log. What has come into the log after the call is left out.
@@ -97,10 +113,9 @@ pub async fn verify(log: &dyn Log, views: &dyn Views) -> Result<Report, VerifyEr
     for partition in 0..log.partitions() {
         fold(log, partition, &mut expected, &mut report).await?;
     }
-    compare_progress(views, &expected, &mut report).await?;
-    compare_promotions(views, &expected, &mut report).await?;
-    compare_active(views, &expected, &mut report).await?;
-    compare_coupons(views, &expected, &mut report).await?;
+    let mut newer = compare_promotions(views, &expected, &mut report).await?;
+    newer.extend(compare_coupons(views, &expected, &mut report).await?);
+    compare_progress(log, views, &expected, &newer, &mut report).await?;
     Ok(report)
 }
 
@@ -115,7 +130,7 @@ async fn fold(
     let mut projection = Projection::default();
     let mut reader = log.read(partition, 0).await?;
     while fold.next_offset() < end {
-        for (offset, record) in reader.next(STEP).await? {
+        for (offset, record) in next(&mut *reader, partition).await? {
             if offset >= end {
                 break;
             }
@@ -124,8 +139,9 @@ async fn fold(
             let folded = folded.map_err(|reason| VerifyError::Fold { partition, reason })?;
             let event = match folded {
                 Folded::Event(event) => event,
-                Folded::Fence(_) => {
+                Folded::Fence(fence) => {
                     report.count("fences", 1);
+                    expected.fences.insert((partition, offset), hex(&fence.fence_id));
                     continue;
                 }
                 Folded::Void => {
@@ -148,30 +164,49 @@ async fn fold(
     Ok(())
 }
 
-async fn compare_progress(
-    views: &dyn Views,
-    expected: &Expected,
-    report: &mut Report,
-) -> Result<(), VerifyError> {
-    for (partition, end) in &expected.ends {
-        let progress = views.progress(*partition).await?;
-        let reached = progress.as_ref().map_or(0, |progress| progress.next_offset);
-        if reached < *end {
-            report.differ(|| {
-                format!("partition {partition}: the views reach offset {reached} of {end}")
-            });
-        }
-        if let Some(reason) = progress.and_then(|progress| progress.stopped) {
-            report.differ(|| format!("partition {partition} has stopped: {reason}"));
-        }
+/// The next records, of which there are some; a log that keeps still for long is not there.
+async fn next(reader: &mut dyn Reader, partition: u32) -> Result<Vec<(u64, Bytes)>, LogError> {
+    let records = reader.next(STALLED).await?;
+    if records.is_empty() {
+        return Err(LogError::Unavailable(format!("partition {partition} cannot be read on")));
     }
-    Ok(())
+    Ok(records)
 }
 
-impl Expected {
-    /// Whether a row reflects only what had been read of the log.
-    fn covers(&self, position: Position) -> bool {
-        self.ends.get(&position.partition).is_none_or(|end| position.offset < *end)
+impl<'a> Seen<'a> {
+    fn new(
+        view: &'static str,
+        expected: &'a Expected,
+        ids: impl Iterator<Item = &'a String>,
+    ) -> Self {
+        let missing = ids.map(String::as_str).collect();
+        Self { view, expected, missing, rows: 0, newer: Vec::new() }
+    }
+
+    /// Notes a row; `should` is what the log says.
+    fn row<T: PartialEq + Debug>(
+        &mut self,
+        (id, position): (&str, Position),
+        row: &T,
+        should: Option<&T>,
+        report: &mut Report,
+    ) {
+        self.rows += 1;
+        self.missing.remove(id);
+        let covered = self.expected.ends.get(&position.partition);
+        if covered.is_some_and(|end| position.offset >= *end) {
+            self.newer.push((id.to_owned(), position));
+        } else if should != Some(row) {
+            report.differ(|| format!("{} has {row:?}, the log says {should:?}", self.view));
+        }
+    }
+
+    fn finish(self, report: &mut Report) -> Vec<(String, Position)> {
+        report.count(self.view, self.rows);
+        for id in &self.missing {
+            report.differ(|| format!("{} lacks {id}", self.view));
+        }
+        self.newer
     }
 }
 
@@ -179,85 +214,217 @@ async fn compare_promotions(
     views: &dyn Views,
     expected: &Expected,
     report: &mut Report,
-) -> Result<(), VerifyError> {
-    let mut found = 0;
-    let mut newer = 0;
+) -> Result<Vec<(String, Position)>, VerifyError> {
+    let all = &expected.promotions;
+    let mut seen = Seen::new("promotions", expected, all.keys());
     views
         .scan_promotions(&mut |row| {
-            found += 1;
-            if !expected.covers(row.position) {
-                newer += 1;
-            } else if expected.promotions.get(&row.id) != Some(&row) {
-                report.differ(|| {
-                    let expected = expected.promotions.get(&row.id);
-                    format!("promotions has {row:?}, the log says {expected:?}")
-                });
-            }
+            seen.row((&row.id, row.position), &row, all.get(&row.id), report);
         })
         .await?;
-    finish(report, "promotions", found, newer, expected.promotions.len() as u64);
-    Ok(())
-}
-
-async fn compare_active(
-    views: &dyn Views,
-    expected: &Expected,
-    report: &mut Report,
-) -> Result<(), VerifyError> {
+    let newer = seen.finish(report);
+    // One that has gone on since may have finished, and so be gone from the active ones.
+    let gone_on: HashSet<&str> = newer.iter().map(|(id, _)| id.as_str()).collect();
     let is_active = |row: &&PromotionRow| row.state == PromotionStatus::Active;
-    let active = expected.promotions.values().filter(is_active).count() as u64;
-    let mut found = 0;
-    let mut newer = 0;
+    let active = all.values().filter(is_active).map(|row| &row.id);
+    let active = active.filter(|id| !gone_on.contains(id.as_str()));
+    let mut seen = Seen::new("active_promotions", expected, active);
     views
         .scan_active_promotions(&mut |row| {
-            found += 1;
-            if !expected.covers(row.position) {
-                newer += 1;
-            } else if expected.promotions.get(&row.id).filter(is_active) != Some(&row) {
-                report.differ(|| format!("active_promotions has {row:?}, the log does not"));
-            }
+            let should = all.get(&row.id).filter(is_active);
+            seen.row((&row.id, row.position), &row, should, report);
         })
         .await?;
-    finish(report, "active_promotions", found, newer, active);
-    Ok(())
+    seen.finish(report);
+    Ok(newer)
 }
 
 async fn compare_coupons(
     views: &dyn Views,
     expected: &Expected,
     report: &mut Report,
+) -> Result<Vec<(String, Position)>, VerifyError> {
+    let all = &expected.coupons;
+    let mut by_promotion = Seen::new("coupons_by_promotion", expected, all.keys());
+    views
+        .scan_coupons_by_promotion(&mut |row| {
+            by_promotion.row((&row.id, row.position), &row, all.get(&row.id), report);
+        })
+        .await?;
+    let mut newer = by_promotion.finish(report);
+    let mut by_customer = Seen::new("coupons_by_customer", expected, all.keys());
+    views
+        .scan_coupons_by_customer(&mut |row| {
+            by_customer.row((&row.id, row.position), &row, all.get(&row.id), report);
+        })
+        .await?;
+    newer.extend(by_customer.finish(report));
+    Ok(newer)
+}
+
+/// Views behind the log, of another log, or ahead of this one.
+async fn compare_progress(
+    log: &dyn Log,
+    views: &dyn Views,
+    expected: &Expected,
+    newer: &[(String, Position)],
+    report: &mut Report,
 ) -> Result<(), VerifyError> {
-    let offered = expected.coupons.len() as u64;
-    for view in ["coupons_by_promotion", "coupons_by_customer"] {
-        let mut found = 0;
-        let mut newer = 0;
-        let mut each = |row: CouponRow| {
-            found += 1;
-            if !expected.covers(row.position) {
-                newer += 1;
-            } else if expected.coupons.get(&row.id) != Some(&row) {
-                report.differ(|| {
-                    let expected = expected.coupons.get(&row.id);
-                    format!("{view} has {row:?}, the log says {expected:?}")
-                });
-            }
-        };
-        match view {
-            "coupons_by_promotion" => views.scan_coupons_by_promotion(&mut each).await?,
-            _ => views.scan_coupons_by_customer(&mut each).await?,
+    report.count("rows newer than the comparison", newer.len() as u64);
+    for (&partition, &end) in &expected.ends {
+        let progress = views.progress(partition).await?;
+        let now = log.end(partition).await?;
+        let reached = progress.as_ref().map_or(0, |progress| progress.next_offset);
+        if reached < end {
+            report.differ(|| {
+                format!("partition {partition}: the views reach offset {reached} of {end}")
+            });
         }
-        finish(report, view, found, newer, offered);
+        let of_partition = newer.iter().filter(|(_, position)| position.partition == partition);
+        let ahead = of_partition.filter(|(_, position)| position.offset >= now).count();
+        if reached > now || ahead > 0 {
+            report.differ(|| {
+                format!(
+                    "partition {partition}: the views are ahead of the log, which ends at {now}"
+                )
+            });
+        }
+        progress.iter().for_each(|progress| compare_origin(progress, end, expected, report));
     }
     Ok(())
 }
 
-/// Rows are keyed, so as many as expected and none different means: exactly those expected.
-fn finish(report: &mut Report, view: &'static str, found: u64, newer: u64, expected: u64) {
-    report.count(view, found);
-    let compared = found - newer;
-    if newer > 0 {
-        report.count("rows newer than the comparison", newer);
-    } else if compared != expected {
-        report.differ(|| format!("{view} has {compared} rows, the log says {expected}"));
+fn compare_origin(progress: &Progress, end: u64, expected: &Expected, report: &mut Report) {
+    let partition = progress.partition;
+    if let Some(reason) = &progress.stopped {
+        report.differ(|| format!("partition {partition} has stopped: {reason}"));
+    }
+    let Some(term) = progress.term.filter(|term| *term < end) else { return };
+    if expected.fences.get(&(partition, term)) != Some(&progress.origin) {
+        report.differ(|| format!("partition {partition}: the views are of another log"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use seckill_log::embedded::EmbeddedLog;
+    use seckill_proto::v1::{
+        CouponGrabbed, Event, Fence, PromotionScheduled, PromotionStarted, Terms, event::Body,
+    };
+    use seckill_proto::{encode_event, encode_fence};
+    use seckill_telemetry::Health;
+    use seckill_views::{Changes, EmbeddedViews};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::follow::Follower;
+
+    fn records(fence_id: u8) -> Vec<Vec<u8>> {
+        let terms = Terms { coupons: 9, limit_per_customer: 1, discount: 0.5, ..Terms::default() };
+        let grabbed = |serial: u32| {
+            Body::Grabbed(CouponGrabbed {
+                serial,
+                customer_id: format!("c{serial}"),
+                remaining: 9 - serial,
+                idempotency_key: String::new(),
+            })
+        };
+        let bodies = [
+            Body::Scheduled(PromotionScheduled { terms: Some(terms) }),
+            Body::Started(PromotionStarted {}),
+            grabbed(1),
+            grabbed(2),
+        ];
+        let event = |(seq, body)| Event {
+            seq,
+            promotion_id: "p".into(),
+            body: Some(body),
+            ..Event::default()
+        };
+        let fence = encode_fence(Fence { fence_id: vec![fence_id; 16], ..Fence::default() });
+        let events = (0..).zip(bodies).map(|numbered| encode_event(event(numbered)));
+        std::iter::once(fence).chain(events).collect()
+    }
+
+    async fn log(directory: &Path, fence_id: u8) -> Arc<dyn Log> {
+        let log = EmbeddedLog::open(&directory.join("log"), Some(1)).expect("a log");
+        log.append(0, records(fence_id)).deliveries().await;
+        Arc::new(log)
+    }
+
+    /// Views as the projector writes them.
+    async fn project(log: &Arc<dyn Log>, directory: &Path) -> Arc<dyn Views> {
+        let views: Arc<dyn Views> =
+            Arc::new(EmbeddedViews::open(&directory.join("views"), 1).expect("views"));
+        let part = Health::default().part("test");
+        let follower = Follower::new(Arc::clone(log), Arc::clone(&views), 0, part);
+        let stop = CancellationToken::new();
+        let following = tokio::spawn(follower.run(stop.clone()));
+        let end = log.end(0).await.expect("an end");
+        let reached = async || views.progress(0).await.expect("one").map_or(0, |p| p.next_offset);
+        while reached().await < end {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        following.await.expect("it ends");
+        views
+    }
+
+    #[tokio::test]
+    async fn what_the_projector_writes_is_equal() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = log(directory.path(), 1).await;
+        let views = project(&log, directory.path()).await;
+        let report = verify(&*log, &*views).await.expect("a report");
+        assert!(report.is_equal(), "{report:?}");
+        assert_eq!(report.counts["coupons_by_customer"], 2);
+    }
+
+    #[tokio::test]
+    async fn a_missing_row_a_wrong_row_and_one_too_many_are_noticed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = log(directory.path(), 1).await;
+        let views = project(&log, directory.path()).await;
+        let progress = views.progress(0).await.expect("progress").expect("progress");
+        let row =
+            views.coupon(&"p-1".parse().expect("an id")).await.expect("a row").expect("a row");
+        let wrong = CouponRow {
+            discount: 0.9,
+            position: Position { offset: 4, ..row.position },
+            ..row.clone()
+        };
+        let extra = CouponRow { id: "p-3".into(), serial: 3, ..row };
+        let coupons = vec![wrong, extra];
+        views.write(Changes { promotions: vec![], coupons, progress }).await.expect("written");
+        let report = verify(&*log, &*views).await.expect("a report");
+        assert_eq!(report.different, 4, "two rows in two views: {report:?}");
+
+        let empty = EmbeddedViews::open(&directory.path().join("empty"), 1).expect("views");
+        let report = verify(&*log, &empty).await.expect("a report");
+        // The promotion twice, two coupons twice, and the progress.
+        assert_eq!(report.different, 7, "{report:?}");
+    }
+
+    #[tokio::test]
+    async fn views_of_another_log_are_noticed_and_left_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let other = tempfile::tempdir().expect("a directory");
+        let log_of_views = log(directory.path(), 1).await;
+        let views = project(&log_of_views, directory.path()).await;
+        let log = log(other.path(), 2).await;
+        assert!(!verify(&*log, &*views).await.expect("a report").is_equal());
+
+        let health = Health::default();
+        let follower = Follower::new(log, Arc::clone(&views), 0, health.part("test"));
+        let stop = CancellationToken::new();
+        let following = tokio::spawn(follower.run(stop.clone()));
+        while !health.not_ready().get("test").is_some_and(|why| why.contains("another log")) {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        following.await.expect("it ends");
     }
 }

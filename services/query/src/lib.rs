@@ -18,11 +18,13 @@ use seckill_views::{Views, ViewsError};
 #[derive(Clone)]
 pub(crate) struct Gateway {
     views: Arc<dyn Views>,
+    /// Partitions of the log that the views are made of.
+    partitions: u32,
 }
 
-/// The routes of readers, native and compatible.
-pub fn routes(views: Arc<dyn Views>) -> Router {
-    promotions::routes().merge(coupons::routes()).with_state(Gateway { views })
+/// The routes of readers, native and compatible, on the views of a log of so many partitions.
+pub fn routes(views: Arc<dyn Views>, partitions: u32) -> Router {
+    promotions::routes().merge(coupons::routes()).with_state(Gateway { views, partitions })
 }
 
 /// From an error of the views to what a client is told.

@@ -29,6 +29,10 @@ impl Gateway {
     /// Waits until the views show what was answered at a position.
     pub(crate) async fn wait_for(&self, position: Option<Position>) -> Result<(), Problem> {
         let Some(position) = position else { return Ok(()) };
+        if position.partition >= self.partitions {
+            let detail = format!("after: the log has no partition {}.", position.partition);
+            return Err(Problem::bad_request("invalid-position", detail));
+        }
         let deadline = Instant::now() + PATIENCE;
         let mut pause = FIRST_PAUSE;
         loop {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Whether the URL answers 2xx; says why where it does not.
 pub(crate) async fn run(url: &str) -> anyhow::Result<bool> {
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
     let response = client.get(url).send().await?;
     let status = response.status();
     if !status.is_success() {

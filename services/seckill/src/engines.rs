@@ -3,13 +3,26 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
 use seckill_log::kafka::KafkaLog;
 use seckill_views::{CqlViews, EmbeddedViews, Views};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::settings::Settings;
+
+/// Waits for an engine, unless told to stop meanwhile.
+pub(crate) async fn or_stop<T>(
+    stop: &CancellationToken,
+    engine: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        () = stop.cancelled() => bail!("told to stop before it was ready"),
+        opened = engine => opened,
+    }
+}
 
 pub(crate) async fn log(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
     if let Some(config) = &settings.kafka {
@@ -24,7 +37,7 @@ pub(crate) async fn log(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
 
 pub(crate) async fn views(settings: &Settings, partitions: u32) -> anyhow::Result<Arc<dyn Views>> {
     if let Some(config) = &settings.cql {
-        return Ok(Arc::new(CqlViews::connect(config, partitions).await?));
+        return Ok(Arc::new(Box::pin(CqlViews::connect(config, partitions)).await?));
     }
     let directory = settings.data.join("views");
     create(&directory)?;

@@ -72,9 +72,7 @@ fn main() -> ExitCode {
 async fn run(verb: Verb) -> anyhow::Result<bool> {
     match verb {
         Verb::Up(given) => up::run(given.settle(Role::Up)?).await.map(|()| true),
-        Verb::Command(given) => {
-            roles::command(given.settle(Role::Command)?).await.map(|()| true)
-        }
+        Verb::Command(given) => roles::command(given.settle(Role::Command)?).await.map(|()| true),
         Verb::Admin(given) => roles::admin(given.settle(Role::Admin)?).await.map(|()| true),
         Verb::Projector(given) => {
             roles::projector(given.settle(Role::Projector)?).await.map(|()| true)

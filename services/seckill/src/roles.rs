@@ -14,7 +14,7 @@ use crate::settings::Settings;
 
 pub(crate) async fn command(settings: Settings) -> anyhow::Result<()> {
     let app = App::start(&settings).await?;
-    let log = engines::log(&settings).await?;
+    let log = engines::or_stop(&app.stop, engines::log(&settings)).await?;
     let config = NodeConfig { name: settings.name.clone(), endpoint: settings.endpoint(app.bound) };
     let stop = CancellationToken::new();
     let node = Node::start(log, config, app.health.clone(), stop.clone()).await?;
@@ -29,14 +29,15 @@ pub(crate) async fn command(settings: Settings) -> anyhow::Result<()> {
 
 pub(crate) async fn admin(settings: Settings) -> anyhow::Result<()> {
     let app = App::start(&settings).await?;
-    let dispatcher = Dispatcher::forwarding(engines::log(&settings).await?);
+    let log = engines::or_stop(&app.stop, engines::log(&settings)).await?;
+    let dispatcher = Dispatcher::forwarding(log);
     app.serve(seckill_admin::routes(dispatcher), "admin").await
 }
 
 pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
     let app = App::start(&settings).await?;
-    let log = engines::log(&settings).await?;
-    let views = engines::views(&settings, log.partitions()).await?;
+    let log = engines::or_stop(&app.stop, engines::log(&settings)).await?;
+    let views = engines::or_stop(&app.stop, engines::views(&settings, log.partitions())).await?;
     let stop = CancellationToken::new();
     let projector = Projector::start(log, views, app.health.clone(), stop.clone()).await?;
     let served = app.serve(Router::new(), "projector").await;
@@ -48,10 +49,10 @@ pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
 pub(crate) async fn query(settings: Settings) -> anyhow::Result<()> {
     let app = App::start(&settings).await?;
     // The log only tells how many partitions there are; nothing else of it is read.
-    let partitions = engines::log(&settings).await?.partitions();
-    let views = engines::views(&settings, partitions).await?;
+    let partitions = engines::or_stop(&app.stop, engines::log(&settings)).await?.partitions();
+    let views = engines::or_stop(&app.stop, engines::views(&settings, partitions)).await?;
     let watch = tokio::spawn(watch_views(Arc::clone(&views), app.health.part("query/views")));
-    let served = app.serve(seckill_query::routes(views), "query gateway").await;
+    let served = app.serve(seckill_query::routes(views, partitions), "query gateway").await;
     watch.abort();
     served
 }

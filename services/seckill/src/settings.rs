@@ -228,13 +228,11 @@ impl Settings {
     /// The address under which others find what listens at `bound`.
     pub(crate) fn endpoint(&self, bound: SocketAddr) -> String {
         self.advertise.clone().unwrap_or_else(|| {
-            let host = if bound.ip().is_unspecified() {
+            if bound.ip().is_unspecified() {
                 tracing::warn!("other nodes cannot reach {bound}; set advertise if there are any");
-                "127.0.0.1".to_owned()
-            } else {
-                bound.ip().to_string()
-            };
-            format!("http://{host}:{}", bound.port())
+                return format!("http://127.0.0.1:{}", bound.port());
+            }
+            format!("http://{bound}")
         })
     }
 

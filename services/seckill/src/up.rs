@@ -15,8 +15,9 @@ use crate::settings::Settings;
 /// get what is left.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let app = App::start(&settings).await?;
-    let log = engines::log(&settings).await?;
-    let views = engines::views(&settings, log.partitions()).await?;
+    let log = engines::or_stop(&app.stop, engines::log(&settings)).await?;
+    let partitions = log.partitions();
+    let views = engines::or_stop(&app.stop, engines::views(&settings, partitions)).await?;
     let (stop_node, stop_projector) = (CancellationToken::new(), CancellationToken::new());
     let config = NodeConfig { name: settings.name.clone(), endpoint: settings.endpoint(app.bound) };
     let node = Node::start(Arc::clone(&log), config, app.health.clone(), stop_node.clone())
@@ -30,7 +31,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let routes = seckill_command::routes(dispatcher.clone())
         .merge(seckill_command::internal_routes(dispatcher.clone()))
         .merge(seckill_admin::routes(dispatcher))
-        .merge(seckill_query::routes(views));
+        .merge(seckill_query::routes(views, partitions));
     let served = app.serve(routes, &engines::describe(&settings)).await;
     stop_node.cancel();
     node.stopped().await;

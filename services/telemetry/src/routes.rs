@@ -1,6 +1,7 @@
 //! `/healthz`: the process runs. `/readyz`: every part can work. `/metrics`: Prometheus text.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::extract::State;
@@ -17,6 +18,8 @@ use crate::Health;
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
+const UPKEEP: Duration = Duration::from_secs(5);
+
 static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// The metrics of this process.
@@ -24,7 +27,7 @@ static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
 pub struct Metrics(PrometheusHandle);
 
 impl Metrics {
-    /// Begins to record; a second call gives the same metrics.
+    /// Begins to record; a second call gives the same metrics. Within a runtime.
     ///
     /// # Errors
     /// Something else records already.
@@ -36,7 +39,17 @@ impl Metrics {
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &LATENCY_BUCKETS)?
             .install_recorder()
             .context("metrics cannot be recorded")?;
-        Ok(Self(INSTALLED.get_or_init(|| handle).clone()))
+        let handle = INSTALLED.get_or_init(|| handle).clone();
+        tokio::spawn(keep_up(handle.clone()));
+        Ok(Self(handle))
+    }
+}
+
+/// Samples are put into their buckets whether or not somebody asks: they would pile up otherwise.
+async fn keep_up(handle: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        handle.run_upkeep();
     }
 }
 

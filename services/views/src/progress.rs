@@ -14,7 +14,7 @@ pub(crate) const VIEW: &str = "progress";
 pub struct Progress {
     /// Partition of the event log.
     pub partition: u32,
-    /// Hex id of the fence at offset 0: which log this view was made of.
+    /// Hex id of the fence at `term`: which log the rows were made of. Empty before the first.
     pub origin: String,
     /// First offset that the rows do not reflect.
     pub next_offset: u64,

@@ -79,6 +79,11 @@ impl Producer {
         appending
     }
 
+    fn replace(&self, handle: Handle) {
+        let old = std::mem::replace(&mut *self.handle.write(), Arc::new(handle));
+        drop(old); // takes its time, and must not do so under the lock
+    }
+
     /// A producer with a fatal error takes nothing any more: make another, off this thread.
     fn renew(self: &Arc<Self>) {
         if self.renewing.swap(true, Ordering::AcqRel) {
@@ -87,7 +92,7 @@ impl Producer {
         let producer = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
             match create(&producer.config) {
-                Ok(handle) => drop(std::mem::replace(&mut *producer.handle.write(), handle.into())),
+                Ok(handle) => producer.replace(handle),
                 Err(error) => tracing::error!(%error, "no new producer after a fatal error"),
             }
             producer.renewing.store(false, Ordering::Release);

@@ -37,15 +37,20 @@ pub(super) fn join(
     let noticed = Arc::clone(&leaving);
     let thread = thread::Builder::new()
         .name(format!("group-{}", group.name()))
-        .spawn(move || run(consumer, &sender, &noticed))
+        .spawn(move || run(consumer, group.name(), &sender, &noticed))
         .map_err(|error| LogError::Broken(error.to_string()))?;
     Ok(Membership::new(assigned, Box::new(Leave { leaving, thread: Some(thread) })))
 }
 
-fn run(consumer: BaseConsumer, assigned: &watch::Sender<BTreeSet<u32>>, leaving: &AtomicBool) {
+fn run(
+    consumer: BaseConsumer,
+    group: &str,
+    assigned: &watch::Sender<BTreeSet<u32>>,
+    leaving: &AtomicBool,
+) {
     while !leaving.load(Ordering::Acquire) {
         if let Some(Err(error)) = consumer.poll(POLL) {
-            tracing::debug!(%error, "the group member tries again by itself");
+            tracing::warn!(%error, group = group, "the group member tries again by itself");
         }
         let now = partitions_of(&consumer);
         assigned.send_if_modified(|before| {

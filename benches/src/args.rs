@@ -1,0 +1,84 @@
+//! What the command line takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, value_parser};
+
+/// Measures what a grab costs beside the least that it could cost, on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "seckill-benches", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to measure.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Durable grabs beside bare appends, HTTP grabs beside a no-op route
+    ///
+    /// Measures, one after another and round after round: records appended to the engine without
+    /// the system (raw), grabs through the owner of a partition (owner), grabs over HTTP (http),
+    /// and a no-op route of the same server (noop). Prints rates, latencies and their ratios.
+    ///
+    /// Takes about rounds x contestants x (seconds + 2) and stops by itself. What it makes in
+    /// Kafka or on the disk has a name of its own and is deleted at the end. Use a release build.
+    Grabs(GrabsArgs),
+}
+
+/// How the contestants are measured.
+#[derive(Debug, Clone, Args)]
+pub struct GrabsArgs {
+    /// Measure on Kafka, at this broker [default: on the embedded log]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kafka: Option<String>,
+
+    /// Measure on the embedded log; what happens without --kafka
+    #[arg(long, conflicts_with = "kafka")]
+    pub embedded: bool,
+
+    /// Where the embedded log makes its directory; on a real disk, or there is no fsync to measure
+    #[arg(long, value_name = "DIR", default_value = "target/benches")]
+    pub data: PathBuf,
+
+    /// Partitions of the log [default: 8 on Kafka, 4 embedded]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=256))]
+    pub partitions: Option<u32>,
+
+    /// Promotions, grabbed from in turn; the first ones each in a partition of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=256))]
+    pub promotions: u32,
+
+    /// Grabs, or raw records, under way at once
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = value_parser!(u32).range(1..=8192))]
+    pub clients: u32,
+
+    /// HTTP connections, each with one request under way
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..=4096))]
+    pub connections: u32,
+
+    /// Rounds in which every contestant has one turn
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
+    pub rounds: u32,
+
+    /// Seconds measured in each turn, after one second of warming up
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+
+    /// linger.ms of the raw producer; each is a contestant, and the one with the most records a
+    /// second is compared with. (The owner's producer has 0.)
+    #[arg(long, value_name = "MS,...", default_value = "0,5", value_delimiter = ',', value_parser = linger_ms)]
+    pub linger_ms: Vec<f64>,
+
+    /// Also writes everything as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+fn linger_ms(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(linger_ms) if (0.0..=1_000.0).contains(&linger_ms) => Ok(linger_ms),
+        _ => Err("a number from 0 to 1000".to_owned()),
+    }
+}

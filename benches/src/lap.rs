@@ -1,0 +1,145 @@
+//! One contestant's turn in one round.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use crate::statistics::percentile;
+
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// When answers count: after the warm-up, until the turn is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    opens: Instant,
+    closes: Instant,
+}
+
+impl Window {
+    /// Begins to warm up now.
+    pub(crate) fn of(length: Duration) -> Self {
+        let opens = Instant::now() + WARM_UP;
+        Self { opens, closes: opens + length }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        Instant::now() >= self.closes
+    }
+
+    fn holds(&self, moment: Instant) -> bool {
+        (self.opens..self.closes).contains(&moment)
+    }
+
+    fn seconds(&self) -> f64 {
+        (self.closes - self.opens).as_secs_f64()
+    }
+}
+
+/// What a turn, or one client of it, has seen.
+pub(crate) struct Tally {
+    window: Window,
+    /// Latencies of what was answered in the window.
+    micros: Vec<u32>,
+    /// Answered at any time, warm-up included.
+    pub(crate) answered: u64,
+    failed: u64,
+}
+
+impl Tally {
+    pub(crate) fn new(window: Window) -> Self {
+        Self { window, micros: Vec::new(), answered: 0, failed: 0 }
+    }
+
+    /// Counts what was begun then and is durable now.
+    pub(crate) fn answered(&mut self, begun: Instant) {
+        let now = Instant::now();
+        self.answered += 1;
+        if self.window.holds(now) {
+            self.micros.push(u32::try_from((now - begun).as_micros()).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Counts anything but the answer hoped for.
+    pub(crate) fn failed(&mut self) {
+        self.failed += 1;
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.micros.extend(other.micros);
+        self.answered += other.answered;
+        self.failed += other.failed;
+    }
+
+    /// Adds up what the clients of a turn have seen, once all have left.
+    pub(crate) async fn gather(
+        window: Window,
+        mut clients: JoinSet<anyhow::Result<Self>>,
+    ) -> anyhow::Result<Self> {
+        let mut all = Self::new(window);
+        while let Some(left) = clients.join_next().await {
+            all.absorb(left.context("a client ended badly")??);
+        }
+        Ok(all)
+    }
+}
+
+/// What a turn comes to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Lap {
+    /// Answered in the window, by its length.
+    pub(crate) per_second: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    /// Of this process, in user and kernel, for each answer; unknown where /proc does not tell.
+    pub(crate) cpu_micros_each: Option<f64>,
+    pub(crate) failed: u64,
+}
+
+impl Lap {
+    /// # Errors
+    /// Nothing was answered.
+    pub(crate) fn new(mut tally: Tally, cpu: Option<Duration>) -> anyhow::Result<Self> {
+        tally.micros.sort_unstable();
+        let ms = |percent| {
+            let micros = percentile(&tally.micros, percent).context("nothing was answered")?;
+            anyhow::Ok(f64::from(micros) / 1e3)
+        };
+        Ok(Self {
+            per_second: tally.micros.len() as f64 / tally.window.seconds(),
+            p50_ms: ms(50)?,
+            p99_ms: ms(99)?,
+            cpu_micros_each: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / tally.answered as f64),
+            failed: tally.failed,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(opens: Instant) -> Window {
+        Window { opens, closes: opens + Duration::from_secs(2) }
+    }
+
+    #[test]
+    fn only_what_is_answered_in_the_window_counts_for_the_rate() {
+        let now = Instant::now();
+        let mut tally = Tally::new(window(now + Duration::from_secs(60)));
+        tally.answered(now);
+        assert!(Lap::new(tally, None).is_err(), "warming up");
+
+        let mut tally = Tally::new(window(now));
+        let mut other = Tally::new(window(now));
+        tally.answered(now);
+        other.answered(now - Duration::from_millis(500));
+        other.failed();
+        tally.absorb(other);
+        let lap = Lap::new(tally, Some(Duration::from_micros(10))).expect("a lap");
+        assert_eq!((lap.per_second, lap.failed), (1.0, 1));
+        assert_eq!(lap.cpu_micros_each, Some(5.0));
+        assert!(lap.p50_ms < 500.0 && lap.p99_ms >= 500.0, "{lap:?}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Where it was measured, and what this process costs it. Reads /proc; elsewhere it knows less.
+
+use std::fs::read_to_string;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Ticks of /proc/self/stat in a second: USER_HZ, which Linux fixes at 100.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// Below this the process counts as quiet: what runs between two looks, in ticks.
+const QUIET_TICKS: u64 = 2;
+const LOOK: Duration = Duration::from_millis(200);
+/// Looks after which it is time to go on, quiet or not.
+const MOST_LOOKS: u32 = 50;
+
+const LOCK: &str = include_str!("../../Cargo.lock");
+const VERSIONS_OF: [&str; 5] = ["seckill-benches", "axum", "fjall", "rdkafka", "tokio"];
+
+/// The machine and what was built.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) kernel: String,
+    pub(crate) release_build: bool,
+    pub(crate) versions: Vec<String>,
+}
+
+impl Machine {
+    pub(crate) fn look() -> Self {
+        let cpu = read_to_string("/proc/cpuinfo").ok().and_then(|text| model_name(&text));
+        let kernel = read_to_string("/proc/sys/kernel/osrelease").ok();
+        Self {
+            cpu: cpu.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            kernel: kernel.map_or_else(|| "unknown".to_owned(), |text| text.trim().to_owned()),
+            release_build: !cfg!(debug_assertions),
+            versions: versions(),
+        }
+    }
+}
+
+fn model_name(cpuinfo: &str) -> Option<String> {
+    let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+fn versions() -> Vec<String> {
+    let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
+    let locked = VERSIONS_OF.iter().filter_map(|name| locked(LOCK, name));
+    locked.chain([format!("librdkafka {librdkafka}")]).collect()
+}
+
+/// A package and its version, from Cargo.lock.
+fn locked(lock: &str, name: &str) -> Option<String> {
+    let (_, after) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+    let (version, _) = after.split_once('"')?;
+    Some(format!("{name} {version}"))
+}
+
+/// Load averages of 1, 5 and 15 minutes.
+pub(crate) fn load_average() -> String {
+    let text = read_to_string("/proc/loadavg").unwrap_or_default();
+    let averages: Vec<&str> = text.split_whitespace().take(3).collect();
+    if averages.is_empty() { "unknown".to_owned() } else { averages.join(" ") }
+}
+
+/// Processor time of this process so far.
+pub(crate) fn cpu_time() -> Option<Duration> {
+    let ticks = ticks(&read_to_string("/proc/self/stat").ok()?)?;
+    Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+}
+
+/// User and kernel time. The name in parentheses may hold anything, so it is skipped.
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
+/// Waits until this process rests: until snapshots are written and compactions done.
+pub(crate) async fn quiet() {
+    let mut before = cpu_time();
+    for _ in 0..MOST_LOOKS {
+        tokio::time::sleep(LOOK).await;
+        let now = cpu_time();
+        let ran = now.zip(before).map(|(now, before)| now.saturating_sub(before));
+        let most = Duration::from_millis(QUIET_TICKS * 1_000 / TICKS_PER_SECOND);
+        if ran.is_none_or(|ran| ran <= most) {
+            return;
+        }
+        before = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_read_behind_the_name() {
+        let stat = "7 (odd ) name) S 1 7 7 0 -1 0 0 0 0 0 123 45 0 0 20 0 4 0 1";
+        assert_eq!(ticks(stat), Some(168));
+        assert_eq!(ticks("nonsense"), None);
+    }
+
+    #[test]
+    fn versions_come_from_the_lock_file() {
+        for name in VERSIONS_OF {
+            assert!(locked(LOCK, name).is_some(), "{name}");
+        }
+    }
+}

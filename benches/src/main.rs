@@ -1,0 +1,23 @@
+//! Side-by-side measurements, from the command line.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use seckill_benches::{Cli, Command};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Grabs(args) => seckill_benches::grabs(args).await,
+    }
+}

@@ -1,0 +1,70 @@
+//! The HTTP server under test, with the layers that `seckill` serves its routes under. The no-op
+//! route stands outside of them.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use axum::Router;
+use axum::body::Bytes;
+use axum::middleware::from_fn;
+use seckill_command::Dispatcher;
+use seckill_edge::{not_found, observe, serve, wrong_method};
+use seckill_telemetry::{Health, Metrics};
+use tokio::net::TcpSocket;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::connection::{Connection, get};
+use crate::noop;
+
+const BACKLOG: u32 = 8_192;
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    noop: noop::Answer,
+    stop: CancellationToken,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    pub(crate) fn start(dispatcher: Dispatcher) -> anyhow::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let listener = socket.listen(BACKLOG)?;
+        let (address, noop) = (listener.local_addr()?, noop::Answer::default());
+        let routes = routes(dispatcher, Metrics::start()?).merge(noop::routes(noop.clone()));
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(serve(listener, routes, stop.clone()));
+        Ok(Self { address, noop, stop, task })
+    }
+
+    /// Has the no-op answer with a body of this size.
+    pub(crate) fn noop_answers(&self, body: Vec<u8>) {
+        let _ = self.noop.set(Bytes::from(body)); // the first one stays
+    }
+
+    /// Does what a monitoring system does now and then, so that samples do not pile up.
+    pub(crate) async fn scrape(&self) -> anyhow::Result<()> {
+        Connection::open(self.address).await?.ask(&get("/metrics")).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.task.await.context("the server ended badly")?.context("the server failed")
+    }
+}
+
+pub(crate) fn grab_path(promotion_id: &str) -> String {
+    format!("/v1/promotions/{promotion_id}/grabs")
+}
+
+fn routes(dispatcher: Dispatcher, metrics: Metrics) -> Router {
+    seckill_command::routes(dispatcher)
+        .merge(seckill_telemetry::routes(Health::default(), metrics))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(observe))
+        .layer(CatchPanicLayer::new())
+}

@@ -56,7 +56,8 @@ fn new_id(headers: &HeaderMap) -> Result<String, Problem> {
     let Some(key) = headers.get("idempotency-key") else {
         return Ok(Uuid::now_v7().to_string());
     };
-    let key = std::str::from_utf8(key.as_bytes()).unwrap_or_default();
+    let key = std::str::from_utf8(key.as_bytes())
+        .map_err(|_| Problem::bad_request("invalid-identifier", "Idempotency-Key is not UTF-8."))?;
     let key = checked("Idempotency-Key", key.to_owned())?;
     Ok(Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("urn:seckill:create:{key}").as_bytes())
         .to_string())

@@ -33,7 +33,7 @@ pub(crate) struct Given {
     listen: Option<String>,
     /// Partitions of a new log, 1 to 4096; one that exists keeps its own [default: 4 embedded,
     /// 8 on Kafka]
-    #[arg(long, value_name = "N", env = "SECKILL_PARTITIONS")]
+    #[arg(long, value_name = "N", env = "SECKILL_PARTITIONS", value_parser = number::<1, 4_096>)]
     partitions: Option<u32>,
     /// Keep the log in Kafka, at these brokers [default: embedded]
     #[arg(long, value_name = "HOST:PORT[,...]", env = "SECKILL_KAFKA")]
@@ -42,8 +42,8 @@ pub(crate) struct Given {
     #[arg(long, value_name = "NAME", env = "SECKILL_KAFKA_PREFIX")]
     kafka_prefix: Option<String>,
     /// Replicas of new topics, 1 to 16 [default: the broker's default]
-    #[arg(long, value_name = "N", env = "SECKILL_KAFKA_REPLICATION")]
-    kafka_replication: Option<u16>,
+    #[arg(long, value_name = "N", env = "SECKILL_KAFKA_REPLICATION", value_parser = number::<1, 16>)]
+    kafka_replication: Option<u32>,
     /// Keep the views in ScyllaDB or Cassandra, at these nodes [default: embedded]
     #[arg(long, value_name = "HOST:PORT[,...]", env = "SECKILL_CQL")]
     cql: Option<String>,
@@ -51,7 +51,7 @@ pub(crate) struct Given {
     #[arg(long, value_name = "NAME", env = "SECKILL_CQL_KEYSPACE")]
     cql_keyspace: Option<String>,
     /// Copies of every row in a new keyspace, 1 to 16 [default: 1]
-    #[arg(long, value_name = "N", env = "SECKILL_CQL_REPLICATION")]
+    #[arg(long, value_name = "N", env = "SECKILL_CQL_REPLICATION", value_parser = number::<1, 16>)]
     cql_replication: Option<u32>,
     /// Base URL under which other nodes reach this one [default: http:// and the address served]
     #[arg(long, value_name = "URL", env = "SECKILL_ADVERTISE")]
@@ -169,7 +169,7 @@ impl Given {
 
     fn checked(self, role: Role) -> anyhow::Result<Settings> {
         in_range("partitions", self.partitions, 1, 4_096)?;
-        in_range("kafka_replication", self.kafka_replication.map(u32::from), 1, 16)?;
+        in_range("kafka_replication", self.kafka_replication, 1, 16)?;
         in_range("cql_replication", self.cql_replication, 1, 16)?;
         let default_listen = format!("127.0.0.1:{}", role.default_port());
         let default_name = format!("{}-{}", role.name(), std::process::id());
@@ -199,7 +199,7 @@ impl Given {
         Ok(Some(KafkaConfig {
             prefix: prefix.to_owned(),
             partitions: self.partitions,
-            replication: self.kafka_replication,
+            replication: self.kafka_replication.and_then(|replicas| u16::try_from(replicas).ok()),
             ..KafkaConfig::new(brokers)
         }))
     }
@@ -242,6 +242,12 @@ impl Settings {
         self.cql.iter_mut().for_each(|cql| cql.connect_within = patience);
         self
     }
+}
+
+/// A number given as a flag or a variable; clap adds the name of the flag.
+fn number<const LEAST: u32, const MOST: u32>(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (LEAST..=MOST).contains(number));
+    number.ok_or_else(|| format!("must be a whole number from {LEAST} to {MOST}"))
 }
 
 fn in_range(name: &str, value: Option<u32>, least: u32, most: u32) -> anyhow::Result<()> {

@@ -112,8 +112,15 @@ impl Follower {
     /// Follows the log until `stop`, then writes what is left.
     async fn session(&self, stop: &CancellationToken) -> Result<(), SessionError> {
         let mut session = self.begin().await?;
-        self.health.ready();
+        let target = self.log.end(self.partition).await?;
+        let mut behind = true;
+        self.health.not_ready(format!("the views are being brought up to offset {target}"));
         while !stop.is_cancelled() {
+            if behind && session.fold.next_offset() >= target {
+                behind = false;
+                self.health.ready();
+                tracing::info!(partition = self.partition, offset = target, "views are up to date");
+            }
             let records = tokio::select! {
                 records = session.reader.next(STEP) => records?,
                 () = stop.cancelled() => break,

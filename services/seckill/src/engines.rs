@@ -42,7 +42,11 @@ pub(crate) async fn views(settings: &Settings, partitions: u32) -> anyhow::Resul
     let directory = settings.data.join("views");
     create(&directory)?;
     let open = tokio::task::spawn_blocking(move || EmbeddedViews::open(&directory, partitions));
-    Ok(Arc::new(open.await??))
+    let opened = open.await?.context(
+        "the embedded views cannot be opened; where they are damaged, delete their directory: they \
+         are built again from the log",
+    );
+    Ok(Arc::new(opened?))
 }
 
 /// Words for where the engines are.

@@ -8,12 +8,17 @@ mod settings;
 mod up;
 mod verify;
 
+use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use seckill_load::{LoadArgs, Verdict};
 
 use crate::settings::{Given, Role};
+
+/// How long calls that block may go on at the very end.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Flash sales on an event log: a limited number of coupons, a crowd in the same second,
 /// strict order, nothing oversold, nothing lost.
@@ -58,11 +63,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(Cli::parse().verb)) {
+    let ended = runtime.block_on(run(Cli::parse().verb));
+    // Everything is done or given up by now; a question to an absent broker keeps nobody waiting.
+    runtime.shutdown_timeout(LAST_MOMENT);
+    match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {error:#}"); // nobody may be reading
             ExitCode::FAILURE
         }
     }

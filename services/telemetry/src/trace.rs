@@ -23,6 +23,8 @@ pub fn start_tracing(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Where nobody reads stderr any more, a complaint about that would panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     // Somebody else may have begun already, as tests do: their lines are as good.
     let _ = match format {

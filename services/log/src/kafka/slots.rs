@@ -3,67 +3,142 @@
 //! KIP-848 (`group.protocol=consumer`), because the broker then sets the pace of heartbeats and a
 //! dead member is noticed in about a second; librdkafka's classic protocol counts in whole
 //! seconds. Events are never fetched through the group, so a rebalance does not disturb reading.
+//!
+//! A member that the broker has forgotten, because it stood still for longer than a session lasts,
+//! may never notice: librdkafka then keeps an assignment that counts for nobody. So whenever a
+//! client has lost its brokers, it leaves and joins again under a new name.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
 use tokio::sync::watch;
 
-use crate::kafka::KafkaConfig;
 use crate::kafka::client::{base, unavailable};
+use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
 use crate::{Group, LogError, Membership};
 
 const POLL: Duration = Duration::from_millis(50);
+/// A thread that stood still itself for so long may have been forgotten too.
+const STOOD_STILL: Duration = Duration::from_millis(900);
 
 pub(super) fn join(
-    config: &KafkaConfig,
+    config: &Arc<KafkaConfig>,
     topic: &str,
     group: Group,
 ) -> Result<Membership, LogError> {
-    let consumer: BaseConsumer = base(config)
-        .set("group.id", format!("{}.{}", config.prefix, group.name()))
-        .set("group.protocol", "consumer")
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "latest")
-        .create()
-        .map_err(|error| unavailable(&error))?;
-    consumer.subscribe(&[topic]).map_err(|error| unavailable(&error))?;
     let (sender, assigned) = watch::channel(BTreeSet::new());
     let leaving = Arc::new(AtomicBool::new(false));
-    let noticed = Arc::clone(&leaving);
+    let mut member = Member {
+        config: Arc::clone(config),
+        topic: topic.to_owned(),
+        group,
+        assigned: sender,
+        leaving: Arc::clone(&leaving),
+        disturbed: Arc::default(),
+    };
+    let consumer = member.subscribe()?;
     let thread = thread::Builder::new()
         .name(format!("group-{}", group.name()))
-        .spawn(move || run(consumer, group.name(), &sender, &noticed))
+        .spawn(move || member.run(consumer))
         .map_err(|error| LogError::Broken(error.to_string()))?;
     Ok(Membership::new(assigned, Box::new(Leave { leaving, thread: Some(thread) })))
 }
 
-fn run(
-    consumer: BaseConsumer,
-    group: &str,
-    assigned: &watch::Sender<BTreeSet<u32>>,
-    leaving: &AtomicBool,
-) {
-    while !leaving.load(Ordering::Acquire) {
-        if let Some(Err(error)) = consumer.poll(POLL) {
-            tracing::warn!(%error, group = group, "the group member tries again by itself");
+/// Notes that the client has lost its brokers.
+struct Disturbance(Arc<AtomicBool>);
+
+impl ClientContext for Disturbance {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "a group member is disturbed");
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl ConsumerContext for Disturbance {}
+
+type Slots = BaseConsumer<Disturbance>;
+
+struct Member {
+    config: Arc<KafkaConfig>,
+    topic: String,
+    group: Group,
+    assigned: watch::Sender<BTreeSet<u32>>,
+    leaving: Arc<AtomicBool>,
+    disturbed: Arc<AtomicBool>,
+}
+
+impl Member {
+    fn subscribe(&mut self) -> Result<Slots, LogError> {
+        self.disturbed = Arc::default();
+        let consumer: Slots = base(&self.config)
+            .set("group.id", format!("{}.{}", self.config.prefix, self.group.name()))
+            .set("group.protocol", "consumer")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "latest")
+            .create_with_context(Disturbance(Arc::clone(&self.disturbed)))
+            .map_err(|error| unavailable(&error))?;
+        consumer.subscribe(&[&self.topic]).map_err(|error| unavailable(&error))?;
+        Ok(consumer)
+    }
+
+    fn run(mut self, consumer: Slots) {
+        let mut consumer = Some(consumer);
+        while !self.leaving.load(Ordering::Acquire) {
+            let Some(member) = &consumer else {
+                consumer = self.subscribe().ok();
+                continue;
+            };
+            let disturbed = self.follow(member);
+            if disturbed && self.broker_answers(member) {
+                tracing::warn!(group = self.group.name(), "joining the group again");
+                leave(consumer.take());
+                self.publish(BTreeSet::new());
+            }
         }
-        let now = partitions_of(&consumer);
-        assigned.send_if_modified(|before| {
+        leave(consumer);
+    }
+
+    /// Polls once; whether this member may have been forgotten.
+    fn follow(&self, consumer: &Slots) -> bool {
+        let begun = Instant::now();
+        if let Some(Err(error)) = consumer.poll(POLL) {
+            tracing::warn!(%error, group = self.group.name(), "the group member has an error");
+            self.disturbed.store(true, Ordering::Release);
+        }
+        if begun.elapsed() > POLL + STOOD_STILL {
+            self.disturbed.store(true, Ordering::Release);
+        }
+        self.publish(partitions_of(consumer));
+        self.disturbed.load(Ordering::Acquire)
+    }
+
+    fn broker_answers(&self, consumer: &Slots) -> bool {
+        consumer.fetch_metadata(Some(&self.topic), ASK_TIMEOUT).is_ok()
+    }
+
+    fn publish(&self, now: BTreeSet<u32>) {
+        self.assigned.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;
             changed
         });
     }
-    consumer.unsubscribe();
-    drop(consumer); // leaves the group, so that the others take over at once
 }
 
-fn partitions_of(consumer: &BaseConsumer) -> BTreeSet<u32> {
+/// Leaves the group, so that the others take over at once.
+fn leave(consumer: Option<Slots>) {
+    if let Some(consumer) = consumer {
+        consumer.unsubscribe();
+    }
+}
+
+fn partitions_of(consumer: &Slots) -> BTreeSet<u32> {
     let Ok(assignment) = consumer.assignment() else { return BTreeSet::new() };
     let partitions = assignment.elements().into_iter();
     partitions.filter_map(|element| u32::try_from(element.partition()).ok()).collect()

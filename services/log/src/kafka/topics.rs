@@ -33,6 +33,7 @@ pub(super) async fn ensure(
             Err(error) if error.is_retryable() => error,
             Err(error) => return Err(error),
         };
+        tracing::warn!(%error, brokers = config.brokers, "waiting for Kafka");
         if Instant::now() >= deadline {
             return Err(LogError::Unavailable(format!("Kafka at {}: {error}", config.brokers)));
         }

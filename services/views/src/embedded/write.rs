@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use fjall::OwnedWriteBatch;
 
+use super::active_promotions::Change;
 use super::{Store, failed};
 use crate::active_promotions::{Membership, membership};
 use crate::coupons_by_customer::CouponOfCustomer;
@@ -14,14 +15,17 @@ impl Store {
         // The lock guards no memory: what a writer that panicked left is its unused batch.
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = self.database.batch();
+        let mut active = Vec::new();
         for row in &changes.promotions {
-            self.put_promotion(&mut batch, row)?;
+            active.extend(self.put_promotion(&mut batch, row)?);
         }
         for row in &changes.coupons {
             self.put_coupon(&mut batch, row)?;
         }
         self.put_progress(&mut batch, &changes.progress)?;
-        batch.commit().map_err(failed("committing a batch"))
+        batch.commit().map_err(failed("committing a batch"))?;
+        self.active.follow(active);
+        Ok(())
     }
 
     /// The row in `promotions` also decides for `active_promotions`: it stays after the promotion
@@ -30,19 +34,24 @@ impl Store {
         &self,
         batch: &mut OwnedWriteBatch,
         row: &PromotionRow,
-    ) -> Result<(), ViewsError> {
+    ) -> Result<Option<Change>, ViewsError> {
         let tables = &self.tables;
         let (key, offset) = (row.key().to_bytes(), row.position.offset);
         if tables.promotions.holds_newer(&key, offset)? {
-            return Ok(());
+            return Ok(None);
         }
-        match membership(row.state) {
-            Membership::NotYet => {}
-            Membership::In => tables.active_promotions.put(batch, key.clone(), offset, row),
-            Membership::Out => tables.active_promotions.remove(batch, key.clone()),
-        }
-        tables.promotions.put(batch, key, offset, row);
-        Ok(())
+        tables.promotions.put(batch, key.clone(), offset, row);
+        Ok(match membership(row.state) {
+            Membership::NotYet => None,
+            Membership::In => {
+                tables.active_promotions.put(batch, key.clone(), offset, row);
+                Some((key, Some(row.clone())))
+            }
+            Membership::Out => {
+                tables.active_promotions.remove(batch, key.clone());
+                Some((key, None))
+            }
+        })
     }
 
     fn put_coupon(&self, batch: &mut OwnedWriteBatch, row: &CouponRow) -> Result<(), ViewsError> {

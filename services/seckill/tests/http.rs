@@ -1604,8 +1604,8 @@ async fn a_wrong_setting_is_named_with_what_it_may_be() {
     let text = file("text.toml", "partitions = \"three\"\n");
     let missing = files.path().join("missing.toml").display().to_string();
     let by_flag: &[(&[&str], &[&str])] = &[
-        (&["--partitions", "0"], &["partitions must be from 1 to 4096", "0"]),
-        (&["--partitions", "4097"], &["partitions must be from 1 to 4096", "4097"]),
+        (&["--partitions", "0"], &["must be a whole number from 1 to 4096", "0"]),
+        (&["--partitions", "4097"], &["must be a whole number from 1 to 4096", "4097"]),
         (&["--partitions", "abc"], &["--partitions", "abc"]),
         (&["--listen", "nonsense"], &["listen must be HOST:PORT", "nonsense"]),
         (&["--listen", "127.0.0.1:99999"], &["listen must be HOST:PORT", "99999"]),
@@ -1625,8 +1625,8 @@ async fn a_wrong_setting_is_named_with_what_it_may_be() {
         assert_not_started(flags, &[], words).await;
     }
     let by_variable: &[(&str, &str, &[&str])] = &[
-        ("SECKILL_PARTITIONS", "abc", &["--partitions", "abc"]),
-        ("SECKILL_PARTITIONS", "0", &["partitions must be from 1 to 4096"]),
+        ("SECKILL_PARTITIONS", "abc", &["--partitions", "abc", "from 1 to 4096"]),
+        ("SECKILL_PARTITIONS", "0", &["must be a whole number from 1 to 4096"]),
         ("SECKILL_LISTEN", "8080", &["listen must be HOST:PORT", "8080"]),
         ("SECKILL_CONFIG", &unknown, &["unknown field `partition`", &unknown]),
     ];

@@ -5,10 +5,11 @@ mod rival;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
 use seckill_log::kafka::{DEFAULT_PARTITIONS, KafkaConfig, KafkaLog};
 use seckill_log::{Group, Log};
 use seckill_proto::Topics;
@@ -91,7 +92,14 @@ impl KafkaEngine {
         let deleted = admin.delete_topics(&topics, &options()).await;
         let group = format!("{}.{}", self.prefix, Group::Command.name());
         let _ = admin.delete_groups(&[&group], &options()).await; // an empty group goes by itself
-        deleted.map(drop).context("the topics could not be deleted")
+        for result in deleted.context("the topics could not be deleted")? {
+            match result {
+                // Interrupted before it was made.
+                Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+                Err((name, code)) => bail!("topic {name} could not be deleted: {code}"),
+            }
+        }
+        Ok(())
     }
 
     fn admin(&self) -> anyhow::Result<AdminClient<DefaultClientContext>> {

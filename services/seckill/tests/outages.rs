@@ -36,7 +36,6 @@ async fn the_broker_is_killed_and_then_stands_still() {
     told.one_more_turned_away(PATIENCE).await;
     tokio::time::sleep(STANDSTILL).await; // the outage itself, not a wait for something
     broker.signal("CONT");
-    broker.up(); // one that finds itself fenced after a standstill may have ended
     told.more(500, PATIENCE).await;
     sale.ready(PATIENCE).await;
 

@@ -1,8 +1,17 @@
-//! Settings that all clients share.
+//! What all clients share: settings, and how to know one that is lost.
+//!
+//! A cluster whose brokers have all stood still for too long answers for a moment that it has
+//! none. librdkafka then forgets every broker, the ones of its settings too, and never asks again
+//! (its issue 5301, up to 2.13 at least): the client says "all brokers are down" for ever. So
+//! whoever holds a client that has said so sees whether it still [`reaches`] the cluster, and
+//! makes another where it does not.
 
-use rdkafka::ClientConfig;
+use std::time::Duration;
+
+use rdkafka::client::Client;
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, ClientContext};
 
 use crate::LogError;
 use crate::kafka::KafkaConfig;
@@ -39,6 +48,16 @@ pub(super) fn partition_consumer(config: &KafkaConfig) -> Result<BaseConsumer, L
         .set("queued.max.messages.kbytes", "16384")
         .create()
         .map_err(|error| unavailable(&error))
+}
+
+/// Whether a client gets an answer, and the answer names brokers.
+pub(super) fn reaches<C: ClientContext>(client: &Client<C>, topic: &str, wait: Duration) -> bool {
+    client.fetch_metadata(Some(topic), wait).is_ok_and(|metadata| !metadata.brokers().is_empty())
+}
+
+/// Whether this may be the last that is heard of a client.
+pub(super) fn may_be_lost(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown)
 }
 
 pub(super) fn unavailable(error: &KafkaError) -> LogError {

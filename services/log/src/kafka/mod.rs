@@ -8,6 +8,7 @@
 //! that survives `kill -9` of the broker, not a power cut; see the README on replication.
 
 mod client;
+mod delivery;
 mod producer;
 mod reader;
 mod slots;
@@ -65,7 +66,7 @@ impl KafkaConfig {
 pub struct KafkaLog {
     config: Arc<KafkaConfig>,
     topics: Arc<Topics>,
-    producer: Arc<Producer>,
+    producer: Producer,
     partitions: u32,
 }
 
@@ -78,9 +79,9 @@ impl KafkaLog {
         let config = Arc::new(config);
         let topics = Arc::new(Topics::under(&config.prefix));
         let partitions = topics::ensure(&config, &topics).await?;
-        let for_producer = Arc::clone(&config);
-        let producer = blocking(move || Producer::connect(for_producer)).await?;
-        Ok(Self { config, topics, producer: Arc::new(producer), partitions })
+        let (for_producer, known) = (Arc::clone(&config), topics.events.clone());
+        let producer = blocking(move || Producer::connect(for_producer, &known)).await?;
+        Ok(Self { config, topics, producer, partitions })
     }
 
     fn table_topic(&self, table: Table) -> &str {

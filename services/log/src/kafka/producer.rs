@@ -1,69 +1,73 @@
-//! Appends, and one wake-up when all records of an append have been reported.
+//! The one producer of the process, and a thread that replaces it when it is lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
-use rdkafka::ClientContext;
-use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseRecord, NoCustomPartitioner, Producer as _};
-use rdkafka::producer::{ProducerContext, ThreadedProducer};
-use tokio::sync::oneshot;
+use parking_lot::RwLock;
+use rdkafka::producer::{BaseRecord, NoCustomPartitioner, Producer as _, ThreadedProducer};
 
 use crate::kafka::KafkaConfig;
-use crate::kafka::client::{self, partition_number, unavailable};
+use crate::kafka::client::{base, partition_number, reaches, unavailable};
+use crate::kafka::delivery::{Alarm, Burst, Reports, Slot};
 use crate::{Appending, Delivery, Entries, LogError};
 
 /// How long librdkafka may try to get a record written. After that nobody knows what became of it,
 /// and the owner looks.
 const MESSAGE_TIMEOUT_MS: &str = "4000";
+/// How long a producer that is in doubt has to answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// Between attempts to make another.
+const RETRY: Duration = Duration::from_millis(200);
 
 pub(super) type Handle = ThreadedProducer<Reports, NoCustomPartitioner>;
 
 pub(super) struct Producer {
-    config: Arc<KafkaConfig>,
-    handle: RwLock<Arc<Handle>>,
-    renewing: AtomicBool,
+    current: Arc<Current>,
+    alarm: Alarm,
+    watch: Option<JoinHandle<()>>,
 }
 
 impl Producer {
-    pub(super) fn connect(config: Arc<KafkaConfig>) -> Result<Self, LogError> {
-        let handle = create(&config)?;
-        Ok(Self { config, handle: RwLock::new(Arc::new(handle)), renewing: AtomicBool::new(false) })
+    /// `topic` must exist: a producer that can tell of it is well.
+    pub(super) fn connect(config: Arc<KafkaConfig>, topic: &str) -> Result<Self, LogError> {
+        let (sender, alarms) = sync_channel(1);
+        let alarm = Alarm(sender);
+        let handle = RwLock::new(Arc::new(create(&config, &alarm)?));
+        let (topic, closing) = (topic.to_owned(), AtomicBool::new(false));
+        let current = Arc::new(Current { config, topic, handle, closing });
+        let (watched, for_next) = (Arc::clone(&current), alarm.clone());
+        let watch = thread::Builder::new()
+            .name("log-producer".into())
+            .spawn(move || watched.keep_well(&alarms, &for_next))
+            .map_err(|error| LogError::Broken(error.to_string()))?;
+        Ok(Self { current, alarm, watch: Some(watch) })
     }
 
     pub(super) fn handle(&self) -> Arc<Handle> {
-        Arc::clone(&self.handle.read())
+        Arc::clone(&self.current.handle.read())
     }
 
-    pub(super) fn append(
-        self: &Arc<Self>,
-        topic: &str,
-        partition: u32,
-        records: &[Vec<u8>],
-    ) -> Appending {
+    pub(super) fn append(&self, topic: &str, partition: u32, records: &[Vec<u8>]) -> Appending {
         let records = records.iter().map(|record| (None, record.as_slice()));
         self.send(topic, partition, records)
     }
 
-    pub(super) fn put(
-        self: &Arc<Self>,
-        topic: &str,
-        partition: u32,
-        entries: &Entries,
-    ) -> Appending {
+    pub(super) fn put(&self, topic: &str, partition: u32, entries: &Entries) -> Appending {
         let records = entries.iter().map(|(key, value)| (Some(key.as_str()), &value[..]));
         self.send(topic, partition, records)
     }
 
     fn send<'a>(
-        self: &Arc<Self>,
+        &self,
         topic: &str,
         partition: u32,
         records: impl ExactSizeIterator<Item = (Option<&'a str>, &'a [u8])>,
     ) -> Appending {
         let (done, appending) = Appending::new(records.len());
-        let burst = Arc::new(Burst::new(records.len(), done));
+        let burst = Burst::new(records.len(), done);
         let handle = self.handle();
         let mut queued = true;
         for (index, (key, record)) in records.enumerate() {
@@ -73,42 +77,83 @@ impl Producer {
                 burst.report(index, Delivery::Unknown);
             }
         }
-        if !queued && handle.client().fatal_error().is_some() {
-            self.renew();
+        if !queued {
+            self.alarm.raise();
         }
         appending
     }
+}
 
-    fn replace(&self, handle: Handle) {
-        let old = std::mem::replace(&mut *self.handle.write(), Arc::new(handle));
-        drop(old); // takes its time, and must not do so under the lock
-    }
-
-    /// A producer with a fatal error takes nothing any more: make another, off this thread.
-    fn renew(self: &Arc<Self>) {
-        if self.renewing.swap(true, Ordering::AcqRel) {
-            return;
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.current.closing.store(true, Ordering::Release);
+        self.alarm.raise();
+        if let Some(watch) = self.watch.take() {
+            let _ = watch.join();
         }
-        let producer = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
-            match create(&producer.config) {
-                Ok(handle) => producer.replace(handle),
-                Err(error) => tracing::error!(%error, "no new producer after a fatal error"),
-            }
-            producer.renewing.store(false, Ordering::Release);
-        });
     }
 }
 
-fn create(config: &KafkaConfig) -> Result<Handle, LogError> {
-    client::base(config)
+/// The producer in use.
+struct Current {
+    config: Arc<KafkaConfig>,
+    topic: String,
+    handle: RwLock<Arc<Handle>>,
+    closing: AtomicBool,
+}
+
+impl Current {
+    /// Looks at the producer at every alarm, and replaces it where it has a fatal error or is
+    /// lost. One that only waits for its broker is left alone.
+    fn keep_well(&self, alarms: &Receiver<()>, alarm: &Alarm) {
+        while alarms.recv().is_ok() {
+            while !self.closing() && !self.is_well() {
+                match self.another(alarm) {
+                    Some(handle) if !self.is_well() => self.replace(handle),
+                    Some(_) | None => thread::sleep(RETRY),
+                }
+            }
+            if self.closing() {
+                return;
+            }
+        }
+    }
+
+    fn closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    fn is_well(&self) -> bool {
+        let handle = Arc::clone(&self.handle.read());
+        let client = handle.client();
+        client.fatal_error().is_none() && reaches(client, &self.topic, ANSWERS_WITHIN)
+    }
+
+    /// Another producer, if it reaches the cluster.
+    fn another(&self, alarm: &Alarm) -> Option<Handle> {
+        let handle = create(&self.config, alarm)
+            .inspect_err(|error| tracing::error!(%error, "no other producer can be made"))
+            .ok()?;
+        reaches(handle.client(), &self.topic, ANSWERS_WITHIN).then_some(handle)
+    }
+
+    /// What the old one has on its way becomes of unknown fate.
+    fn replace(&self, handle: Handle) {
+        tracing::warn!("the producer was lost and is replaced");
+        let old = std::mem::replace(&mut *self.handle.write(), Arc::new(handle));
+        drop(old); // takes its time, and must not do so under the lock
+    }
+}
+
+fn create(config: &KafkaConfig, alarm: &Alarm) -> Result<Handle, LogError> {
+    base(config)
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("linger.ms", "0")
         .set("message.timeout.ms", MESSAGE_TIMEOUT_MS)
         .set("request.timeout.ms", MESSAGE_TIMEOUT_MS)
         .set("queue.buffering.max.messages", "500000")
-        .create_with_context(Reports)
+        .create_with_context(Reports { alarm: alarm.clone() })
         .map_err(|error| unavailable(&error))
 }
 
@@ -127,60 +172,4 @@ fn enqueue(
         .payload(record);
     message.key = key;
     handle.send(message).inspect_err(|(error, _)| tracing::warn!(%error, "not queued")).is_ok()
-}
-
-/// The records of one append.
-struct Burst {
-    deliveries: Mutex<Vec<Delivery>>,
-    missing: AtomicUsize,
-    done: Mutex<Option<oneshot::Sender<Vec<Delivery>>>>,
-}
-
-impl Burst {
-    fn new(records: usize, done: oneshot::Sender<Vec<Delivery>>) -> Self {
-        Self {
-            deliveries: Mutex::new(vec![Delivery::Unknown; records]),
-            missing: AtomicUsize::new(records),
-            done: Mutex::new(Some(done)),
-        }
-    }
-
-    fn report(&self, index: usize, delivery: Delivery) {
-        self.deliveries.lock()[index] = delivery;
-        if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let deliveries = std::mem::take(&mut *self.deliveries.lock());
-            if let Some(done) = self.done.lock().take() {
-                let _ = done.send(deliveries); // nobody waits any more: no matter here
-            }
-        }
-    }
-}
-
-pub(super) struct Slot {
-    burst: Arc<Burst>,
-    index: usize,
-}
-
-pub(super) struct Reports;
-
-impl ClientContext for Reports {}
-
-impl ProducerContext<NoCustomPartitioner> for Reports {
-    type DeliveryOpaque = Box<Slot>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, slot: Box<Slot>) {
-        let delivery = match result {
-            Ok(message) => delivery_at(message.offset()),
-            Err((error, _)) => {
-                tracing::debug!(%error, "a record of unknown fate");
-                Delivery::Unknown
-            }
-        };
-        slot.burst.report(slot.index, delivery);
-    }
-}
-
-/// librdkafka reports -1001 + i for a record whose acknowledgement it only infers.
-fn delivery_at(offset: i64) -> Delivery {
-    u64::try_from(offset).map_or(Delivery::Unknown, Delivery::At)
 }

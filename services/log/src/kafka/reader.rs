@@ -1,7 +1,7 @@
 //! Follows a partition: a consumer on its own thread, batches through a bounded channel.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,8 +11,8 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use crate::kafka::KafkaConfig;
 use crate::kafka::client::{partition_consumer, partition_number, unavailable};
+use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
 use crate::{LogError, Reader};
 
 /// Records handed over at once, and how many such batches may wait.
@@ -20,6 +20,8 @@ const MAX_BATCH: usize = 4_096;
 const MAX_WAITING: usize = 4;
 /// How soon a thread notices that its reader is gone.
 const POLL: Duration = Duration::from_millis(100);
+/// A reader to whom nothing comes for so long looks whether there is anything.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 type Records = Vec<(u64, Bytes)>;
 
@@ -36,10 +38,18 @@ impl KafkaReader {
     ) -> Result<Self, LogError> {
         let consumer = partition_consumer(config)?;
         assign(&consumer, &topic, partition, from)?;
+        let follower = Follower {
+            consumer,
+            topic,
+            partition,
+            next: from,
+            looked: Instant::now(),
+            overdue: false,
+        };
         let (sender, batches) = mpsc::channel(MAX_WAITING);
         thread::Builder::new()
             .name(format!("log-reader-{partition}"))
-            .spawn(move || run(&consumer, partition, from, &sender))
+            .spawn(move || follower.run(&sender))
             .map_err(|error| LogError::Broken(error.to_string()))?;
         Ok(Self { batches })
     }
@@ -65,29 +75,56 @@ fn assign(consumer: &BaseConsumer, topic: &str, partition: u32, from: u64) -> Re
         .map_err(|error| unavailable(&error))
 }
 
-/// Ends when nobody listens any more or the consumer cannot go on.
-fn run(
-    consumer: &BaseConsumer,
+/// What the thread of a reader knows.
+struct Follower {
+    consumer: BaseConsumer,
+    topic: String,
     partition: u32,
-    from: u64,
-    sender: &mpsc::Sender<Result<Records, LogError>>,
-) {
-    let mut next = from;
-    while !sender.is_closed() {
-        match poll_batch(consumer) {
-            Ok(batch) if batch.is_empty() => {}
-            Ok(batch) => {
-                next = batch.last().map_or(next, |(offset, _)| offset + 1);
-                if sender.blocking_send(Ok(batch)).is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                let error = describe(&error, partition, next);
-                let _ = sender.blocking_send(Err(error)); // nobody listens: nothing to tell
+    next: u64,
+    /// When a record last came, or the end of the log was looked at.
+    looked: Instant,
+    /// There was something to read at that time.
+    overdue: bool,
+}
+
+impl Follower {
+    /// Ends when nobody listens any more or the consumer cannot go on.
+    fn run(mut self, sender: &mpsc::Sender<Result<Records, LogError>>) {
+        while !sender.is_closed() {
+            let batch = match self.poll() {
+                Ok(batch) if batch.is_empty() => continue,
+                other => other,
+            };
+            let failed = batch.is_err();
+            if sender.blocking_send(batch).is_err() || failed {
                 return;
             }
         }
+    }
+
+    fn poll(&mut self) -> Result<Records, LogError> {
+        let batch = poll_batch(&self.consumer)
+            .map_err(|error| describe(&error, self.partition, self.next))?;
+        if let Some((offset, _)) = batch.last() {
+            (self.next, self.looked, self.overdue) = (offset + 1, Instant::now(), false);
+        } else if self.looked.elapsed() > LOOK_EVERY {
+            self.look()?;
+        }
+        Ok(batch)
+    }
+
+    /// Nothing has come for a while: is there nothing, or is this consumer lost?
+    fn look(&mut self) -> Result<(), LogError> {
+        let partition = partition_number(self.partition);
+        let watermarks = self.consumer.fetch_watermarks(&self.topic, partition, ASK_TIMEOUT);
+        let (_, end) = watermarks.map_err(|error| unavailable(&error))?;
+        let there = u64::try_from(end).is_ok_and(|end| end > self.next);
+        if there && self.overdue {
+            let next = self.next;
+            return Err(LogError::Unavailable(format!("offset {next} is there and does not come")));
+        }
+        (self.looked, self.overdue) = (Instant::now(), there);
+        Ok(())
     }
 }
 
@@ -115,12 +152,13 @@ fn record(message: &impl Message) -> (u64, Bytes) {
     (offset, Bytes::copy_from_slice(message.payload().unwrap_or_default()))
 }
 
-/// Errors that librdkafka reports and goes on from.
+/// Errors that librdkafka reports and goes on from, for certain.
 fn is_passing(error: &KafkaError) -> bool {
     match error.rdkafka_error_code() {
         Some(code) => !matches!(
             code,
             RDKafkaErrorCode::Fatal
+                | RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::AutoOffsetReset
                 | RDKafkaErrorCode::OffsetOutOfRange
                 | RDKafkaErrorCode::UnknownTopic

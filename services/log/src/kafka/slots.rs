@@ -4,9 +4,9 @@
 //! dead member is noticed in about a second; librdkafka's classic protocol counts in whole
 //! seconds. Events are never fetched through the group, so a rebalance does not disturb reading.
 //!
-//! A member that the broker has forgotten, because it stood still for longer than a session lasts,
-//! may never notice: librdkafka then keeps an assignment that counts for nobody. So whenever a
-//! client has lost its brokers, it leaves and joins again under a new name.
+//! A member that the broker has forgotten, because either stood still for longer than a session
+//! lasts, may never notice: librdkafka then keeps an assignment that counts for nobody. So whenever
+//! a client has lost its brokers, another one takes its place in the group.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,13 +19,15 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use tokio::sync::watch;
 
-use crate::kafka::client::{base, unavailable};
+use crate::kafka::client::{base, may_be_lost, reaches, unavailable};
 use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
 use crate::{Group, LogError, Membership};
 
 const POLL: Duration = Duration::from_millis(50);
 /// A thread that stood still itself for so long may have been forgotten too.
 const STOOD_STILL: Duration = Duration::from_millis(900);
+/// Between attempts to join again.
+const RETRY: Duration = Duration::from_millis(200);
 
 pub(super) fn join(
     config: &Arc<KafkaConfig>,
@@ -42,7 +44,8 @@ pub(super) fn join(
         leaving: Arc::clone(&leaving),
         disturbed: Arc::default(),
     };
-    let consumer = member.subscribe()?;
+    let consumer = member.connect()?;
+    member.subscribe(&consumer)?;
     let thread = thread::Builder::new()
         .name(format!("group-{}", group.name()))
         .spawn(move || member.run(consumer))
@@ -50,13 +53,15 @@ pub(super) fn join(
     Ok(Membership::new(assigned, Box::new(Leave { leaving, thread: Some(thread) })))
 }
 
-/// Notes that the client has lost its brokers.
+/// Notes that a client may be lost.
 struct Disturbance(Arc<AtomicBool>);
 
 impl ClientContext for Disturbance {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "a group member is disturbed");
-        self.0.store(true, Ordering::Release);
+        tracing::debug!(%error, reason, "a group member has an error");
+        if may_be_lost(&error) {
+            self.0.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -74,34 +79,51 @@ struct Member {
 }
 
 impl Member {
-    fn subscribe(&mut self) -> Result<Slots, LogError> {
+    /// A client that is not in the group yet.
+    fn connect(&mut self) -> Result<Slots, LogError> {
         self.disturbed = Arc::default();
-        let consumer: Slots = base(&self.config)
+        base(&self.config)
             .set("group.id", format!("{}.{}", self.config.prefix, self.group.name()))
             .set("group.protocol", "consumer")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "latest")
             .create_with_context(Disturbance(Arc::clone(&self.disturbed)))
-            .map_err(|error| unavailable(&error))?;
-        consumer.subscribe(&[&self.topic]).map_err(|error| unavailable(&error))?;
-        Ok(consumer)
+            .map_err(|error| unavailable(&error))
     }
 
-    fn run(mut self, consumer: Slots) {
-        let mut consumer = Some(consumer);
+    fn subscribe(&self, consumer: &Slots) -> Result<(), LogError> {
+        consumer.subscribe(&[&self.topic]).map_err(|error| unavailable(&error))
+    }
+
+    fn run(mut self, mut consumer: Slots) {
         while !self.leaving.load(Ordering::Acquire) {
-            let Some(member) = &consumer else {
-                consumer = self.subscribe().ok();
+            if !self.follow(&consumer) {
                 continue;
-            };
-            let disturbed = self.follow(member);
-            if disturbed && self.broker_answers(member) {
-                tracing::warn!(group = self.group.name(), "joining the group again");
-                leave(consumer.take());
-                self.publish(BTreeSet::new());
+            }
+            match self.another() {
+                Some(other) => {
+                    tracing::warn!(group = self.group.name(), "joining the group again");
+                    leave(std::mem::replace(&mut consumer, other));
+                    self.publish(BTreeSet::new());
+                    if let Err(error) = self.subscribe(&consumer) {
+                        tracing::error!(%error, group = self.group.name(), "not in the group");
+                        self.disturbed.store(true, Ordering::Release);
+                    }
+                }
+                None => thread::sleep(RETRY),
             }
         }
         leave(consumer);
+    }
+
+    /// Another client, if it reaches the cluster; the disturbance of the one before stays noted.
+    fn another(&mut self) -> Option<Slots> {
+        let consumer = self.connect().ok()?;
+        let reaches = reaches(consumer.client(), &self.topic, ASK_TIMEOUT);
+        if !reaches {
+            self.disturbed.store(true, Ordering::Release);
+        }
+        reaches.then_some(consumer)
     }
 
     /// Polls once; whether this member may have been forgotten.
@@ -109,17 +131,15 @@ impl Member {
         let begun = Instant::now();
         if let Some(Err(error)) = consumer.poll(POLL) {
             tracing::warn!(%error, group = self.group.name(), "the group member has an error");
-            self.disturbed.store(true, Ordering::Release);
+            if may_be_lost(&error) || consumer.client().fatal_error().is_some() {
+                self.disturbed.store(true, Ordering::Release);
+            }
         }
         if begun.elapsed() > POLL + STOOD_STILL {
             self.disturbed.store(true, Ordering::Release);
         }
         self.publish(partitions_of(consumer));
         self.disturbed.load(Ordering::Acquire)
-    }
-
-    fn broker_answers(&self, consumer: &Slots) -> bool {
-        consumer.fetch_metadata(Some(&self.topic), ASK_TIMEOUT).is_ok()
     }
 
     fn publish(&self, now: BTreeSet<u32>) {
@@ -132,10 +152,9 @@ impl Member {
 }
 
 /// Leaves the group, so that the others take over at once.
-fn leave(consumer: Option<Slots>) {
-    if let Some(consumer) = consumer {
-        consumer.unsubscribe();
-    }
+fn leave(consumer: Slots) {
+    consumer.unsubscribe();
+    drop(consumer);
 }
 
 fn partitions_of(consumer: &Slots) -> BTreeSet<u32> {

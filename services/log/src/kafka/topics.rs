@@ -23,9 +23,7 @@ pub(super) async fn ensure(
     topics: &Arc<Topics>,
 ) -> Result<u32, LogError> {
     let deadline = Instant::now() + config.connect_timeout;
-    let for_admin = Arc::clone(config);
-    let admin: Arc<Admin> =
-        Arc::new(blocking(move || base(&for_admin).create().map_err(|e| unavailable(&e))).await?);
+    let mut admin = connect(config).await?;
     loop {
         let error = match attempt(config, topics, &admin).await {
             Ok(Some(partitions)) => return Ok(partitions),
@@ -38,7 +36,14 @@ pub(super) async fn ensure(
             return Err(LogError::Unavailable(format!("Kafka at {}: {error}", config.brokers)));
         }
         tokio::time::sleep(RETRY).await;
+        admin = connect(config).await?; // a client may be lost for good
     }
+}
+
+async fn connect(config: &Arc<KafkaConfig>) -> Result<Arc<Admin>, LogError> {
+    let config = Arc::clone(config);
+    let create = move || base(&config).create().map_err(|error| unavailable(&error));
+    Ok(Arc::new(blocking(create).await?))
 }
 
 async fn attempt(

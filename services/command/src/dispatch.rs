@@ -7,9 +7,9 @@ use seckill_log::Log;
 use seckill_proto::partition_of;
 use seckill_proto::v1::{Answer, Command};
 
-use crate::Failure;
 use crate::forward::Forwarder;
 use crate::mailbox::Mailboxes;
+use crate::{Failure, measure};
 
 /// How long a client waits for an answer before the outcome counts as unknown to it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,6 +30,7 @@ impl Dispatcher {
     }
 
     pub(crate) fn new(log: Arc<dyn Log>, mailboxes: Mailboxes) -> Self {
+        measure::describe();
         let partitions = log.partitions();
         Self { partitions, mailboxes, forwarder: Arc::new(Forwarder::new(log)) }
     }
@@ -40,11 +41,14 @@ impl Dispatcher {
     /// Nothing was decided, or nobody knows whether anything was.
     pub async fn send(&self, command: Command) -> Result<Answer, Failure> {
         let partition = partition_of(&command.promotion_id, self.partitions);
-        if self.mailboxes.has(partition) {
+        let kind = measure::kind(&command);
+        let told = if self.mailboxes.has(partition) {
             self.decide_here(command).await
         } else {
             self.forwarder.forward(partition, command).await
-        }
+        };
+        measure::told(kind, &told);
+        told
     }
 
     /// Has a command decided by this node or not at all.

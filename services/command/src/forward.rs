@@ -26,6 +26,8 @@ const PROTOBUF: &str = "application/x-protobuf";
 /// How long it may take to reach a node, and to learn which node to reach.
 const CONNECT: Duration = Duration::from_secs(1);
 const LOOK_UP: Duration = Duration::from_secs(1);
+/// How long a connection that carries nothing is kept.
+const KEEP: Duration = Duration::from_secs(30);
 /// What the table of owners said holds for so long, whether it named anybody or not.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -56,6 +58,7 @@ impl Forwarder {
             .no_proxy() // a proxy's 503 would not mean what ours does
             .connect_timeout(CONNECT)
             .timeout(PATIENCE)
+            .pool_idle_timeout(KEEP) // sooner than the other node closes
             .build()
             .expect("a client without TLS");
         Self { log, client, owners: Mutex::default() }

@@ -14,6 +14,7 @@ mod failure;
 mod forward;
 mod grab;
 mod mailbox;
+mod measure;
 mod node;
 mod partition;
 mod snapshot;

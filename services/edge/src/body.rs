@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::time::Duration;
 
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
@@ -16,6 +17,9 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Of a body that is larger still, this much is read before it is refused.
 const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a body may take to come.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A body of `application/json`. For unknown fields to be refused `T` must deny them.
 #[derive(Debug)]
@@ -70,8 +74,12 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 /// still sending when its connection is closed never sees the answer.
 ///
 /// # Errors
-/// It is too large, or does not come whole.
+/// It is too large, or does not come whole, or not in time.
 pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
+    tokio::time::timeout(BODY_WITHIN, read(request)).await.unwrap_or_else(|_| Err(too_slow()))
+}
+
+async fn read(request: Request) -> Result<Bytes, Problem> {
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > MAX_DISCARDED_BYTES) {
@@ -106,6 +114,15 @@ fn too_large() -> Problem {
         "body-too-large",
         "The body is too large",
         format!("A body may have at most {MAX_BODY_BYTES} bytes."),
+    )
+}
+
+fn too_slow() -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body-too-slow",
+        "The body did not come in time",
+        format!("A body may take at most {} s.", BODY_WITHIN.as_secs()),
     )
 }
 

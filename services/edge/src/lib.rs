@@ -13,7 +13,7 @@ mod time;
 
 pub use body::{Body, parse_json, read_body};
 pub use identifier::{PathId, checked};
-pub use observe::observe;
+pub use observe::{describe_metrics, observe};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use serve::{not_found, serve, wrong_method};
 pub use time::{Moment, now_ms, timestamp};

@@ -75,6 +75,12 @@ impl Problem {
         self.status
     }
 
+    /// What its type ends with.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// What is wrong, in words for a person.
     #[must_use]
     pub fn detail(&self) -> &str {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -21,6 +22,8 @@ const STEP: Duration = Duration::from_millis(200);
 /// How often the views are asked how far they are. A database that restarts takes longer than
 /// this, so one that lost its last writes is always noticed.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How often the lag is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(2);
 /// How long a stopped projector may take to write what is in the log.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -60,6 +63,8 @@ pub(crate) struct Follower {
     views: Arc<dyn Views>,
     partition: u32,
     health: Part,
+    /// The first offset that the views do not have yet, as far as this process knows.
+    projected: AtomicU64,
 }
 
 /// How far one session has got.
@@ -79,14 +84,33 @@ impl Follower {
         partition: u32,
         health: Part,
     ) -> Self {
-        Self { log, views, partition, health }
+        Self { log, views, partition, health, projected: AtomicU64::new(0) }
     }
 
     pub(crate) async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = self.sessions(&stop) => {}
+            () = self.measure_lag() => {}
+        }
+    }
+
+    /// Also while no session goes well: then it matters most.
+    async fn measure_lag(&self) {
+        let partition = self.partition.to_string();
+        let lag = metrics::gauge!("seckill_projector_lag_records", "partition" => partition);
+        loop {
+            if let Ok(end) = self.log.end(self.partition).await {
+                lag.set(end.saturating_sub(self.projected.load(Ordering::Relaxed)) as f64);
+            }
+            tokio::time::sleep(MEASURE_EVERY).await;
+        }
+    }
+
+    async fn sessions(&self, stop: &CancellationToken) {
         let mut backoff = backoff();
         while !stop.is_cancelled() {
             let before = Instant::now();
-            let Err(error) = self.session(&stop).await else { return };
+            let Err(error) = self.session(stop).await else { return };
             self.report(&error);
             if before.elapsed() > Duration::from_secs(10) {
                 backoff = self::backoff();
@@ -136,6 +160,7 @@ impl Follower {
             Some(progress) => self.resume(progress).await?,
             None => (Fold::default(), String::new()),
         };
+        self.projected.store(fold.next_offset(), Ordering::Relaxed);
         let reader = self.log.read(self.partition, fold.next_offset()).await?;
         let projection = Projection::default();
         Ok(Session { reader, fold, origin, projection, checked: Instant::now() })
@@ -172,6 +197,7 @@ impl Follower {
         self.load_rows(&mut session.projection, &events).await?;
         let changes = self.changes(session, &events, stopped.as_ref().map(ToString::to_string))?;
         self.views.write(changes).await?;
+        self.projected.store(session.fold.next_offset(), Ordering::Relaxed);
         session.projection.forget_finished();
         metrics::counter!("seckill_projected_events_total").increment(events.len() as u64);
         metrics::histogram!("seckill_project_seconds").record(begun.elapsed());
@@ -277,6 +303,30 @@ impl Session {
         }
         (events, None)
     }
+}
+
+/// Says what the metrics of this crate are.
+pub(crate) fn describe_metrics() {
+    metrics::describe_gauge!(
+        "seckill_projector_lag_records",
+        "Records in the log that the views do not have yet, by partition"
+    );
+    metrics::describe_counter!(
+        "seckill_projected_events_total",
+        "Events whose rows were written; after a restart some are counted again"
+    );
+    metrics::describe_histogram!(
+        "seckill_project_seconds",
+        "From reading a batch of records until its rows are written"
+    );
+    metrics::describe_counter!(
+        "seckill_void_records_total",
+        "Records that count for nobody, left behind by an owner that was deposed"
+    );
+    metrics::describe_counter!(
+        "seckill_projector_sessions_failed_total",
+        "Times that a partition's views had to begin again at their progress"
+    );
 }
 
 /// A fence's id as the views keep it.

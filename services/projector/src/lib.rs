@@ -40,6 +40,7 @@ impl Projector {
         health: Health,
         stop: CancellationToken,
     ) -> Result<Self, LogError> {
+        follow::describe_metrics();
         let membership = log.join(Group::Projector).await?;
         let mut joining = Some(health.part("projector/membership"));
         let task = run_assigned(membership, stop, move |partition, stop| {

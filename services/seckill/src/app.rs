@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use axum::Router;
 use axum::middleware::from_fn;
-use seckill_edge::{not_found, observe, serve, wrong_method};
+use seckill_edge::{describe_metrics, not_found, observe, serve, wrong_method};
 use seckill_telemetry::{Health, Metrics, on_signal, routes, start_tracing};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,9 @@ impl App {
         })?;
         let bound = listener.local_addr()?;
         let (health, stop) = (Health::default(), on_signal()?);
-        Ok(Self { listener, metrics: Metrics::start()?, bound, health, stop })
+        let metrics = Metrics::start()?;
+        describe_metrics();
+        Ok(Self { listener, metrics, bound, health, stop })
     }
 
     /// Serves until told to stop and until open requests are answered.

@@ -559,6 +559,43 @@ async fn lists_and_rows_have_their_shape() {
     assert!(api.get("/metrics").await.text.contains("seckill_http_request_seconds_bucket"));
 }
 
+/// What an operator watches a sale by.
+#[tokio::test]
+async fn metrics_count_what_clients_were_told() {
+    let sale = Sale::open(Engines::Embedded).await;
+    sale.offer("sale", 1).await;
+    for customer in ["first", "first", "second"] {
+        sale.grab("sale", customer).await;
+    }
+    sale.grab("no sale", "first").await;
+    let expected = [
+        r#"seckill_commands_total{command="schedule",outcome="accepted"} 1"#,
+        r#"seckill_commands_total{command="grab",outcome="accepted"} 1"#,
+        r#"seckill_commands_total{command="grab",outcome="repeated"} 1"#,
+        r#"seckill_commands_total{command="grab",outcome="sold-out"} 1"#,
+        r#"seckill_commands_total{command="grab",outcome="not-found"} 1"#,
+        r#"seckill_part_ready{part="command/partition/0"} 1"#,
+        r#"seckill_part_ready{part="projector/partition/0"} 1"#,
+        r#"seckill_projector_lag_records{partition="0"} 0"#,
+        r#"seckill_burst_records_bucket{le="1"}"#,
+    ];
+    eventually("every metric is there", SOON, async || {
+        let metrics = sale.get("/metrics").await.text;
+        expected.iter().all(|line| metrics.contains(line))
+    })
+    .await;
+    let metrics = sale.get("/metrics").await.text;
+    let samples = metrics.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    for sample in samples {
+        let name = sample.split(['{', ' ']).next().expect("a name");
+        let name = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|end| name.strip_suffix(end))
+            .unwrap_or(name);
+        assert!(metrics.contains(&format!("# HELP {name} ")), "{name} is not explained");
+    }
+}
+
 #[tokio::test]
 async fn who_writes_reads_it_at_once() {
     let sale = Sale::open(Engines::Embedded).await;

@@ -26,6 +26,13 @@ impl Health {
         part
     }
 
+    /// All parts, and whether each can work.
+    #[must_use]
+    pub fn parts(&self) -> BTreeMap<String, bool> {
+        let parts = self.parts.lock();
+        parts.iter().map(|(name, reason)| (name.clone(), reason.is_none())).collect()
+    }
+
     /// Parts that cannot work, each with the reason.
     #[must_use]
     pub fn not_ready(&self) -> BTreeMap<String, String> {

@@ -10,13 +10,22 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 use serde_json::json;
 
 use crate::Health;
 
-/// Seconds; from well under a group commit to the longest that a client waits.
+/// In seconds; from well under a group commit to the longest that a client waits.
 const LATENCY_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+
+/// Records handed to the log at once.
+const BURST_BUCKETS: [f64; 12] =
+    [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0];
+
+/// A gauge that nobody sets any more is of something that is not here any more, such as a
+/// partition that went to another process.
+const GAUGE_KEPT: Duration = Duration::from_secs(60);
 
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -37,8 +46,11 @@ impl Metrics {
         }
         let handle = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &LATENCY_BUCKETS)?
+            .set_buckets_for_metric(Matcher::Suffix("_records".into()), &BURST_BUCKETS)?
+            .idle_timeout(MetricKindMask::GAUGE, Some(GAUGE_KEPT))
             .install_recorder()
             .context("metrics cannot be recorded")?;
+        describe();
         let handle = INSTALLED.get_or_init(|| handle).clone();
         tokio::spawn(keep_up(handle.clone()));
         Ok(Self(handle))
@@ -58,8 +70,8 @@ pub fn routes(health: Health, metrics: Metrics) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .with_state(health)
-        .merge(Router::new().route("/metrics", get(render)).with_state(metrics))
+        .with_state(health.clone())
+        .merge(Router::new().route("/metrics", get(render)).with_state((health, metrics)))
 }
 
 async fn readyz(State(health): State<Health>) -> Response {
@@ -69,7 +81,18 @@ async fn readyz(State(health): State<Health>) -> Response {
     (status, Json(json!({ "ready": not_ready.is_empty(), "not_ready": not_ready }))).into_response()
 }
 
-async fn render(State(Metrics(handle)): State<Metrics>) -> Response {
+async fn render(State((health, metrics)): State<(Health, Metrics)>) -> Response {
+    for (part, ready) in health.parts() {
+        metrics::gauge!("seckill_part_ready", "part" => part).set(f64::from(u8::from(ready)));
+    }
+    let Metrics(handle) = metrics;
     handle.run_upkeep();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render()).into_response()
+}
+
+fn describe() {
+    metrics::describe_gauge!(
+        "seckill_part_ready",
+        "1 where a part of this process can work, 0 where it cannot; /readyz says why"
+    );
 }

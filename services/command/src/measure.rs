@@ -1,0 +1,76 @@
+//! What is counted of commands.
+
+use seckill_edge::Problem;
+use seckill_proto::v1::{Answer, Command, command};
+
+use crate::{Failure, accepted};
+
+/// The kind of a command, as its metrics name it.
+pub(crate) fn kind(command: &Command) -> &'static str {
+    match command.body {
+        Some(command::Body::Schedule(_)) => "schedule",
+        Some(command::Body::Change(_)) => "change",
+        Some(command::Body::Cancel(_)) => "cancel",
+        Some(command::Body::Restock(_)) => "restock",
+        Some(command::Body::Grab(_)) => "grab",
+        None => "none",
+    }
+}
+
+/// Counts what a client is told; a command that was forwarded, on the node that its client asked.
+pub(crate) fn told(kind: &'static str, told: &Result<Answer, Failure>) {
+    let outcome = outcome(told);
+    metrics::counter!("seckill_commands_total", "command" => kind, "outcome" => outcome)
+        .increment(1);
+}
+
+fn outcome(told: &Result<Answer, Failure>) -> &'static str {
+    match told.as_ref().map(accepted) {
+        Ok(Ok((accepted, _))) if accepted.repeated => "repeated",
+        Ok(Ok(_)) => "accepted",
+        Ok(Err(refusal)) => refusal.name(),
+        Err(failure) => Problem::from(failure.clone()).name(),
+    }
+}
+
+/// Says what the metrics of this crate are.
+pub(crate) fn describe() {
+    metrics::describe_counter!(
+        "seckill_commands_total",
+        "Commands by what their clients were told: accepted, repeated, or the name of the problem"
+    );
+    metrics::describe_histogram!(
+        "seckill_append_seconds",
+        "From handing records to the log until all of them are durable"
+    );
+    metrics::describe_histogram!("seckill_burst_records", "Records handed to the log at once");
+    metrics::describe_histogram!(
+        "seckill_takeover_seconds",
+        "From wanting a partition until serving it"
+    );
+    metrics::describe_counter!("seckill_snapshots_total", "Snapshots made");
+}
+
+#[cfg(test)]
+mod tests {
+    use seckill_proto::v1::{Accepted, Refusal, answer};
+
+    use super::*;
+
+    #[test]
+    fn outcomes_are_named_as_clients_know_them() {
+        let answer = |outcome| Ok(Answer { outcome: Some(outcome), ..Answer::default() });
+        let accepted = |repeated| {
+            answer(answer::Outcome::Accepted(Accepted { repeated, ..Accepted::default() }))
+        };
+        let cases = [
+            (accepted(false), "accepted"),
+            (accepted(true), "repeated"),
+            (answer(answer::Outcome::Refused(Refusal::RefusedSoldOut.into())), "sold-out"),
+            (Err(Failure::Unknown), "outcome-unknown"),
+        ];
+        for (told, expected) in cases {
+            assert_eq!(outcome(&told), expected);
+        }
+    }
+}

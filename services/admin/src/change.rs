@@ -10,21 +10,29 @@ use seckill_edge::{Body, Moment, PathId, Problem, checked};
 use seckill_proto::v1::{ChangePromotion, command};
 use serde::{Deserialize, Deserializer};
 
-/// Fields left out stay as they are; `finishes_at: null` takes the end away.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Fields left out stay as they are; `finishes_at: null` takes the end away. The others cannot be
+/// taken away, so null is no value for them.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct Change {
+    #[serde(deserialize_with = "present")]
     name: Option<String>,
+    #[serde(deserialize_with = "present")]
     coupons: Option<u32>,
+    #[serde(deserialize_with = "present")]
     discount: Option<f64>,
+    #[serde(deserialize_with = "present")]
     starts_at: Option<Moment>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(deserialize_with = "present")]
     finishes_at: Option<Option<Moment>>,
+    #[serde(deserialize_with = "present")]
     limit_per_customer: Option<u32>,
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Moment>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 pub(crate) fn routes() -> Router<Dispatcher> {

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use parking_lot::Mutex;
 use prost::Message;
-use seckill_edge::{Problem, checked};
+use seckill_edge::{Problem, checked, read_body};
 use seckill_log::{Entries, Log, Table};
 use seckill_proto::v1::{Answer, Command, OwnerHint, Terms, command};
 
@@ -27,7 +26,7 @@ const PROTOBUF: &str = "application/x-protobuf";
 const CONNECT: Duration = Duration::from_secs(1);
 const LOOK_UP: Duration = Duration::from_secs(1);
 /// How long a connection that carries nothing is kept.
-const KEEP: Duration = Duration::from_secs(30);
+const KEEP: Duration = Duration::from_secs(5);
 /// What the table of owners said holds for so long, whether it named anybody or not.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -151,8 +150,11 @@ pub(crate) fn routes() -> Router<Dispatcher> {
     Router::new().route(PATH, post(decide))
 }
 
-async fn decide(State(dispatcher): State<Dispatcher>, body: Bytes) -> Result<Response, Problem> {
-    let command = Command::decode(body)
+async fn decide(
+    State(dispatcher): State<Dispatcher>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let command = Command::decode(read_body(request).await?)
         .map_err(|error| Problem::bad_request("malformed-command", error.to_string()))?;
     check(&command)?;
     let answer = dispatcher.decide_here(command).await?;

@@ -1,4 +1,4 @@
-//! A listener that lets nobody hold a connection for nothing, takes no more when told to stop, and
+//! A listener that waits for no request longer than it must, takes no more when told to stop, and
 //! finishes what it has.
 
 use std::io;
@@ -44,12 +44,13 @@ pub async fn serve(
         ended = &mut serving => return ended,
         () = stop.cancelled() => handle.graceful_shutdown(Some(DRAIN)),
     }
-    let ended = serving.await;
+    // A crowd that goes on connecting keeps the listener from noticing for a while.
+    let ended = tokio::time::timeout(DRAIN * 2, serving).await;
     let cut = handle.connection_count();
     if cut > 0 {
         tracing::warn!(cut, "requests were still open after {DRAIN:?} and are cut");
     }
-    ended
+    ended.unwrap_or(Ok(()))
 }
 
 /// The answer to a path that does not exist.

@@ -24,6 +24,8 @@ const STEP: Duration = Duration::from_millis(200);
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// How often the lag is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
+/// In place of an offset, until the views have said how far they are.
+const UNKNOWN: u64 = u64::MAX;
 /// How long a stopped projector may take to write what is in the log.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -84,7 +86,7 @@ impl Follower {
         partition: u32,
         health: Part,
     ) -> Self {
-        Self { log, views, partition, health, projected: AtomicU64::new(0) }
+        Self { log, views, partition, health, projected: AtomicU64::new(UNKNOWN) }
     }
 
     pub(crate) async fn run(self, stop: CancellationToken) {
@@ -97,10 +99,14 @@ impl Follower {
     /// Also while no session goes well: then it matters most.
     async fn measure_lag(&self) {
         let partition = self.partition.to_string();
-        let lag = metrics::gauge!("seckill_projector_lag_records", "partition" => partition);
         loop {
-            if let Ok(end) = self.log.end(self.partition).await {
-                lag.set(end.saturating_sub(self.projected.load(Ordering::Relaxed)) as f64);
+            let projected = self.projected.load(Ordering::Relaxed);
+            if projected != UNKNOWN
+                && let Ok(end) = self.log.end(self.partition).await
+            {
+                // Anew each time: a gauge that was not set for a while is gone.
+                metrics::gauge!("seckill_projector_lag_records", "partition" => partition.clone())
+                    .set(end.saturating_sub(projected) as f64);
             }
             tokio::time::sleep(MEASURE_EVERY).await;
         }

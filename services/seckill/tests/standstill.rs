@@ -57,8 +57,14 @@ async fn members_of_a_group_come_back() {
     let mut one = first.join(group).await.expect("a member");
     let mut two = second.join(group).await.expect("a member");
     share(&mut [&mut one, &mut two]).await;
-    for ms in STANDSTILLS_MS {
-        stand_still(&broker, ms).await;
+    for ms in STANDSTILLS_MS.into_iter().map(Some).chain([None]) {
+        match ms {
+            Some(ms) => stand_still(&broker, ms).await,
+            None => {
+                broker.kill();
+                broker.up();
+            }
+        }
         // One that only believes to be a member would not hear of a third.
         let mut guest = third.join(group).await.expect("a member");
         share(&mut [&mut one, &mut two, &mut guest]).await;

@@ -50,7 +50,6 @@ impl Metrics {
             .idle_timeout(MetricKindMask::GAUGE, Some(GAUGE_KEPT))
             .install_recorder()
             .context("metrics cannot be recorded")?;
-        describe();
         let handle = INSTALLED.get_or_init(|| handle).clone();
         tokio::spawn(keep_up(handle.clone()));
         Ok(Self(handle))
@@ -82,17 +81,19 @@ async fn readyz(State(health): State<Health>) -> Response {
 }
 
 async fn render(State((health, metrics)): State<(Health, Metrics)>) -> Response {
-    for (part, ready) in health.parts() {
-        metrics::gauge!("seckill_part_ready", "part" => part).set(f64::from(u8::from(ready)));
-    }
     let Metrics(handle) = metrics;
     handle.run_upkeep();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], handle.render()).into_response()
+    let text = handle.render() + &parts_ready(&health);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
-fn describe() {
-    metrics::describe_gauge!(
-        "seckill_part_ready",
-        "1 where a part of this process can work, 0 where it cannot; /readyz says why"
-    );
+/// Written here, and not recorded, so that parts that are gone are gone at once.
+fn parts_ready(health: &Health) -> String {
+    let mut text = "# HELP seckill_part_ready 1 where a part of this process can work, 0 where it \
+                    cannot; /readyz says why\n# TYPE seckill_part_ready gauge\n"
+        .to_owned();
+    for (part, ready) in health.parts() {
+        text += &format!("seckill_part_ready{{part=\"{part}\"}} {}\n", u8::from(ready));
+    }
+    text
 }

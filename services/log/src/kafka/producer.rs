@@ -109,7 +109,7 @@ impl Current {
         while alarms.recv().is_ok() {
             while !self.closing() && !self.is_well() {
                 match self.another(alarm) {
-                    Some(handle) if !self.is_well() => self.replace(handle),
+                    Some(handle) if !self.closing() && !self.is_well() => self.replace(handle),
                     Some(_) | None => thread::sleep(RETRY),
                 }
             }
@@ -131,6 +131,9 @@ impl Current {
 
     /// Another producer, if it reaches the cluster.
     fn another(&self, alarm: &Alarm) -> Option<Handle> {
+        if self.closing() {
+            return None;
+        }
         let handle = create(&self.config, alarm)
             .inspect_err(|error| tracing::error!(%error, "no other producer can be made"))
             .ok()?;

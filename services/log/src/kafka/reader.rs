@@ -11,7 +11,7 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use crate::kafka::client::{partition_consumer, partition_number, unavailable};
+use crate::kafka::client::{may_be_lost, partition_consumer, partition_number, unavailable};
 use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
 use crate::{LogError, Reader};
 
@@ -103,11 +103,11 @@ impl Follower {
     }
 
     fn poll(&mut self) -> Result<Records, LogError> {
-        let batch = poll_batch(&self.consumer)
+        let (batch, may_be_lost) = poll_batch(&self.consumer)
             .map_err(|error| describe(&error, self.partition, self.next))?;
         if let Some((offset, _)) = batch.last() {
             (self.next, self.looked, self.overdue) = (offset + 1, Instant::now(), false);
-        } else if self.looked.elapsed() > LOOK_EVERY {
+        } else if may_be_lost || self.looked.elapsed() > LOOK_EVERY {
             self.look()?;
         }
         Ok(batch)
@@ -128,15 +128,16 @@ impl Follower {
     }
 }
 
-/// Waits for one record, then takes what has come already.
-fn poll_batch(consumer: &BaseConsumer) -> Result<Records, KafkaError> {
-    let mut batch = Vec::new();
+/// Waits for one record, then takes what has come already; and whether this may have been all.
+fn poll_batch(consumer: &BaseConsumer) -> Result<(Records, bool), KafkaError> {
+    let (mut batch, mut lost) = (Vec::new(), false);
     let mut wait = POLL;
     while batch.len() < MAX_BATCH {
         match consumer.poll(wait) {
             None => break,
             Some(Err(error)) if is_passing(&error) => {
                 tracing::debug!(%error, "the consumer tries again by itself");
+                lost = may_be_lost(&error);
                 break;
             }
             Some(Err(error)) => return Err(error),
@@ -144,7 +145,7 @@ fn poll_batch(consumer: &BaseConsumer) -> Result<Records, KafkaError> {
         }
         wait = Duration::ZERO;
     }
-    Ok(batch)
+    Ok((batch, lost))
 }
 
 fn record(message: &impl Message) -> (u64, Bytes) {
@@ -152,13 +153,12 @@ fn record(message: &impl Message) -> (u64, Bytes) {
     (offset, Bytes::copy_from_slice(message.payload().unwrap_or_default()))
 }
 
-/// Errors that librdkafka reports and goes on from, for certain.
+/// Errors that librdkafka reports and means to go on from.
 fn is_passing(error: &KafkaError) -> bool {
     match error.rdkafka_error_code() {
         Some(code) => !matches!(
             code,
             RDKafkaErrorCode::Fatal
-                | RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::AutoOffsetReset
                 | RDKafkaErrorCode::OffsetOutOfRange
                 | RDKafkaErrorCode::UnknownTopic

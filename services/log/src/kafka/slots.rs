@@ -81,14 +81,16 @@ struct Member {
 impl Member {
     /// A client that is not in the group yet.
     fn connect(&mut self) -> Result<Slots, LogError> {
-        self.disturbed = Arc::default();
-        base(&self.config)
+        let disturbed = Arc::<AtomicBool>::default();
+        let consumer = base(&self.config)
             .set("group.id", format!("{}.{}", self.config.prefix, self.group.name()))
             .set("group.protocol", "consumer")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "latest")
-            .create_with_context(Disturbance(Arc::clone(&self.disturbed)))
-            .map_err(|error| unavailable(&error))
+            .create_with_context(Disturbance(Arc::clone(&disturbed)))
+            .map_err(|error| unavailable(&error))?;
+        self.disturbed = disturbed;
+        Ok(consumer)
     }
 
     fn subscribe(&self, consumer: &Slots) -> Result<(), LogError> {
@@ -97,32 +99,34 @@ impl Member {
 
     fn run(mut self, mut consumer: Slots) {
         while !self.leaving.load(Ordering::Acquire) {
-            if !self.follow(&consumer) {
-                continue;
-            }
-            match self.another() {
-                Some(other) => {
-                    tracing::warn!(group = self.group.name(), "joining the group again");
-                    leave(std::mem::replace(&mut consumer, other));
-                    self.publish(BTreeSet::new());
-                    if let Err(error) = self.subscribe(&consumer) {
-                        tracing::error!(%error, group = self.group.name(), "not in the group");
-                        self.disturbed.store(true, Ordering::Release);
-                    }
-                }
-                None => thread::sleep(RETRY),
+            if self.follow(&consumer) {
+                consumer = self.join_again(consumer);
+                thread::sleep(RETRY);
             }
         }
         leave(consumer);
+    }
+
+    /// Puts another client in the place of this one, if there can be one.
+    fn join_again(&mut self, before: Slots) -> Slots {
+        let Some(consumer) = self.another() else { return before };
+        tracing::warn!(group = self.group.name(), "joining the group again");
+        self.publish(BTreeSet::new());
+        leave(before);
+        if let Err(error) = self.subscribe(&consumer) {
+            tracing::error!(%error, group = self.group.name(), "not in the group");
+            self.disturbed.store(true, Ordering::Release);
+        }
+        consumer
     }
 
     /// Another client, if it reaches the cluster; the disturbance of the one before stays noted.
     fn another(&mut self) -> Option<Slots> {
         let consumer = self.connect().ok()?;
         let reaches = reaches(consumer.client(), &self.topic, ASK_TIMEOUT);
-        if !reaches {
-            self.disturbed.store(true, Ordering::Release);
-        }
+        // What it met with on the way says nothing about it any more.
+        while consumer.poll(Duration::ZERO).is_some() {}
+        self.disturbed.store(!reaches, Ordering::Release);
         reaches.then_some(consumer)
     }
 

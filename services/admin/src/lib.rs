@@ -14,7 +14,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use seckill_command::{Dispatcher, accepted};
-use seckill_edge::Problem;
+use seckill_edge::{Problem, position_header};
 use seckill_proto::v1::{Command, command};
 use serde::Serialize;
 
@@ -46,6 +46,5 @@ async fn send(
     let (accepted, position) = accepted(&dispatcher.send(command).await?)?;
     let status = if accepted.repeated { StatusCode::OK } else { created };
     let done = Done { id: promotion_id, position: position.to_string() };
-    let position = [("seckill-position", done.position.clone())];
-    Ok((status, position, axum::Json(done)).into_response())
+    Ok((status, position_header(position), axum::Json(done)).into_response())
 }

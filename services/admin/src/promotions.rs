@@ -8,8 +8,8 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{post, put};
-use seckill_command::Dispatcher;
-use seckill_edge::{PathId, Problem, now_ms, parse_json, read_body};
+use seckill_command::{Dispatcher, position};
+use seckill_edge::{PathId, Problem, now_ms, parse_json, position_header, read_body};
 use seckill_proto::v1::{
     Answer, ChangePromotion, Command, Refusal, SchedulePromotion, Terms, answer, command,
 };
@@ -177,8 +177,7 @@ fn respond(answer: &Answer, id: String, invalid: String) -> Response {
         }
         None => (StatusCode::INTERNAL_SERVER_ERROR, "no outcome".to_owned()),
     };
-    let position = format!("{}:{}", answer.partition, answer.offset);
-    (status, [("seckill-position", position)], text).into_response()
+    (status, position_header(position(answer)), text).into_response()
 }
 
 fn refused(refusal: i32, id: &str, invalid: String) -> String {

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::post;
 use seckill_command::Dispatcher;
-use seckill_edge::{Body, Moment, Problem, checked};
+use seckill_edge::{Body, Moment, Problem, checked, idempotency_key};
 use seckill_promotion::check_terms;
 use seckill_proto::v1::{SchedulePromotion, Terms, command};
 use serde::Deserialize;
@@ -53,12 +53,9 @@ async fn schedule(
 /// The id of a promotion whose creator gave none. The same Idempotency-Key makes the same id, so
 /// that the request can be repeated and makes one promotion.
 fn new_id(headers: &HeaderMap) -> Result<String, Problem> {
-    let Some(key) = headers.get("idempotency-key") else {
+    let Some(key) = idempotency_key(headers)? else {
         return Ok(Uuid::now_v7().to_string());
     };
-    let key = std::str::from_utf8(key.as_bytes())
-        .map_err(|_| Problem::bad_request("invalid-identifier", "Idempotency-Key is not UTF-8."))?;
-    let key = checked("Idempotency-Key", key.to_owned())?;
     Ok(Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("urn:seckill:create:{key}").as_bytes())
         .to_string())
 }

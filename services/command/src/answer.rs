@@ -10,7 +10,7 @@ use seckill_proto::v1::{Accepted, Answer, Refusal, answer};
 /// # Errors
 /// The refusal, as a client sees it.
 pub fn accepted(answer: &Answer) -> Result<(Accepted, Position), Problem> {
-    let position = Position { partition: answer.partition, offset: answer.offset };
+    let position = position(answer);
     match &answer.outcome {
         Some(answer::Outcome::Accepted(accepted)) => Ok((*accepted, position)),
         Some(answer::Outcome::Refused(refusal)) => {
@@ -19,6 +19,12 @@ pub fn accepted(answer: &Answer) -> Result<(Accepted, Position), Problem> {
         }
         None => Err(problem(Refusal::Unspecified)),
     }
+}
+
+/// Where in the log an answer was decided.
+#[must_use]
+pub fn position(answer: &Answer) -> Position {
+    Position { partition: answer.partition, offset: answer.offset }
 }
 
 /// A refusal as a client sees it.

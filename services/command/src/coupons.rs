@@ -7,12 +7,12 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use seckill_edge::{Problem, checked, parse_json, read_body};
+use seckill_edge::{Problem, checked, parse_json, position_header, read_body};
 use seckill_proto::v1::{Accepted, Answer, Refusal, answer};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use crate::{Dispatcher, Failure, grab};
+use crate::{Dispatcher, Failure, grab, position};
 
 const OUT_OF_STOCK: &str = "Request rejected due to coupon out of stock";
 const DUPLICATE: &str = "Request rejected duplicate order";
@@ -84,8 +84,7 @@ fn respond(answer: &Answer, promotion_id: &str) -> Response {
         Some(answer::Outcome::Refused(refusal)) => refused(*refusal, promotion_id),
         None => (StatusCode::INTERNAL_SERVER_ERROR, "no outcome".to_owned()),
     };
-    let position = format!("{}:{}", answer.partition, answer.offset);
-    (status, [("seckill-position", position)], text).into_response()
+    (status, position_header(position(answer)), text).into_response()
 }
 
 fn refused(refusal: i32, promotion_id: &str) -> (StatusCode, String) {

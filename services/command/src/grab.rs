@@ -1,12 +1,12 @@
 //! `POST /v1/promotions/{id}/grabs`.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use jiff::Timestamp;
-use seckill_edge::{Body, PathId, Problem, checked, timestamp};
+use seckill_edge::{Body, PathId, Problem, checked, idempotency_key, position_header, timestamp};
 use seckill_proto::CouponId;
 use seckill_proto::v1::{Command, GrabCoupon, command};
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ async fn grab(
     Body(grab): Body<Grab>,
 ) -> Result<Response, Problem> {
     let customer_id = checked("customer_id", grab.customer_id)?;
-    let idempotency_key = idempotency_key(&headers)?;
+    let idempotency_key = idempotency_key(&headers)?.unwrap_or_default();
     let command = command(&promotion_id, &customer_id, idempotency_key);
     let (accepted, position) = accepted(&dispatcher.send(command).await?)?;
     let status = if accepted.repeated { StatusCode::OK } else { StatusCode::CREATED };
@@ -53,19 +53,10 @@ async fn grab(
         grabbed_at: timestamp(accepted.at_ms),
         position: position.to_string(),
     };
-    let position = [("seckill-position", granted.position.clone())];
-    Ok((status, position, Json(granted)).into_response())
+    Ok((status, position_header(position), Json(granted)).into_response())
 }
 
 pub(crate) fn command(promotion_id: &str, customer_id: &str, idempotency_key: String) -> Command {
     let grab = GrabCoupon { customer_id: customer_id.to_owned(), idempotency_key };
     Command { promotion_id: promotion_id.to_owned(), body: Some(command::Body::Grab(grab)) }
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
-    const HEADER: header::HeaderName = header::HeaderName::from_static("idempotency-key");
-    let Some(key) = headers.get(HEADER) else { return Ok(String::new()) };
-    let key = std::str::from_utf8(key.as_bytes())
-        .map_err(|_| Problem::bad_request("invalid-identifier", "Idempotency-Key is not UTF-8."))?;
-    checked("Idempotency-Key", key.to_owned())
 }

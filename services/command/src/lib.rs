@@ -22,7 +22,7 @@ mod takeover;
 
 use axum::Router;
 
-pub use answer::{accepted, problem};
+pub use answer::{accepted, position, problem};
 pub use dispatch::Dispatcher;
 pub use failure::Failure;
 pub use node::{Node, NodeConfig};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use seckill_log::{Entries, Fold, Folded, Log, LogError, Table, fence_id_at};
+use seckill_log::{Entries, Fold, Folded, Log, LogError, Table, is_of_this_log};
 use seckill_promotion::{Book, Parts};
 use seckill_proto::v1::{SnapshotManifest, SnapshotPart};
 use tokio::sync::{Semaphore, watch};
@@ -37,25 +37,12 @@ pub(crate) async fn load(log: &dyn Log, partition: u32) -> Result<Snapshot, LogE
     let Some(snapshot) = newest.map_err(|panic| LogError::Broken(panic.to_string()))? else {
         return Ok(Snapshot::default());
     };
-    if is_of_this_log(log, partition, &snapshot).await? {
+    let is_its_fence = |fence_id: &[u8]| fence_id == snapshot.fence_id;
+    if is_of_this_log(log, partition, &snapshot.fold, is_its_fence).await? {
         return Ok(snapshot);
     }
     tracing::error!(partition, "the log is not the one that the snapshot is of: left unused");
     Ok(Snapshot::default())
-}
-
-/// A log that has lost its end, or was made anew, has something else where the fence was.
-async fn is_of_this_log(
-    log: &dyn Log,
-    partition: u32,
-    snapshot: &Snapshot,
-) -> Result<bool, LogError> {
-    let Some(term) = snapshot.fold.term() else { return Ok(true) };
-    if log.end(partition).await? < snapshot.fold.next_offset() {
-        return Ok(false);
-    }
-    let fence_id = fence_id_at(log, partition, term).await?;
-    Ok(fence_id.is_some_and(|fence_id| fence_id == snapshot.fence_id))
 }
 
 fn newest(entries: &Entries) -> Option<Snapshot> {

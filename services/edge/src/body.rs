@@ -1,12 +1,11 @@
 //! JSON bodies, taken only when everything about them is right.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
@@ -100,8 +99,7 @@ async fn read(request: Request) -> Result<Bytes, Problem> {
 }
 
 async fn next_data(body: &mut axum::body::Body) -> Result<Option<Bytes>, Problem> {
-    let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
-    match frame.transpose() {
+    match body.frame().await.transpose() {
         // Trailers are no part of it.
         Ok(frame) => Ok(frame.map(|frame| frame.into_data().unwrap_or_default())),
         Err(_) => Err(Problem::bad_request("incomplete-body", "The body did not come whole.")),

@@ -5,6 +5,7 @@
 //! before everything about the request has been checked.
 
 mod body;
+mod header;
 mod identifier;
 mod observe;
 mod problem;
@@ -12,6 +13,7 @@ mod serve;
 mod time;
 
 pub use body::{Body, parse_json, read_body};
+pub use header::{idempotency_key, position_header};
 pub use identifier::{PathId, checked};
 pub use observe::{describe_metrics, observe};
 pub use problem::{PROBLEM_JSON, Problem};

@@ -2,16 +2,15 @@
 
 use std::borrow::Cow;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use seckill_proto::Position;
 use serde_json::json;
 
+use crate::position_header;
+
 /// The media type of RFC 9457.
 pub const PROBLEM_JSON: &str = "application/problem+json";
-
-/// Where in the log an answer was decided, on answers that were.
-const POSITION_HEADER: HeaderName = HeaderName::from_static("seckill-position");
 
 /// An error as a client sees it. Its type is `urn:seckill:problem:` and the name, and never changes.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,14 +106,10 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let content_type = [(header::CONTENT_TYPE, PROBLEM_JSON)];
-        let mut response = (self.status, content_type, self.body()).into_response();
-        let headers = response.headers_mut();
+        let position = self.position.map(position_header).map(AppendHeaders);
+        let mut response = (self.status, content_type, position, self.body()).into_response();
         if let Some(seconds) = self.retry_after_s {
-            headers.insert(header::RETRY_AFTER, seconds.into());
-        }
-        let position = self.position.map(|position| position.to_string());
-        if let Some(Ok(position)) = position.as_deref().map(HeaderValue::from_str) {
-            headers.insert(POSITION_HEADER, position);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

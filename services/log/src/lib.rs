@@ -29,7 +29,7 @@ pub use assigned::run_assigned;
 pub use error::LogError;
 pub use fold::{Fold, FoldError, Folded};
 pub use membership::{Group, Membership};
-pub use origin::fence_id_at;
+pub use origin::is_of_this_log;
 pub use owner::{CaughtUp, Owner, Phase, Settled};
 
 /// An engine that keeps the log.

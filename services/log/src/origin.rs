@@ -9,24 +9,37 @@ use std::time::Duration;
 use seckill_proto::decode_record;
 use seckill_proto::v1::record;
 
-use crate::{Log, LogError};
+use crate::{Fold, Log, LogError};
 
 /// One read waits so long, and there are so many.
 const STEP: Duration = Duration::from_millis(200);
 const STEPS: u32 = 25;
 
-/// The id of the fence at an offset; none where there is no fence, or no record at all.
+/// Whether a state that was folded so far, under a fence with an id that `is_its_fence` knows, is
+/// of this log.
 ///
 /// # Errors
 /// The log cannot be read now.
-pub async fn fence_id_at(
+pub async fn is_of_this_log(
+    log: &dyn Log,
+    partition: u32,
+    fold: &Fold,
+    is_its_fence: impl FnOnce(&[u8]) -> bool + Send,
+) -> Result<bool, LogError> {
+    let reached = fold.next_offset().max(fold.term().map_or(0, |term| term + 1));
+    if log.end(partition).await? < reached {
+        return Ok(false);
+    }
+    let Some(term) = fold.term() else { return Ok(true) };
+    Ok(fence_id_at(log, partition, term).await?.is_some_and(|fence_id| is_its_fence(&fence_id)))
+}
+
+/// The id of the fence at an offset before the end; none where something else is.
+async fn fence_id_at(
     log: &dyn Log,
     partition: u32,
     offset: u64,
 ) -> Result<Option<Vec<u8>>, LogError> {
-    if log.end(partition).await? <= offset {
-        return Ok(None);
-    }
     let mut reader = log.read(partition, offset).await?;
     for _ in 0..STEPS {
         if let Some((found, bytes)) = reader.next(STEP).await?.into_iter().next() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
-use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader, fence_id_at};
+use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader, is_of_this_log};
 use seckill_proto::Position;
 use seckill_proto::v1::Event;
 use seckill_telemetry::Part;
@@ -174,18 +174,13 @@ impl Follower {
 
     /// The views have got somewhere in a log: is it this one?
     async fn resume(&self, progress: Progress) -> Result<(Fold, String), SessionError> {
-        let end = self.log.end(self.partition).await?;
-        if progress.next_offset > end {
-            return Err(SessionError::OtherLog);
-        }
-        if let Some(term) = progress.term {
-            let fence_id = fence_id_at(&*self.log, self.partition, term).await?;
-            if fence_id.is_none_or(|fence_id| hex(&fence_id) != progress.origin) {
-                return Err(SessionError::OtherLog);
-            }
-        }
         let fold = Fold::resume(progress.next_offset, progress.term, progress.next_seq);
-        Ok((fold, progress.origin))
+        let is_its_fence = |fence_id: &[u8]| hex(fence_id) == progress.origin;
+        if is_of_this_log(&*self.log, self.partition, &fold, is_its_fence).await? {
+            Ok((fold, progress.origin))
+        } else {
+            Err(SessionError::OtherLog)
+        }
     }
 
     /// Makes rows of records and writes them. At a record that cannot be folded: of those before

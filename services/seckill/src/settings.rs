@@ -1,6 +1,7 @@
 //! Settings: flags, then SECKILL_* variables, then a TOML file, then the defaults.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,10 @@ use seckill_proto::DEFAULT_PREFIX;
 use seckill_telemetry::LogFormat;
 use seckill_views::CqlConfig;
 use serde::Deserialize;
+
+/// What a log may have, and what a row or a record may have of copies.
+const PARTITIONS: RangeInclusive<u32> = 1..=4_096;
+const REPLICAS: RangeInclusive<u32> = 1..=16;
 
 /// What this system does, and of the engines only what needs somebody.
 const QUIET_LIBRARIES: &str = "info,fjall=warn,lsm_tree=warn,scylla=warn,rdkafka=error";
@@ -33,7 +38,7 @@ pub(crate) struct Given {
     listen: Option<String>,
     /// Partitions of a new log, 1 to 4096; one that exists keeps its own [default: 4 embedded,
     /// 8 on Kafka]
-    #[arg(long, value_name = "N", env = "SECKILL_PARTITIONS", value_parser = number::<1, 4_096>)]
+    #[arg(long, value_name = "N", env = "SECKILL_PARTITIONS", value_parser = |text: &str| number(text, &PARTITIONS))]
     partitions: Option<u32>,
     /// Keep the log in Kafka, at these brokers [default: embedded]
     #[arg(long, value_name = "HOST:PORT[,...]", env = "SECKILL_KAFKA")]
@@ -42,7 +47,7 @@ pub(crate) struct Given {
     #[arg(long, value_name = "NAME", env = "SECKILL_KAFKA_PREFIX")]
     kafka_prefix: Option<String>,
     /// Replicas of new topics, 1 to 16 [default: the broker's default]
-    #[arg(long, value_name = "N", env = "SECKILL_KAFKA_REPLICATION", value_parser = number::<1, 16>)]
+    #[arg(long, value_name = "N", env = "SECKILL_KAFKA_REPLICATION", value_parser = |text: &str| number(text, &REPLICAS))]
     kafka_replication: Option<u32>,
     /// Keep the views in ScyllaDB or Cassandra, at these nodes [default: embedded]
     #[arg(long, value_name = "HOST:PORT[,...]", env = "SECKILL_CQL")]
@@ -51,7 +56,7 @@ pub(crate) struct Given {
     #[arg(long, value_name = "NAME", env = "SECKILL_CQL_KEYSPACE")]
     cql_keyspace: Option<String>,
     /// Copies of every row in a new keyspace, 1 to 16 [default: 1]
-    #[arg(long, value_name = "N", env = "SECKILL_CQL_REPLICATION", value_parser = number::<1, 16>)]
+    #[arg(long, value_name = "N", env = "SECKILL_CQL_REPLICATION", value_parser = |text: &str| number(text, &REPLICAS))]
     cql_replication: Option<u32>,
     /// Base URL under which other nodes reach this one [default: http:// and the address served]
     #[arg(long, value_name = "URL", env = "SECKILL_ADVERTISE")]
@@ -168,9 +173,9 @@ impl Given {
     }
 
     fn checked(self, role: Role) -> anyhow::Result<Settings> {
-        in_range("partitions", self.partitions, 1, 4_096)?;
-        in_range("kafka_replication", self.kafka_replication, 1, 16)?;
-        in_range("cql_replication", self.cql_replication, 1, 16)?;
+        in_range("partitions", self.partitions, &PARTITIONS)?;
+        in_range("kafka_replication", self.kafka_replication, &REPLICAS)?;
+        in_range("cql_replication", self.cql_replication, &REPLICAS)?;
         let default_listen = format!("127.0.0.1:{}", role.default_port());
         let default_name = format!("{}-{}", role.name(), std::process::id());
         Ok(Settings {
@@ -245,15 +250,16 @@ impl Settings {
 }
 
 /// A number given as a flag or a variable; clap adds the name of the flag.
-fn number<const LEAST: u32, const MOST: u32>(text: &str) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| (LEAST..=MOST).contains(number));
-    number.ok_or_else(|| format!("must be a whole number from {LEAST} to {MOST}"))
+fn number(text: &str, range: &RangeInclusive<u32>) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number
+        .ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
 }
 
-fn in_range(name: &str, value: Option<u32>, least: u32, most: u32) -> anyhow::Result<()> {
+fn in_range(name: &str, value: Option<u32>, range: &RangeInclusive<u32>) -> anyhow::Result<()> {
     match value {
-        Some(value) if !(least..=most).contains(&value) => {
-            bail!("{name} must be from {least} to {most}, not {value}")
+        Some(value) if !range.contains(&value) => {
+            bail!("{name} must be from {} to {}, not {value}", range.start(), range.end())
         }
         Some(_) | None => Ok(()),
     }

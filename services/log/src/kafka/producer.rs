@@ -106,21 +106,23 @@ impl Current {
     /// Looks at the producer at every alarm, and replaces it where it has a fatal error or is
     /// lost. One that only waits for its broker is left alone.
     fn keep_well(&self, alarms: &Receiver<()>, alarm: &Alarm) {
-        while alarms.recv().is_ok() {
-            while !self.closing() && !self.is_well() {
+        while alarms.recv().is_ok() && !self.closing() {
+            while self.needs_another() {
                 match self.another(alarm) {
-                    Some(handle) if !self.closing() && !self.is_well() => self.replace(handle),
+                    Some(handle) if self.needs_another() => self.replace(handle),
                     Some(_) | None => thread::sleep(RETRY),
                 }
-            }
-            if self.closing() {
-                return;
             }
         }
     }
 
     fn closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    /// Looking takes a while, in which the end may have come.
+    fn needs_another(&self) -> bool {
+        !self.closing() && !self.is_well() && !self.closing()
     }
 
     fn is_well(&self) -> bool {
@@ -131,9 +133,6 @@ impl Current {
 
     /// Another producer, if it reaches the cluster.
     fn another(&self, alarm: &Alarm) -> Option<Handle> {
-        if self.closing() {
-            return None;
-        }
         let handle = create(&self.config, alarm)
             .inspect_err(|error| tracing::error!(%error, "no other producer can be made"))
             .ok()?;

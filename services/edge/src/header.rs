@@ -1,0 +1,26 @@
+//! Headers of this system.
+
+use axum::http::{HeaderMap, HeaderName};
+use seckill_proto::Position;
+
+use crate::{Problem, checked};
+
+/// Where in the log an answer was decided, on answers that were.
+const POSITION: HeaderName = HeaderName::from_static("seckill-position");
+
+/// The header that tells where in the log an answer was decided.
+#[must_use]
+pub fn position_header(position: Position) -> [(HeaderName, String); 1] {
+    [(POSITION, position.to_string())]
+}
+
+/// The `Idempotency-Key` of a request, where it has one.
+///
+/// # Errors
+/// It is not an id.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = std::str::from_utf8(key.as_bytes())
+        .map_err(|_| Problem::bad_request("invalid-identifier", "Idempotency-Key is not UTF-8."))?;
+    checked("Idempotency-Key", key.to_owned()).map(Some)
+}

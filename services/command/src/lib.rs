@@ -8,6 +8,7 @@
 //! Absent on purpose: a database, a lock, a transaction on the way of a grab.
 
 mod answer;
+mod clock;
 mod coupons;
 mod dispatch;
 mod failure;
@@ -17,15 +18,19 @@ mod mailbox;
 mod measure;
 mod node;
 mod partition;
+mod proof;
 mod snapshot;
 mod takeover;
 
 use axum::Router;
 
 pub use answer::{accepted, position, problem};
+pub use clock::{Clock, JUMP_MS};
 pub use dispatch::Dispatcher;
 pub use failure::Failure;
 pub use node::{Node, NodeConfig};
+pub use proof::ViewsWitness;
+pub use snapshot::newest_snapshot;
 
 /// The routes of shoppers, native and compatible.
 pub fn routes(dispatcher: Dispatcher) -> Router {

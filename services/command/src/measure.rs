@@ -49,6 +49,10 @@ pub(crate) fn describe() {
         "From wanting a partition until serving it"
     );
     metrics::describe_counter!("seckill_snapshots_total", "Snapshots made");
+    metrics::describe_gauge!(
+        "seckill_clock_lead_seconds",
+        "How far the wall clock is ahead of the time by which promotions start and finish"
+    );
 }
 
 #[cfg(test)]

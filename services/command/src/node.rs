@@ -1,26 +1,37 @@
 //! A command node: the partitions assigned to it, each with its task.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use seckill_log::{Group, Log, LogError, run_assigned};
-use seckill_telemetry::Health;
+use seckill_proto::v1::Checkpoint;
+use seckill_telemetry::{Health, Part};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::Dispatcher;
+use crate::clock::{Clock, JUMP_MS};
 use crate::mailbox::{Mailbox, Mailboxes};
 use crate::partition::Partition;
+use crate::proof::{self, ViewsWitness};
 use crate::snapshot;
 use crate::takeover::Signature;
 
-/// Who this node is to others.
-#[derive(Debug, Clone)]
+/// How often the clock is looked at.
+const WATCH_CLOCK_EVERY: Duration = Duration::from_millis(500);
+
+/// What a node is made of beside its log.
+#[derive(Clone)]
 pub struct NodeConfig {
     /// A name for log lines and the table of owners.
     pub name: String,
     /// Base URL under which other nodes reach this one.
     pub endpoint: String,
+    /// The clock by which promotions start and end.
+    pub clock: Clock,
+    /// The views, where this process has them: they may prove that the log has lost records.
+    pub views: Option<ViewsWitness>,
 }
 
 /// A command node that runs.
@@ -36,6 +47,8 @@ struct Parts {
     signature: Signature,
     mailboxes: Mailboxes,
     health: Health,
+    clock: Clock,
+    views: Option<ViewsWitness>,
     /// One snapshot at a time, because each holds a second copy of a partition's state.
     snapshot_turn: Arc<Semaphore>,
 }
@@ -61,13 +74,22 @@ impl Node {
             signature: Signature { node: config.name, endpoint: config.endpoint },
             mailboxes,
             health,
+            clock: config.clock,
+            views: config.views,
             snapshot_turn: Arc::new(Semaphore::new(1)),
         };
-        let task = run_assigned(membership, stop, move |partition, stop| {
+        let watching = watch_clock(parts.clock.clone(), parts.health.part("command/clock"));
+        let running = run_assigned(membership, stop, move |partition, stop| {
             let task = parts.clone().look_after(partition, stop);
             drop(joining.take());
             task
         });
+        let task = async {
+            tokio::select! {
+                () = running => {}
+                () = watching => {}
+            }
+        };
         Ok(Self { dispatcher, task: tokio::spawn(task) })
     }
 
@@ -85,6 +107,31 @@ impl Node {
     }
 }
 
+/// Says where the wall clock has jumped. Never ends.
+async fn watch_clock(clock: Clock, part: Part) {
+    let mut jumped = false;
+    loop {
+        let lead_ms = clock.lead_ms();
+        metrics::gauge!("seckill_clock_lead_seconds").set(lead_ms as f64 / 1_000.0);
+        let jumps = lead_ms.unsigned_abs() > JUMP_MS.unsigned_abs();
+        if jumps {
+            let seconds = lead_ms / 1_000;
+            let reason = format!(
+                "the wall clock has jumped by {seconds} s: sales start and finish by the time as it \
+                 was; set the clock right, or restart this process to take the new time"
+            );
+            if !jumped {
+                tracing::error!(seconds, "{reason}");
+            }
+            part.not_ready(reason);
+        } else {
+            part.ready();
+        }
+        jumped = jumps;
+        tokio::time::sleep(WATCH_CLOCK_EVERY).await;
+    }
+}
+
 impl Parts {
     /// Owns a partition until `stop`, and has snapshots made of it meanwhile.
     fn look_after(
@@ -94,7 +141,8 @@ impl Parts {
     ) -> impl Future<Output = ()> + Send + 'static {
         let (mailbox, letters) = Mailbox::new();
         let registered = self.mailboxes.register(partition, mailbox.clone());
-        let (confirmed, snapshots_follow) = watch::channel(0);
+        let (confirmed, snapshots_follow) = watch::channel(Checkpoint::default());
+        let marks = proof::keep_marking(Arc::clone(&self.log), partition, confirmed.subscribe());
         let owned = Partition {
             log: Arc::clone(&self.log),
             partition,
@@ -102,6 +150,9 @@ impl Parts {
             mailbox,
             letters,
             confirmed,
+            known: Checkpoint::default(),
+            views: self.views,
+            clock: self.clock,
             health: self.health.part(format!("command/partition/{partition}")),
             stop: stop.clone(),
         };
@@ -110,6 +161,7 @@ impl Parts {
         async move {
             let mut beside = JoinSet::new(); // ends with this task, whichever way that ends
             beside.spawn(snapshots);
+            beside.spawn(marks);
             owned.run().await;
             drop(registered);
         }

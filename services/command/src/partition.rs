@@ -9,10 +9,9 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use prost::Message;
-use seckill_edge::now_ms;
-use seckill_log::{Delivery, Log, Owner, Phase, Settled, Table};
+use seckill_log::{Delivery, Log, LogError, Look, Owner, Phase, Settled, Table};
 use seckill_promotion::Book;
-use seckill_proto::v1::{Answer, OwnerHint, answer};
+use seckill_proto::v1::{Answer, Checkpoint, OwnerHint, answer};
 use seckill_telemetry::Part;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -20,9 +19,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
+use crate::clock::Clock;
 use crate::forward::OWNER_KEY;
 use crate::mailbox::{Letter, Mailbox, Reply};
-use crate::takeover::{self, Signature, TakeoverError};
+use crate::proof::ViewsWitness;
+use crate::takeover::{self, Attempt, Signature, TakeoverError};
 
 /// Commands decided before what they wrote is handed to the log.
 const MAX_BURST: usize = 2_048;
@@ -30,6 +31,11 @@ const MAX_BURST: usize = 2_048;
 const MAX_BURSTS: usize = 8;
 /// A log that has not answered for so long is not answering: let nobody else wait for it.
 const STALLED: Duration = Duration::from_secs(1);
+/// How often the end of the log is looked at while nothing is written: without word from the log for
+/// [`STALLED`] a partition takes no commands, and [`GIVE_UP`] later it is given up.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const GIVE_UP: Duration = Duration::from_secs(5);
 /// How long a partition that is given up waits for its last answers.
 const DRAIN: Duration = Duration::from_secs(3);
 /// The longest sleep: the wall clock may be set, and a sleep would not notice.
@@ -54,7 +60,11 @@ pub(crate) struct Partition {
     pub(crate) mailbox: Mailbox,
     pub(crate) letters: mpsc::Receiver<Letter>,
     /// Tells how far the log is confirmed.
-    pub(crate) confirmed: watch::Sender<u64>,
+    pub(crate) confirmed: watch::Sender<Checkpoint>,
+    /// The furthest that this node has ever seen the log confirmed.
+    pub(crate) known: Checkpoint,
+    pub(crate) views: Option<ViewsWitness>,
+    pub(crate) clock: Clock,
     pub(crate) health: Part,
     pub(crate) stop: CancellationToken,
 }
@@ -64,8 +74,20 @@ struct Session {
     term: u64,
     book: Book,
     bursts: Bursts,
-    /// When each burst was handed to the log.
-    since: VecDeque<Instant>,
+    /// When each burst was handed to the log, also by the clock that leases are measured with.
+    since: VecDeque<(Instant, u64)>,
+    /// A look at the log's end that is under way.
+    look: Option<BoxFuture<'static, (Look, Result<u64, LogError>)>>,
+    /// When the next one is due, and when the log last gave word.
+    look_at: Instant,
+    heard: Instant,
+}
+
+impl Session {
+    fn new(term: u64, book: Book) -> Self {
+        let (bursts, since, now) = (Bursts::new(), VecDeque::new(), Instant::now());
+        Self { term, book, bursts, since, look: None, look_at: now, heard: now }
+    }
 }
 
 impl Partition {
@@ -95,8 +117,14 @@ impl Partition {
         let begun = Instant::now();
         let partition = self.partition;
         let mut settle = |settled| answer(partition, settled);
-        let book =
-            takeover::attempt(&*self.log, partition, &self.signature, owner, &mut settle).await?;
+        let attempt = Attempt {
+            log: &*self.log,
+            partition,
+            signature: &self.signature,
+            views: self.views.as_ref(),
+            known: &self.known,
+        };
+        let book = attempt.make(owner, &mut settle).await?;
         tracing::info!(partition, took = ?begun.elapsed(), holds = book.size(), "serving");
         metrics::histogram!("seckill_takeover_seconds").record(begun.elapsed());
         Ok(book)
@@ -118,12 +146,12 @@ impl Partition {
         let mut beside = JoinSet::new(); // ends with this session
         beside.spawn(self.publish_hint(term));
         self.warn_of_clock(&book);
-        self.health.ready();
-        self.mailbox.set_open(true);
-        let bursts = Bursts::new();
-        let mut session = Session { term, book, bursts, since: VecDeque::new() };
+        self.serve_on();
+        let mut session = Session::new(term, book);
         self.decide_until_in_doubt(owner, &mut session).await;
         self.mailbox.set_open(false);
+        self.know(owner.checkpoint());
+        owner.withdraw_unproven().into_iter().for_each(turn_away);
         self.health.not_ready("taking the partition over");
         self.turn_away_waiting();
     }
@@ -133,7 +161,8 @@ impl Partition {
         let mut letters = Vec::with_capacity(MAX_BURST);
         while let Phase::Serving { .. } = owner.phase() {
             let room = session.bursts.len() < MAX_BURSTS;
-            let stalled = session.since.front().map(|since| *since + STALLED);
+            let stalled = session.since.front().map(|(since, _)| *since + STALLED);
+            self.begin_look(owner, session);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.drain(owner, session).await,
@@ -142,25 +171,30 @@ impl Partition {
                 }
                 () = tokio::time::sleep_until(stalled.unwrap_or_else(Instant::now)),
                     if stalled.is_some() => self.wait_out_stall(owner, session).await,
+                (look, end) = looked(&mut session.look) => {
+                    self.take_look(owner, session, look, end);
+                }
+                () = tokio::time::sleep_until(session.look_at), if session.look.is_none() => {}
                 received = self.letters.recv_many(&mut letters, MAX_BURST), if room => {
                     if received == 0 {
                         return;
                     }
                     self.decide(owner, session, &mut letters);
                 }
-                () = sleep_until_due(&session.book), if room => self.wake(owner, session),
+                () = sleep_until_due(&self.clock, &session.book), if room => self.wake(owner, session),
             }
         }
     }
 
     fn decide(&self, owner: &mut Owner<Waiting>, session: &mut Session, letters: &mut Vec<Letter>) {
         // What is due comes first: a crowd at one promotion must not keep another from starting.
-        let mut records = owner.stamp(session.book.wake(now_ms()));
+        let now_ms = self.clock.now_ms();
+        let mut records = owner.stamp(session.book.wake(now_ms));
         for Letter { command, reply } in letters.drain(..) {
             if reply.is_closed() {
                 continue; // nobody waits any more, and nothing has been decided
             }
-            let handled = session.book.handle(&command, now_ms());
+            let handled = session.book.handle(&command, now_ms);
             let waiting = Waiting { reply, outcome: handled.outcome };
             records.append(&mut owner.submit(handled.events, waiting));
         }
@@ -170,7 +204,7 @@ impl Partition {
 
     /// Does what is due by the clock.
     fn wake(&self, owner: &mut Owner<Waiting>, session: &mut Session) {
-        let events = session.book.wake(now_ms());
+        let events = session.book.wake(self.clock.now_ms());
         let records = owner.stamp(events);
         self.append(session, records);
     }
@@ -182,15 +216,16 @@ impl Partition {
         metrics::histogram!("seckill_burst_records").record(records.len() as f64);
         let appending = self.log.append(self.partition, records);
         session.bursts.push_back(Box::pin(appending.deliveries()));
-        session.since.push_back(Instant::now());
+        session.since.push_back((Instant::now(), self.clock.since_boot_ms()));
     }
 
     fn confirm(&self, owner: &mut Owner<Waiting>, session: &mut Session, deliveries: &[Delivery]) {
-        if let Some(since) = session.since.pop_front() {
-            metrics::histogram!("seckill_append_seconds").record(since.elapsed());
-        }
-        owner.delivered(session.term, deliveries);
-        self.confirmed.send_replace(owner.next_offset());
+        let Some((since, sent_ms)) = session.since.pop_front() else { return };
+        metrics::histogram!("seckill_append_seconds").record(since.elapsed());
+        owner.delivered(session.term, deliveries, sent_ms);
+        session.heard = Instant::now();
+        session.look_at = session.heard + LOOK_EVERY;
+        self.confirmed.send_replace(owner.checkpoint());
         self.settle(owner);
         if owner.phase() == Phase::Suspect {
             let partition = self.partition;
@@ -203,8 +238,69 @@ impl Partition {
     }
 
     fn settle(&self, owner: &mut Owner<Waiting>) {
-        while let Some(settled) = owner.next_settled() {
+        let now_ms = self.clock.since_boot_ms();
+        while let Some(settled) = owner.next_settled(now_ms) {
             answer(self.partition, settled);
+        }
+    }
+
+    /// Begins a look at the log's end where one is due, or an answer waits for it.
+    fn begin_look(&self, owner: &Owner<Waiting>, session: &mut Session) {
+        let now_ms = self.clock.since_boot_ms();
+        let due = Instant::now() >= session.look_at;
+        if session.look.is_some() || !(due || owner.wants_look(now_ms)) {
+            return;
+        }
+        session.look_at = Instant::now() + LOOK_EVERY;
+        let Some(look) = owner.look(now_ms) else { return };
+        let (log, partition) = (Arc::clone(&self.log), self.partition);
+        session.look = Some(Box::pin(async move {
+            let asked = tokio::time::timeout(STALLED, log.end(partition)).await;
+            let late = || LogError::Unavailable("it does not say where it ends".to_owned());
+            (look, asked.unwrap_or_else(|_| Err(late())))
+        }));
+    }
+
+    /// Answers what waited for a look. Without word from the log nobody is refused, and nobody is
+    /// kept waiting either.
+    fn take_look(
+        &mut self,
+        owner: &mut Owner<Waiting>,
+        session: &mut Session,
+        look: Look,
+        end: Result<u64, LogError>,
+    ) {
+        match end {
+            Ok(end) => {
+                owner.looked(look, end);
+                self.settle(owner);
+                session.heard = Instant::now();
+                if matches!(owner.phase(), Phase::Serving { .. }) {
+                    self.serve_on();
+                }
+            }
+            Err(error) => {
+                self.mailbox.set_open(false);
+                self.health.not_ready(error.to_string());
+                self.turn_away_waiting();
+                owner.withdraw_unproven().into_iter().for_each(turn_away);
+                session.look_at = Instant::now() + LOOK_AGAIN;
+                if session.heard.elapsed() > GIVE_UP {
+                    tracing::warn!(partition = self.partition, %error, "giving the partition up");
+                    owner.suspect();
+                }
+            }
+        }
+        if owner.phase() == Phase::Suspect {
+            let partition = self.partition;
+            tracing::warn!(partition, "the log's end is not the one expected: in doubt");
+        }
+    }
+
+    /// Keeps the furthest that the log was seen confirmed.
+    fn know(&mut self, confirmed: Checkpoint) {
+        if confirmed.next_offset > self.known.next_offset {
+            self.known = confirmed;
         }
     }
 
@@ -222,9 +318,13 @@ impl Partition {
         };
         self.confirm(owner, session, &deliveries.unwrap_or_default());
         if matches!(owner.phase(), Phase::Serving { .. }) {
-            self.health.ready();
-            self.mailbox.set_open(true);
+            self.serve_on();
         }
+    }
+
+    fn serve_on(&self) {
+        self.health.ready();
+        self.mailbox.set_open(true);
     }
 
     fn turn_away_waiting(&mut self) {
@@ -247,7 +347,7 @@ impl Partition {
 
     /// Time never goes back within a partition, so a clock that was far ahead leaves its mark.
     fn warn_of_clock(&self, book: &Book) {
-        let ahead_ms = book.at_ms() - now_ms();
+        let ahead_ms = book.at_ms() - self.clock.now_ms();
         if ahead_ms > CLOCK_AHEAD_MS {
             let partition = self.partition;
             tracing::error!(partition, ahead_ms, "the log is ahead of this node's clock");
@@ -279,8 +379,27 @@ fn answer(partition: u32, settled: Settled<Waiting>) {
     let _ = reply.send(said); // whoever asked may have stopped waiting
 }
 
-async fn sleep_until_due(book: &Book) {
+/// Something that has written nothing is not accepted for certain.
+fn turn_away(Waiting { reply, .. }: Waiting) {
+    let _ = reply.send(Err(Failure::Unavailable));
+}
+
+async fn sleep_until_due(clock: &Clock, book: &Book) {
     let Some(due_ms) = book.next_due_ms() else { return std::future::pending().await };
-    let wait_ms = u64::try_from(due_ms.saturating_sub(now_ms())).unwrap_or(0);
+    let wait_ms = u64::try_from(due_ms.saturating_sub(clock.now_ms())).unwrap_or(0);
     tokio::time::sleep(Duration::from_millis(wait_ms).min(LONGEST_SLEEP)).await;
+}
+
+/// What a look under way comes to.
+async fn looked(
+    look: &mut Option<BoxFuture<'static, (Look, Result<u64, LogError>)>>,
+) -> (Look, Result<u64, LogError>) {
+    match look {
+        Some(under_way) => {
+            let looked = under_way.await;
+            *look = None;
+            looked
+        }
+        None => std::future::pending().await,
+    }
 }

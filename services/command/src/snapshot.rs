@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use seckill_log::{Entries, Fold, Folded, Log, LogError, Table, is_of_this_log};
+use seckill_log::{Entries, Fold, Folded, Log, LogError, Table, Witness};
 use seckill_promotion::{Book, Parts};
-use seckill_proto::v1::{SnapshotManifest, SnapshotPart};
+use seckill_proto::v1::{Checkpoint, SnapshotManifest, SnapshotPart};
 use tokio::sync::{Semaphore, watch};
 
-use crate::takeover::{STEP, TakeoverError};
+use crate::takeover::{STEP, TakeoverError, assert_there};
 
 /// Events after which the next snapshot is made; more where there is more to write each time.
 const EVENTS_BETWEEN: u64 = 50_000;
@@ -25,46 +25,70 @@ const EVENTS_BETWEEN: u64 = 50_000;
 pub(crate) struct Snapshot {
     pub(crate) book: Book,
     pub(crate) fold: Fold,
-    /// Id of the fence at the fold's term: of which log this is a snapshot.
-    fence_id: Vec<u8>,
     slot: Option<u8>,
 }
 
-/// The newest whole snapshot of a partition that is of this log; the empty one where there is none.
-pub(crate) async fn load(log: &dyn Log, partition: u32) -> Result<Snapshot, LogError> {
-    let entries = log.scan(Table::Snapshots, partition).await?;
-    let newest = tokio::task::spawn_blocking(move || newest(&entries)).await;
-    let Some(snapshot) = newest.map_err(|panic| LogError::Broken(panic.to_string()))? else {
-        return Ok(Snapshot::default());
-    };
-    let is_its_fence = |fence_id: &[u8]| fence_id == snapshot.fence_id;
-    if is_of_this_log(log, partition, &snapshot.fold, is_its_fence).await? {
-        return Ok(snapshot);
-    }
-    tracing::error!(partition, "the log is not the one that the snapshot is of: left unused");
-    Ok(Snapshot::default())
+/// What the table of snapshots holds of a partition.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots {
+    /// The newest whole one; the empty one where there is none.
+    pub(crate) newest: Snapshot,
+    /// What their manifests know of the log, whole or not.
+    pub(crate) witnesses: Vec<Witness>,
 }
 
-fn newest(entries: &Entries) -> Option<Snapshot> {
-    let mut manifests: Vec<(u8, SnapshotManifest)> =
-        (0..2).filter_map(|slot| Some((slot, manifest(entries, slot)?))).collect();
-    manifests.sort_by_key(|(_, manifest)| std::cmp::Reverse(manifest.next_offset));
-    manifests.into_iter().find_map(|(slot, manifest)| restore(entries, slot, &manifest))
+/// The snapshots of a partition. Whether they are of this log is for the caller to find out.
+pub(crate) async fn load(log: &dyn Log, partition: u32) -> Result<Snapshots, LogError> {
+    let entries = log.scan(Table::Snapshots, partition).await?;
+    let snapshots = tokio::task::spawn_blocking(move || snapshots(&entries)).await;
+    snapshots.map_err(|panic| LogError::Broken(panic.to_string()))
+}
+
+/// The newest whole snapshot of a partition, for whoever compares it with the log.
+///
+/// # Errors
+/// The table of snapshots cannot be read.
+pub async fn newest_snapshot(
+    log: &dyn Log,
+    partition: u32,
+) -> Result<Option<(Checkpoint, Book)>, LogError> {
+    let Snapshot { book, fold, slot } = load(log, partition).await?.newest;
+    Ok(slot.map(|_| (fold.checkpoint(), book)))
+}
+
+fn snapshots(entries: &Entries) -> Snapshots {
+    let mut manifests: Vec<(u8, Checkpoint, SnapshotManifest)> = (0..2)
+        .filter_map(|slot| {
+            let manifest = manifest(entries, slot)?;
+            Some((slot, manifest.checkpoint.clone()?, manifest))
+        })
+        .collect();
+    manifests.sort_by_key(|(_, checkpoint, _)| std::cmp::Reverse(checkpoint.next_offset));
+    let witnesses = manifests.iter().map(|(_, seen, _)| Witness::new("a snapshot", seen.clone()));
+    let witnesses = witnesses.collect();
+    let newest = manifests
+        .into_iter()
+        .find_map(|(slot, checkpoint, manifest)| restore(entries, slot, &checkpoint, &manifest));
+    Snapshots { newest: newest.unwrap_or_default(), witnesses }
 }
 
 fn manifest(entries: &Entries, slot: u8) -> Option<SnapshotManifest> {
     SnapshotManifest::decode(find(entries, &manifest_key(slot))?).ok()
 }
 
-fn restore(entries: &Entries, slot: u8, manifest: &SnapshotManifest) -> Option<Snapshot> {
+fn restore(
+    entries: &Entries,
+    slot: u8,
+    checkpoint: &Checkpoint,
+    manifest: &SnapshotManifest,
+) -> Option<Snapshot> {
     let parts = (0..).zip(&manifest.part_crcs).map(|(index, crc)| {
         let part = find(entries, &part_key(slot, index))?;
         (crc32fast::hash(&part) == *crc).then(|| SnapshotPart::decode(part).ok())?
     });
     let parts = parts.collect::<Option<Vec<_>>>()?;
     let book = Parts::into_book(parts, manifest.at_ms).ok()?;
-    let fold = Fold::resume(manifest.next_offset, manifest.term, manifest.next_seq);
-    Some(Snapshot { book, fold, fence_id: manifest.fence_id.clone(), slot: Some(slot) })
+    Some(Snapshot { book, fold: Fold::resume(checkpoint), slot: Some(slot) })
 }
 
 fn find(entries: &Entries, key: &str) -> Option<Bytes> {
@@ -89,12 +113,9 @@ async fn write(
     let slot = snapshot.slot.map_or(0, |slot| 1 - slot);
     let size = snapshot.book.size();
     let mut manifest = SnapshotManifest {
-        next_offset: snapshot.fold.next_offset(),
-        term: snapshot.fold.term(),
-        next_seq: snapshot.fold.next_seq(),
         at_ms: snapshot.book.at_ms(),
         part_crcs: Vec::new(),
-        fence_id: snapshot.fence_id.clone(),
+        checkpoint: Some(snapshot.fold.checkpoint()),
     };
     let parts = tokio::task::spawn_blocking(move || encode(&snapshot.book)).await;
     let parts = parts.map_err(|panic| LogError::Broken(panic.to_string()))?;
@@ -115,12 +136,12 @@ fn encode(book: &Book) -> Vec<Bytes> {
 pub(crate) async fn keep_making(
     log: Arc<dyn Log>,
     partition: u32,
-    mut confirmed: watch::Receiver<u64>,
+    mut confirmed: watch::Receiver<Checkpoint>,
     turn: Arc<Semaphore>,
 ) {
     let (mut covered, mut between) = (None, EVENTS_BETWEEN);
     loop {
-        let offset = *confirmed.borrow_and_update();
+        let offset = confirmed.borrow_and_update().next_offset;
         let due = *covered.get_or_insert(offset) + between;
         if offset >= due {
             let Ok(_turn) = turn.acquire().await else { return };
@@ -138,20 +159,21 @@ pub(crate) async fn keep_making(
 
 /// Makes one, up to a confirmed offset; how much it holds.
 async fn make(log: &dyn Log, partition: u32, confirmed: u64) -> Result<u64, TakeoverError> {
-    let mut snapshot = load(log, partition).await?;
+    let mut snapshot = load(log, partition).await?.newest;
     if confirmed < snapshot.fold.next_offset() + EVENTS_BETWEEN {
         return Ok(snapshot.book.size()); // as good as new, after a restart
     }
     let mut reader = log.read(partition, snapshot.fold.next_offset()).await?;
     while snapshot.fold.next_offset() < confirmed {
-        for (offset, record) in reader.next(STEP).await? {
+        let records = reader.next(STEP).await?;
+        assert_there(log, partition, snapshot.fold.next_offset(), records.is_empty()).await?;
+        for (offset, record) in records {
             if offset >= confirmed {
                 break;
             }
             match snapshot.fold.step(offset, &record)? {
                 Folded::Event(event) => snapshot.book.apply(&event)?,
-                Folded::Fence(fence) => snapshot.fence_id = fence.fence_id,
-                Folded::Void => {}
+                Folded::Fence(_) | Folded::Void => {}
             }
         }
         tokio::task::yield_now().await;
@@ -164,8 +186,7 @@ async fn make(log: &dyn Log, partition: u32, confirmed: u64) -> Result<u64, Take
 #[cfg(test)]
 mod tests {
     use seckill_log::embedded::EmbeddedLog;
-    use seckill_proto::encode_fence;
-    use seckill_proto::v1::{Command, Fence, GrabCoupon, SchedulePromotion, Terms, command};
+    use seckill_proto::v1::{Command, GrabCoupon, SchedulePromotion, Terms, command};
 
     use super::*;
 
@@ -191,46 +212,33 @@ mod tests {
     }
 
     fn snapshot(grabs: u32, next_offset: u64, slot: Option<u8>) -> Snapshot {
-        let fold = Fold::resume(next_offset, Some(0), 7);
-        Snapshot { book: book(grabs), fold, fence_id: vec![5; 16], slot }
+        Snapshot { book: book(grabs), fold: fold(next_offset), slot }
     }
 
-    /// A log of one partition that begins with a fence of this id.
-    async fn log(directory: &std::path::Path, fence_id: u8) -> EmbeddedLog {
-        let log = EmbeddedLog::open(directory, Some(1)).expect("a log");
-        let fence = Fence { fence_id: vec![fence_id; 16], ..Fence::default() };
-        log.append(0, vec![encode_fence(fence); 40_000]).deliveries().await;
-        log
+    fn fold(next_offset: u64) -> Fold {
+        Fold::resume(&Checkpoint { next_offset, term: Some(0), ..Checkpoint::default() })
     }
 
     #[tokio::test]
     async fn the_newest_whole_snapshot_is_loaded() {
         let directory = tempfile::tempdir().expect("a directory");
-        let log = log(directory.path(), 5).await;
-        assert_eq!(load(&log, 0).await.expect("none").book, Book::default());
+        let log = EmbeddedLog::open(directory.path(), Some(1)).expect("a log");
+        assert_eq!(load(&log, 0).await.expect("none").newest.book, Book::default());
 
         let (first, _) = write(&log, 0, snapshot(10, 100, None)).await.expect("written");
         let second = snapshot(30_000, 40_000, Some(first));
         let (second, _) = write(&log, 0, second).await.expect("written");
         assert_ne!(first, second);
         let loaded = load(&log, 0).await.expect("a snapshot");
-        assert_eq!(loaded.fold, Fold::resume(40_000, Some(0), 7));
-        assert_eq!(loaded.book, book(30_000));
+        assert_eq!(loaded.newest.fold, fold(40_000));
+        assert_eq!(loaded.newest.book, book(30_000));
 
-        // A second writer damages a part of the newer one: the older one counts.
+        // A second writer damages a part of the newer one: the older one counts, and what the newer
+        // one has seen of the log is still known.
         let damage = vec![(part_key(second, 1), Bytes::from_static(b"something else"))];
         log.put(Table::Snapshots, 0, damage).await.expect("put");
-        assert_eq!(load(&log, 0).await.expect("a snapshot").book, book(10));
-    }
-
-    #[tokio::test]
-    async fn a_snapshot_of_another_log_is_left_unused() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let log = log(directory.path(), 6).await;
-        write(&log, 0, snapshot(10, 100, None)).await.expect("written");
-        assert_eq!(load(&log, 0).await.expect("none").book, Book::default());
-        let beyond = Snapshot { fence_id: vec![6; 16], ..snapshot(10, 40_001, None) };
-        write(&log, 0, beyond).await.expect("written");
-        assert_eq!(load(&log, 0).await.expect("none").book, Book::default());
+        let loaded = load(&log, 0).await.expect("a snapshot");
+        assert_eq!(loaded.newest.book, book(10));
+        assert_eq!(loaded.witnesses[0].checkpoint.next_offset, 40_000);
     }
 }

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use rand::RngExt;
-use seckill_log::{CaughtUp, Delivery, FoldError, Log, LogError, Owner, Phase, Settled};
+use seckill_log::{
+    CaughtUp, Contradiction, Delivery, FoldError, Log, LogError, Owner, Phase, Settled, Witness,
+};
 use seckill_promotion::{Book, Inconsistent};
+use seckill_proto::v1::Checkpoint;
 
-use crate::snapshot;
+use crate::proof::{self, ViewsWitness};
+use crate::snapshot::{self, Snapshot};
 
 /// How long one read waits before it is asked again whether there is anything to wait for.
 pub(crate) const STEP: Duration = Duration::from_millis(200);
@@ -20,6 +24,9 @@ pub(crate) enum TakeoverError {
     Fold(#[from] FoldError),
     #[error(transparent)]
     Inconsistent(#[from] Inconsistent),
+    /// The log has lost records.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
     /// Somebody else has fenced, or the own fence is not where it was said to be.
     #[error("another node has taken the partition")]
     Deposed,
@@ -33,7 +40,7 @@ impl TakeoverError {
         match self {
             Self::Log(error) => error.is_retryable(),
             Self::Deposed | Self::NotFenced => true,
-            Self::Fold(_) | Self::Inconsistent(_) => false,
+            Self::Fold(_) | Self::Inconsistent(_) | Self::Contradiction(_) => false,
         }
     }
 }
@@ -45,25 +52,40 @@ pub(crate) struct Signature {
     pub(crate) endpoint: String,
 }
 
-/// One attempt. On success the owner serves, on exactly the returned state. What was in doubt is
-/// given to `settle` as soon as it is known.
-pub(crate) async fn attempt<T: Send>(
-    log: &dyn Log,
-    partition: u32,
-    signature: &Signature,
-    owner: &mut Owner<T>,
-    settle: &mut (dyn FnMut(Settled<T>) + Send),
-) -> Result<Book, TakeoverError> {
-    if owner.read_back_from().is_some() {
-        let end = log.end(partition).await?;
-        read_back(log, partition, owner, end, settle).await?;
-        if owner.read_back_from().is_none() {
-            return Err(TakeoverError::Deposed);
+/// What taking a partition over needs.
+pub(crate) struct Attempt<'a> {
+    pub(crate) log: &'a dyn Log,
+    pub(crate) partition: u32,
+    pub(crate) signature: &'a Signature,
+    pub(crate) views: Option<&'a ViewsWitness>,
+    /// How far this node itself has seen the log confirmed.
+    pub(crate) known: &'a Checkpoint,
+}
+
+impl Attempt<'_> {
+    /// One attempt. On success the owner serves, on exactly the returned state. What was in doubt is
+    /// given to `settle` as soon as it is known. Nothing is written to a log that has lost records.
+    pub(crate) async fn make<T: Send>(
+        &self,
+        owner: &mut Owner<T>,
+        settle: &mut (dyn FnMut(Settled<T>) + Send),
+    ) -> Result<Book, TakeoverError> {
+        let Self { log, partition, signature, .. } = *self;
+        let snapshots = snapshot::load(log, partition).await?;
+        let mut known = snapshots.witnesses;
+        known.push(Witness::new("this node", self.known.clone()));
+        proof::examine(log, partition, self.views, known).await?;
+        if owner.read_back_from().is_some() {
+            let end = log.end(partition).await?;
+            read_back(log, partition, owner, end, settle).await?;
+            if owner.read_back_from().is_none() {
+                return Err(TakeoverError::Deposed);
+            }
         }
+        let fence = fence(log, partition, signature, owner).await?;
+        read_back(log, partition, owner, fence + 1, settle).await?;
+        catch_up(log, partition, owner, fence, snapshots.newest).await
     }
-    let fence = fence(log, partition, signature, owner).await?;
-    read_back(log, partition, owner, fence + 1, settle).await?;
-    catch_up(log, partition, owner, fence).await
 }
 
 /// Waits 200 to 500 ms: two nodes that both want a partition must not depose each other in step.
@@ -82,13 +104,30 @@ async fn read_back<T: Send>(
 ) -> Result<(), TakeoverError> {
     let Some(from) = owner.read_back_from() else { return Ok(()) };
     let mut reader = log.read(partition, from).await?;
-    while owner.read_back_from().is_some_and(|next| next < end) {
-        for (offset, record) in reader.next(STEP).await? {
+    while let Some(next) = owner.read_back_from().filter(|next| *next < end) {
+        let records = reader.next(STEP).await?;
+        assert_there(log, partition, next, records.is_empty()).await?;
+        for (offset, record) in records {
             if owner.read_back_from().is_none() {
                 break;
             }
             owner.read_back(offset, &record)?.into_iter().for_each(&mut *settle);
         }
+    }
+    Ok(())
+}
+
+/// A reader to whom nothing comes waits in vain where the log has become shorter.
+pub(crate) async fn assert_there(
+    log: &dyn Log,
+    partition: u32,
+    next: u64,
+    nothing_came: bool,
+) -> Result<(), LogError> {
+    if nothing_came && log.end(partition).await? <= next {
+        return Err(LogError::Unavailable(format!(
+            "partition {partition} ends before offset {next}"
+        )));
     }
     Ok(())
 }
@@ -116,8 +155,9 @@ async fn catch_up<T: Send>(
     partition: u32,
     owner: &mut Owner<T>,
     fence: u64,
+    snapshot: Snapshot,
 ) -> Result<Book, TakeoverError> {
-    let snapshot::Snapshot { mut book, fold, .. } = snapshot::load(log, partition).await?;
+    let Snapshot { mut book, fold, .. } = snapshot;
     if fold.next_offset() > fence {
         return Err(TakeoverError::Deposed); // a snapshot by somebody who came later
     }
@@ -131,7 +171,7 @@ async fn catch_up<T: Send>(
         for (offset, record) in batch {
             match owner.catch_up(offset, &record)? {
                 CaughtUp::Apply(event) => book.apply(&event)?,
-                CaughtUp::Nothing => {}
+                CaughtUp::Fence(_) | CaughtUp::Void => {}
                 CaughtUp::Serving => return Ok(book),
                 CaughtUp::Deposed => return Err(TakeoverError::Deposed),
             }

@@ -7,9 +7,10 @@
 //!
 //! Owner, projector and verifier all read through this, and nothing else decides.
 
-use seckill_proto::v1::{Event, Fence, record};
+use seckill_proto::v1::{Checkpoint, Event, Fence, record};
 use seckill_proto::{Unreadable, decode_record};
 
+use crate::History;
 use crate::rules::{Rule, Rules};
 
 /// How far a partition has been folded.
@@ -18,6 +19,11 @@ pub struct Fold {
     next_offset: u64,
     term: Option<u64>,
     next_seq: u64,
+    /// Id of the fence at `term`; empty before the first.
+    fence_id: Vec<u8>,
+    history: History,
+    /// The history without its last record.
+    history_before_last: History,
     rules: Rules,
 }
 
@@ -56,8 +62,35 @@ pub enum FoldError {
 impl Fold {
     /// A fold that has got as far as a snapshot or a view says.
     #[must_use]
-    pub fn resume(next_offset: u64, term: Option<u64>, next_seq: u64) -> Self {
-        Self { next_offset, term, next_seq, rules: Rules::default() }
+    pub fn resume(checkpoint: &Checkpoint) -> Self {
+        Self {
+            next_offset: checkpoint.next_offset,
+            term: checkpoint.term,
+            next_seq: checkpoint.next_seq,
+            fence_id: checkpoint.fence_id.clone(),
+            history: History::from_number(checkpoint.history),
+            history_before_last: History::from_number(checkpoint.history_before_last),
+            rules: Rules::default(),
+        }
+    }
+
+    /// How far it has got, for a snapshot or a view to keep.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            next_offset: self.next_offset,
+            term: self.term,
+            next_seq: self.next_seq,
+            fence_id: self.fence_id.clone(),
+            history: self.history.number(),
+            history_before_last: self.history_before_last.number(),
+        }
+    }
+
+    /// The hash of everything folded.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.history
     }
 
     /// The first offset not folded yet.
@@ -88,11 +121,12 @@ impl Fold {
         }
         let kind =
             decode_record(record).map_err(|reason| FoldError::Unreadable { offset, reason })?;
-        self.next_offset += 1;
+        self.advance(self.history.then(record));
         match kind {
             record::Kind::Fence(fence) => {
                 self.term = Some(offset);
                 self.next_seq = 0;
+                self.fence_id.clone_from(&fence.fence_id);
                 Ok(Folded::Fence(fence))
             }
             record::Kind::Event(event) => Ok(self.event(event)),
@@ -109,10 +143,15 @@ impl Fold {
         Folded::Event(event)
     }
 
-    /// Goes past an event that its owner knows to be the next and to count.
-    pub(crate) fn confirm(&mut self) {
-        self.next_offset += 1;
+    /// Goes past an event that its owner knows to be the next and to count, to this history.
+    pub(crate) fn confirm(&mut self, history: History) {
+        self.advance(history);
         self.next_seq += 1;
+    }
+
+    fn advance(&mut self, history: History) {
+        self.next_offset += 1;
+        self.history_before_last = std::mem::replace(&mut self.history, history);
     }
 
     #[cfg(test)]
@@ -180,6 +219,24 @@ mod tests {
     fn a_deposed_owner_writes_in_vain() {
         let records = [fence(), event(0, 0), fence(), event(0, 1), event(2, 0), event(0, 2)];
         assert_eq!(counting(&records), [1, 4]);
+    }
+
+    #[test]
+    fn a_fold_goes_on_from_its_checkpoint() {
+        let records = [fence(), event(0, 0), event(7, 0), fence(), event(3, 0)];
+        let mut whole = Fold::default();
+        let mut checkpoints = vec![whole.checkpoint()];
+        for (offset, record) in (0..).zip(&records) {
+            whole.step(offset, record).expect("readable");
+            checkpoints.push(whole.checkpoint());
+        }
+        for (from, checkpoint) in (0..).zip(&checkpoints) {
+            let mut resumed = Fold::resume(checkpoint);
+            for (offset, record) in (from..).zip(&records[usize::try_from(from).expect("few")..]) {
+                resumed.step(offset, record).expect("readable");
+            }
+            assert_eq!(resumed, whole, "from {from}");
+        }
     }
 
     #[test]

@@ -10,11 +10,11 @@
 mod assigned;
 pub mod embedded;
 mod error;
+mod evidence;
 mod fold;
 mod history;
 pub mod kafka;
 mod membership;
-mod origin;
 mod owner;
 mod rules;
 #[cfg(test)]
@@ -28,11 +28,11 @@ use tokio::sync::oneshot;
 
 pub use assigned::run_assigned;
 pub use error::LogError;
+pub use evidence::{COMMAND_MARK, Contradiction, PROJECTOR_MARK, Witness, contradiction};
 pub use fold::{Fold, FoldError, Folded};
 pub use history::History;
 pub use membership::{Group, Membership};
-pub use origin::is_of_this_log;
-pub use owner::{CaughtUp, Owner, Phase, Settled};
+pub use owner::{CaughtUp, LEASE_MS, Look, Owner, Phase, Settled};
 
 /// An engine that keeps the log.
 #[async_trait]

@@ -19,15 +19,23 @@
 //!
 //! While suspect nothing is admitted. `read_back` goes over what follows the last confirmed
 //! record, up to the next fence of anybody: then every parked answer is known.
+//!
+//! An answer that wrote nothing, such as a refusal, rests on the owner still being the owner when it
+//! was decided. It is released once an event that was stamped after it is confirmed, or while it is
+//! known that nobody else had written at most [`LEASE_MS`] ago: from a confirmed append, or from a
+//! look at the log's end. So a node that was replaced, or is cut off, refuses nobody for longer.
 
 use std::collections::VecDeque;
 
-use seckill_proto::v1::{Event, Fence};
+use seckill_proto::v1::{Checkpoint, Event, Fence};
 use seckill_proto::{encode_event, encode_fence};
 
-use crate::Delivery;
 use crate::fold::{Fold, FoldError, Folded};
 use crate::rules::Rule;
+use crate::{Delivery, History};
+
+/// How old the knowledge may be that a refusal rests on, in milliseconds.
+pub const LEASE_MS: u64 = 250;
 
 /// Where an owner stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +72,10 @@ pub enum Settled<T> {
 pub enum CaughtUp {
     /// Apply this.
     Apply(Event),
+    /// The fence of somebody else, or an earlier one of the own.
+    Fence(Fence),
     /// Nothing to apply.
-    Nothing,
+    Void,
     /// This was the own fence: the state is complete and the owner serves.
     Serving,
     /// Where the own fence had to be is something else: fence again.
@@ -81,17 +91,39 @@ pub struct Owner<T> {
     fold: Fold,
     /// Events stamped in this term.
     stamped: u64,
+    /// The history as it will be after each event that is stamped and not confirmed.
+    ahead: VecDeque<History>,
     /// What waits, in order of its release.
     parked: VecDeque<Parked<T>>,
     /// How far what waits has been looked for in the log; `None` when nothing is in doubt.
     doubt: Option<Fold>,
+    /// Until when the last proof counts that nobody else has written.
+    lease_until_ms: u64,
+}
+
+/// What a look at the log's end began with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    term: u64,
+    next_offset: u64,
+    stamped: u64,
+    began_ms: u64,
 }
 
 #[derive(Debug)]
 struct Parked<T> {
     /// How many events of the term must be confirmed first.
     after: u64,
+    /// The last of them is its own.
+    wrote: bool,
     waiting: T,
+}
+
+impl<T> Parked<T> {
+    /// Whether so many confirmed events settle it, however old they are.
+    fn is_settled(&self, confirmed: u64) -> bool {
+        self.after < confirmed || (self.wrote && self.after == confirmed)
+    }
 }
 
 impl<T> Default for Owner<T> {
@@ -101,8 +133,10 @@ impl<T> Default for Owner<T> {
             fence_id: [0; 16],
             fold: Fold::default(),
             stamped: 0,
+            ahead: VecDeque::new(),
             parked: VecDeque::new(),
             doubt: None,
+            lease_until_ms: 0,
         }
     }
 }
@@ -124,6 +158,12 @@ impl<T> Owner<T> {
     #[must_use]
     pub fn next_offset(&self) -> u64 {
         self.fold.next_offset()
+    }
+
+    /// How far the log is known to be confirmed, and which history that is.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.fold.checkpoint()
     }
 
     /// Begins to take the partition over: the record to append. `fence_id` must be fresh.
@@ -172,7 +212,8 @@ impl<T> Owner<T> {
         }
         Ok(match folded {
             Folded::Event(event) => CaughtUp::Apply(event),
-            Folded::Fence(_) | Folded::Void => CaughtUp::Nothing,
+            Folded::Fence(fence) => CaughtUp::Fence(fence),
+            Folded::Void => CaughtUp::Void,
         })
     }
 
@@ -189,6 +230,8 @@ impl<T> Owner<T> {
     fn serve(&mut self, term: u64) {
         self.phase = Phase::Serving { term };
         self.stamped = 0;
+        self.ahead.clear();
+        self.lease_until_ms = 0;
     }
 
     /// Stamps events that were just decided and parks what waits for them: the records to append.
@@ -197,8 +240,9 @@ impl<T> Owner<T> {
     /// # Panics
     /// When called in another phase than [`Phase::Serving`].
     pub fn submit(&mut self, events: Vec<Event>, waiting: T) -> Vec<Vec<u8>> {
+        let wrote = !events.is_empty();
         let records = self.stamp(events);
-        self.parked.push_back(Parked { after: self.stamped, waiting });
+        self.parked.push_back(Parked { after: self.stamped, wrote, waiting });
         records
     }
 
@@ -208,28 +252,85 @@ impl<T> Owner<T> {
     /// When called in another phase than [`Phase::Serving`].
     pub fn stamp(&mut self, events: Vec<Event>) -> Vec<Vec<u8>> {
         let Phase::Serving { term } = self.phase else { panic!("deciding while {:?}", self.phase) };
+        let mut history = self.ahead.back().copied().unwrap_or(self.fold.history());
         let stamped = events.into_iter().map(|event| {
-            let seq = self.stamped;
+            let record = encode_event(Event { term, seq: self.stamped, ..event });
             self.stamped += 1;
-            encode_event(Event { term, seq, ..event })
+            history = history.then(&record);
+            self.ahead.push_back(history);
+            record
         });
         stamped.collect()
     }
 
-    /// Takes the deliveries of records appended under `term`, in the order of the appends.
-    /// Anything but the offset expected makes the owner suspect, and what is reported for a term
-    /// after that means nothing.
-    pub fn delivered(&mut self, term: u64, deliveries: &[Delivery]) {
+    /// Takes the deliveries of records appended under `term` at `sent_ms`, in the order of the
+    /// appends. Anything but the offset expected makes the owner suspect, and what is reported for a
+    /// term after that means nothing.
+    pub fn delivered(&mut self, term: u64, deliveries: &[Delivery], sent_ms: u64) {
         for delivery in deliveries {
             if self.phase != (Phase::Serving { term }) {
                 return;
             }
-            if self.fits(*delivery) {
-                self.fold.confirm();
-            } else {
-                self.suspect();
+            match self.ahead.pop_front() {
+                Some(history) if self.fits(*delivery) => self.fold.confirm(history),
+                Some(_) | None => self.suspect(),
             }
         }
+        if !deliveries.is_empty() && self.phase == (Phase::Serving { term }) {
+            self.renew_lease(sent_ms);
+        }
+    }
+
+    fn renew_lease(&mut self, known_at_ms: u64) {
+        self.lease_until_ms = self.lease_until_ms.max(known_at_ms + LEASE_MS);
+    }
+
+    /// Whether an answer waits for nothing but a look at the log's end.
+    #[must_use]
+    pub fn wants_look(&self, now_ms: u64) -> bool {
+        let waits = self.parked.front().is_some_and(|parked| parked.after <= self.fold.next_seq());
+        matches!(self.phase, Phase::Serving { .. })
+            && waits
+            && self.ahead.is_empty()
+            && now_ms >= self.lease_until_ms
+    }
+
+    /// Begins to look at the log's end; `None` while events are on their way, which say more.
+    #[must_use]
+    pub fn look(&self, now_ms: u64) -> Option<Look> {
+        let Phase::Serving { term } = self.phase else { return None };
+        self.ahead.is_empty().then_some(Look {
+            term,
+            next_offset: self.fold.next_offset(),
+            stamped: self.stamped,
+            began_ms: now_ms,
+        })
+    }
+
+    /// Takes the end of the log, asked for after the look began. Where records have come that are
+    /// not the own ones, or some are gone, the owner is suspect.
+    pub fn looked(&mut self, look: Look, end: u64) {
+        if self.phase != (Phase::Serving { term: look.term }) {
+            return;
+        }
+        if end == look.next_offset {
+            self.renew_lease(look.began_ms);
+        } else if end < look.next_offset || self.stamped == look.stamped {
+            self.suspect();
+        }
+    }
+
+    /// Takes back the answers that wrote nothing and cannot be given for want of a look, or, once
+    /// the owner is suspect, at all: none of them has changed anything.
+    pub fn withdraw_unproven(&mut self) -> Vec<T> {
+        let serving = matches!(self.phase, Phase::Serving { .. });
+        let confirmed = self.fold.next_seq();
+        let unproven =
+            |parked: &Parked<T>| !parked.wrote && (!serving || parked.after <= confirmed);
+        let (withdrawn, parked): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.parked).into_iter().partition(unproven);
+        self.parked = parked;
+        withdrawn.into_iter().map(|parked| parked.waiting).collect()
     }
 
     fn fits(&self, delivery: Delivery) -> bool {
@@ -251,15 +352,21 @@ impl<T> Owner<T> {
     }
 
     /// The next answer that may be given now, in order. To be called until there is none after
-    /// every [`Owner::delivered`] and every [`Owner::submit`].
-    pub fn next_settled(&mut self) -> Option<Settled<T>> {
+    /// every [`Owner::delivered`], [`Owner::looked`] and [`Owner::submit`].
+    pub fn next_settled(&mut self, now_ms: u64) -> Option<Settled<T>> {
         let offset = self.fold.next_offset().saturating_sub(1);
-        let waiting = self.pop_ready(self.fold.next_seq())?;
+        let confirmed = self.fold.next_seq();
+        let serving = matches!(self.phase, Phase::Serving { .. });
+        let holds = now_ms < self.lease_until_ms || !self.fold.rules().keep(Rule::Lease);
+        let fresh = serving && holds;
+        let waiting = self.pop_if(|parked| {
+            parked.is_settled(confirmed) || (fresh && parked.after == confirmed)
+        })?;
         Some(Settled::Durable(waiting, offset))
     }
 
-    fn pop_ready(&mut self, confirmed: u64) -> Option<T> {
-        let ready = self.parked.front().is_some_and(|parked| parked.after <= confirmed);
+    fn pop_if(&mut self, ready: impl Fn(&Parked<T>) -> bool) -> Option<T> {
+        let ready = self.parked.front().is_some_and(ready);
         let parked = if ready { self.parked.pop_front() } else { None };
         parked.map(|parked| parked.waiting)
     }
@@ -290,7 +397,7 @@ impl<T> Owner<T> {
     }
 
     fn found(&mut self, confirmed: u64, offset: u64) -> Vec<Settled<T>> {
-        let ready = std::iter::from_fn(|| self.pop_ready(confirmed));
+        let ready = std::iter::from_fn(|| self.pop_if(|parked| parked.is_settled(confirmed)));
         ready.map(|waiting| Settled::Durable(waiting, offset)).collect()
     }
 

@@ -16,6 +16,8 @@ pub(crate) enum Rule {
     CatchUp,
     /// After a delivery that does not fit, nothing more is released.
     Suspicion,
+    /// An answer that wrote nothing is released only for a later event, or while the lease lasts.
+    Lease,
 }
 
 /// Which rules are on.

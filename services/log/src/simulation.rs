@@ -9,29 +9,40 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use seckill_proto::v1::{CouponGrabbed, Event, event};
+use seckill_proto::v1::{Checkpoint, CouponGrabbed, Event, event};
 
 use crate::Delivery;
 use crate::fold::{Fold, Folded};
-use crate::owner::{CaughtUp, Owner, Phase, Settled};
+use crate::owner::{CaughtUp, LEASE_MS, Look, Owner, Phase, Settled};
 use crate::rules::{Rule, Rules};
 
 const STOCK: u32 = 12;
 const STEPS: u32 = 300;
+/// How long a step takes: a lease lasts for a few of them.
+const STEP_MS: u64 = 40;
 const SEEDS: u64 = 12_000;
 
-/// Somebody who waits: for a coupon, or for the news that there is none.
+/// Somebody who waits: for a coupon, or for a refusal that says how many had been granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Waiting {
     Grab(u64),
-    SoldOut,
+    Refusal { granted: u32, asked_ms: u64 },
 }
 
 struct Request {
     /// Term of an event; `None` for the fence of that id.
     term: Option<u64>,
     fence_id: u64,
+    sent_ms: u64,
     record: Vec<u8>,
+}
+
+/// What came back for a request.
+struct Response {
+    term: Option<u64>,
+    fence_id: u64,
+    sent_ms: u64,
+    delivery: Delivery,
 }
 
 #[derive(Default)]
@@ -40,20 +51,33 @@ struct Node {
     granted: u32,
     fence_id: u64,
     connection: VecDeque<Request>,
-    responses: VecDeque<(Option<u64>, u64, Delivery)>,
+    responses: VecDeque<Response>,
+    /// A look at the log's end, and the end once it has been asked for.
+    look: Option<(Look, Option<u64>)>,
 }
 
 #[derive(Default)]
 struct Told {
     durable: Vec<(u64, u64)>,
     void: Vec<u64>,
-    sold_out: bool,
+    refused: Vec<Refused>,
+    withdrawn: usize,
+}
+
+/// A refusal as it was told.
+struct Refused {
+    granted: u32,
+    asked_ms: u64,
+    told_ms: u64,
 }
 
 struct Run {
     random: SmallRng,
     rules: Rules,
     log: Vec<Vec<u8>>,
+    /// When each record got into the log.
+    landed_ms: Vec<u64>,
+    now_ms: u64,
     nodes: Vec<Node>,
     /// Requests of the dead, still on their way.
     zombies: Vec<VecDeque<Request>>,
@@ -67,6 +91,8 @@ impl Run {
             random: SmallRng::seed_from_u64(seed),
             rules,
             log: Vec::new(),
+            landed_ms: Vec::new(),
+            now_ms: 0,
             nodes: (0..3).map(|_| Node::default()).collect(),
             zombies: Vec::new(),
             last_id: 0,
@@ -76,11 +102,14 @@ impl Run {
 
     fn play(mut self) -> Result<Told, String> {
         for _ in 0..STEPS {
+            self.now_ms += STEP_MS;
             let node = self.random.random_range(0..self.nodes.len());
             self.act(node);
             self.broker();
             let node = self.random.random_range(0..self.nodes.len());
             self.respond(node);
+            let node = self.random.random_range(0..self.nodes.len());
+            self.look(node);
         }
         self.land_everything();
         self.judge()
@@ -127,7 +156,8 @@ impl Run {
         let node = &mut self.nodes[node];
         let record = node.owner.fence(fence_id(id), "node", "");
         node.fence_id = id;
-        node.connection.push_back(Request { term: None, fence_id: id, record });
+        let sent_ms = self.now_ms;
+        node.connection.push_back(Request { term: None, fence_id: id, sent_ms, record });
     }
 
     fn take_over(&mut self, node: usize, fence: u64) {
@@ -138,11 +168,12 @@ impl Run {
         }
         let from = if self.rules.keep(Rule::CatchUp) { 0 } else { fence.saturating_sub(2) };
         node.granted = 0;
-        node.owner.begin_catch_up(Fold::resume(from, None, 0).with_rules(self.rules));
+        let checkpoint = Checkpoint { next_offset: from, ..Checkpoint::default() };
+        node.owner.begin_catch_up(Fold::resume(&checkpoint).with_rules(self.rules));
         for (offset, record) in (from..).zip(&self.log[index(from)..]) {
             match node.owner.catch_up(offset, record).expect("a readable log") {
                 CaughtUp::Apply(event) => node.granted = serial(&event),
-                CaughtUp::Nothing => {}
+                CaughtUp::Fence(_) | CaughtUp::Void => {}
                 CaughtUp::Serving | CaughtUp::Deposed => return,
             }
         }
@@ -150,21 +181,43 @@ impl Run {
     }
 
     fn grab(&mut self, node: usize) {
-        let id = self.next_id();
+        let (id, refused, asked_ms) = (self.next_id(), self.chance(0.2), self.now_ms);
         let node = &mut self.nodes[node];
         let Phase::Serving { term } = node.owner.phase() else { return };
         if node.owner.parked() >= 6 {
             return;
         }
-        let records = if node.granted < STOCK {
+        let records = if node.granted < STOCK && !refused {
             node.granted += 1;
             node.owner.submit(vec![grabbed(node.granted, id)], Waiting::Grab(id))
         } else {
-            node.owner.submit(Vec::new(), Waiting::SoldOut)
+            let refusal = Waiting::Refusal { granted: node.granted, asked_ms };
+            node.owner.submit(Vec::new(), refusal)
         };
-        let request = |record| Request { term: Some(term), fence_id: 0, record };
+        let request = |record| Request { term: Some(term), fence_id: 0, sent_ms: asked_ms, record };
         node.connection.extend(records.into_iter().map(request));
-        self.settle_all(self.nodes.len());
+        self.settle_all();
+    }
+
+    /// Goes on with a look at the log's end: begins one, asks for the end, or hears of it.
+    fn look(&mut self, node: usize) {
+        let (now_ms, end, hurried) = (self.now_ms, self.log.len() as u64, self.chance(0.2));
+        let node = &mut self.nodes[node];
+        node.look = match node.look.take() {
+            None if node.owner.wants_look(now_ms) => {
+                if hurried {
+                    self.told.withdrawn += node.owner.withdraw_unproven().len();
+                }
+                node.owner.look(now_ms).map(|look| (look, None))
+            }
+            None => None,
+            Some((look, None)) => Some((look, Some(end))),
+            Some((look, Some(end))) => {
+                node.owner.looked(look, end);
+                None
+            }
+        };
+        self.settle_all();
     }
 
     /// A suspect owner reads as far as the log goes, and fences if nobody else did.
@@ -173,7 +226,7 @@ impl Run {
             let Some(record) = self.log.get(index(offset)) else { break };
             let owner = &mut self.nodes[node].owner;
             for settled in owner.read_back(offset, record).expect("a readable log") {
-                self.told.note(settled);
+                self.told.note(settled, self.now_ms);
             }
         }
         if self.nodes[node].owner.phase() == Phase::Suspect {
@@ -193,7 +246,8 @@ impl Run {
         let request = self.connection(source).pop_front().expect("not empty");
         let delivery = self.receive(&request.record);
         if let Some(node) = self.nodes.get_mut(source) {
-            node.responses.push_back((request.term, request.fence_id, delivery));
+            let Request { term, fence_id, sent_ms, .. } = request;
+            node.responses.push_back(Response { term, fence_id, sent_ms, delivery });
         }
     }
 
@@ -212,14 +266,19 @@ impl Run {
         if fate < 0.04 {
             return Delivery::Unknown; // lost, and later ones still come: a hole
         }
-        self.log.push(record.to_vec());
+        self.land(record.to_vec());
         if fate < 0.08 {
             return Delivery::Unknown; // written, the response lost
         }
         if fate < 0.11 {
-            self.log.push(record.to_vec()); // written twice
+            self.land(record.to_vec()); // written twice
         }
         if fate < 0.14 { Delivery::At(u64::MAX - 1_000) } else { offset }
+    }
+
+    fn land(&mut self, record: Vec<u8>) {
+        self.log.push(record);
+        self.landed_ms.push(self.now_ms);
     }
 
     fn respond(&mut self, node: usize) {
@@ -228,15 +287,16 @@ impl Run {
         }
         let node_index = node;
         let node = &mut self.nodes[node];
-        let Some((term, fence_id, delivery)) = node.responses.pop_front() else { return };
+        let Some(response) = node.responses.pop_front() else { return };
+        let Response { term, fence_id, sent_ms, delivery } = response;
         match term {
-            Some(term) => node.owner.delivered(term, &[delivery]),
+            Some(term) => node.owner.delivered(term, &[delivery], sent_ms),
             None if fence_id == node.fence_id && node.owner.phase() == Phase::Fencing => {
                 node.owner.fenced(known(delivery));
             }
             None => {}
         }
-        self.settle_all(node_index);
+        self.settle_all();
         if self.nodes[node_index].owner.phase() == Phase::Idle {
             self.give_up(node_index);
         }
@@ -249,10 +309,10 @@ impl Run {
         }
     }
 
-    fn settle_all(&mut self, _: usize) {
+    fn settle_all(&mut self) {
         for node in &mut self.nodes {
-            while let Some(settled) = node.owner.next_settled() {
-                self.told.note(settled);
+            while let Some(settled) = node.owner.next_settled(self.now_ms) {
+                self.told.note(settled, self.now_ms);
             }
         }
     }
@@ -264,7 +324,7 @@ impl Run {
         while self.zombies.iter().any(|zombie| !zombie.is_empty()) {
             let index = self.random.random_range(0..self.zombies.len());
             if let Some(request) = self.zombies[index].pop_front() {
-                self.log.push(request.record);
+                self.land(request.record);
             }
         }
     }
@@ -280,20 +340,39 @@ impl Run {
         if let Some(id) = self.told.void.iter().find(|id| accepted.contains_key(id)) {
             return Err(format!("told {id} is void, is accepted"));
         }
-        if self.told.sold_out && accepted.len() < STOCK as usize {
-            return Err(format!("told sold out, granted {}", accepted.len()));
-        }
+        let mut granted_ms: Vec<u64> =
+            accepted.values().map(|&offset| self.landed_ms[index(offset)]).collect();
+        granted_ms.sort_unstable();
+        self.told.refused.iter().try_for_each(|refused| refused.judge(&granted_ms))?;
         Ok(self.told)
     }
 }
 
+impl Refused {
+    /// What it said must have been so at some time from a lease before it was asked until it was
+    /// told.
+    fn judge(&self, granted_ms: &[u64]) -> Result<(), String> {
+        let at = |ms: u64| granted_ms.partition_point(|granted| *granted <= ms);
+        let (least, most) = (at(self.asked_ms.saturating_sub(LEASE_MS)), at(self.told_ms));
+        if (least..=most).contains(&(self.granted as usize)) {
+            return Ok(());
+        }
+        let Self { granted, asked_ms, told_ms } = self;
+        Err(format!(
+            "refused for {granted} granted, asked {asked_ms}, told {told_ms}: it was {least} to {most}"
+        ))
+    }
+}
+
 impl Told {
-    fn note(&mut self, settled: Settled<Waiting>) {
+    fn note(&mut self, settled: Settled<Waiting>, told_ms: u64) {
         match settled {
             Settled::Durable(Waiting::Grab(id), offset) => self.durable.push((id, offset)),
-            Settled::Durable(Waiting::SoldOut, _) => self.sold_out = true,
+            Settled::Durable(Waiting::Refusal { granted, asked_ms }, _) => {
+                self.refused.push(Refused { granted, asked_ms, told_ms });
+            }
             Settled::Void(Waiting::Grab(id)) => self.void.push(id),
-            Settled::Void(Waiting::SoldOut) => {}
+            Settled::Void(Waiting::Refusal { .. }) => {}
         }
     }
 }
@@ -361,24 +440,30 @@ fn accepted(log: &[Vec<u8>], rules: Rules) -> Result<HashMap<u64, u64>, String> 
 
 #[test]
 fn what_was_told_holds_in_every_run() {
-    let (mut durable, mut void, mut sold_out) = (0, 0, 0);
+    let (mut durable, mut void, mut refused, mut withdrawn) = (0, 0, 0, 0);
     for seed in 0..SEEDS {
         let told = Run::new(seed, Rules::default())
             .play()
             .unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
         durable += told.durable.len();
         void += told.void.len();
-        sold_out += usize::from(told.sold_out);
+        refused += told.refused.len();
+        withdrawn += told.withdrawn;
         let distinct: HashSet<u64> = told.durable.iter().map(|(id, _)| *id).collect();
         assert_eq!(distinct.len(), told.durable.len(), "seed {seed}: answered twice");
     }
-    println!("{SEEDS} runs: {durable} told durable, {void} told void, {sold_out} sold out");
-    assert!(durable > 20_000 && void > 2_000 && sold_out > 100, "the runs reach every answer");
+    println!(
+        "{SEEDS} runs: {durable} durable, {void} void, {refused} refused, {withdrawn} withdrawn"
+    );
+    assert!(durable > 20_000 && void > 2_000, "the runs reach every answer");
+    assert!(refused > 10_000 && withdrawn > 100, "and every kind of refusal");
 }
 
 #[test]
 fn without_any_one_rule_a_promise_is_broken() {
-    for rule in [Rule::Term, Rule::Sequence, Rule::Contiguity, Rule::CatchUp, Rule::Suspicion] {
+    let rules =
+        [Rule::Term, Rule::Sequence, Rule::Contiguity, Rule::CatchUp, Rule::Suspicion, Rule::Lease];
+    for rule in rules {
         let rules = Rules { without: Some(rule) };
         let broken = (0..3_000).filter(|seed| Run::new(*seed, rules).play().is_err()).count();
         println!("without {rule:?}: {broken} of 3000 runs break a promise");

@@ -7,15 +7,22 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
-use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader, is_of_this_log};
+use prost::Message;
+use seckill_log::{
+    Contradiction, Fold, FoldError, Folded, Log, LogError, PROJECTOR_MARK, Reader, Table, Witness,
+    contradiction,
+};
 use seckill_proto::Position;
-use seckill_proto::v1::Event;
+use seckill_proto::v1::{Checkpoint, Event};
 use seckill_telemetry::Part;
 use seckill_views::{Changes, Progress, PromotionRow, Views, ViewsError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::projection::{Projection, Unscheduled, needs_row};
+
+/// The views, as a witness of the log.
+pub(crate) const VIEWS: &str = "the views";
 
 /// How long a read waits for records.
 const STEP: Duration = Duration::from_millis(200);
@@ -40,13 +47,12 @@ pub(crate) enum SessionError {
     Fold(#[from] FoldError),
     #[error(transparent)]
     Unscheduled(#[from] Unscheduled),
-    #[error(
-        "these views are of another log, or the log has lost its end: keep them for their log, or use others \
-         (--data for embedded views, --cql-keyspace for CQL)"
-    )]
-    OtherLog,
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
     #[error("the views went back from offset {from} to {to}: they have lost writes")]
     WentBack { from: u64, to: u64 },
+    #[error("the log went back from offset {from} to {to}")]
+    LogWentBack { from: u64, to: u64 },
 }
 
 impl SessionError {
@@ -54,8 +60,8 @@ impl SessionError {
         match self {
             Self::Log(error) => error.is_retryable(),
             Self::Views(error) => error.is_retryable(),
-            Self::WentBack { .. } => true,
-            Self::Fold(_) | Self::Unscheduled(_) | Self::OtherLog => false,
+            Self::WentBack { .. } | Self::LogWentBack { .. } => true,
+            Self::Fold(_) | Self::Unscheduled(_) | Self::Contradiction(_) => false,
         }
     }
 }
@@ -73,10 +79,10 @@ pub(crate) struct Follower {
 struct Session {
     reader: Box<dyn Reader>,
     fold: Fold,
-    /// Id of the last fence: of which log the views are made.
-    origin: String,
     projection: Projection,
     checked: Instant,
+    /// What the last mark in the table of owners says.
+    marked: Checkpoint,
 }
 
 impl Follower {
@@ -162,25 +168,35 @@ impl Follower {
     }
 
     async fn begin(&self) -> Result<Session, SessionError> {
-        let (fold, origin) = match self.views.progress(self.partition).await? {
-            Some(progress) => self.resume(progress).await?,
-            None => (Fold::default(), String::new()),
-        };
+        let progress = self.views.progress(self.partition).await?;
+        let checkpoint = progress.map(|progress| progress.checkpoint()).unwrap_or_default();
+        // Told to the owners before anything else: this may be the only proof that there is.
+        self.mark(&checkpoint).await?;
+        self.assert_history(&checkpoint).await?;
+        let fold = Fold::resume(&checkpoint);
         self.projected.store(fold.next_offset(), Ordering::Relaxed);
         let reader = self.log.read(self.partition, fold.next_offset()).await?;
         let projection = Projection::default();
-        Ok(Session { reader, fold, origin, projection, checked: Instant::now() })
+        let (checked, marked) = (Instant::now(), checkpoint);
+        Ok(Session { reader, fold, projection, checked, marked })
     }
 
-    /// The views have got somewhere in a log: is it this one?
-    async fn resume(&self, progress: Progress) -> Result<(Fold, String), SessionError> {
-        let fold = Fold::resume(progress.next_offset, progress.term, progress.next_seq);
-        let is_its_fence = |fence_id: &[u8]| hex(fence_id) == progress.origin;
-        if is_of_this_log(&*self.log, self.partition, &fold, is_its_fence).await? {
-            Ok((fold, progress.origin))
-        } else {
-            Err(SessionError::OtherLog)
+    /// The views have got somewhere in a log: is it this one, with all that they have seen of it?
+    async fn assert_history(&self, checkpoint: &Checkpoint) -> Result<(), SessionError> {
+        let views = [Witness::new(VIEWS, checkpoint.clone())];
+        match contradiction(&*self.log, self.partition, &views).await? {
+            Some(contradiction) => Err(contradiction.into()),
+            None => Ok(()),
         }
+    }
+
+    /// Leaves word in the table of owners how far the views have seen the log.
+    async fn mark(&self, checkpoint: &Checkpoint) -> Result<(), LogError> {
+        if checkpoint.next_offset == 0 {
+            return Ok(());
+        }
+        let mark = (PROJECTOR_MARK.to_owned(), Bytes::from(checkpoint.encode_to_vec()));
+        self.log.put(Table::Owners, self.partition, vec![mark]).await
     }
 
     /// Makes rows of records and writes them. At a record that cannot be folded: of those before
@@ -194,7 +210,12 @@ impl Follower {
             return Ok(());
         }
         let begun = Instant::now();
+        let before = session.fold.checkpoint();
         let (events, stopped) = session.step(&records);
+        if session.fold.term() != before.term {
+            // A new owner: it may have begun on a log that had lost its end.
+            self.assert_history(&before).await?;
+        }
         self.load_rows(&mut session.projection, &events).await?;
         let changes = self.changes(session, &events, stopped.as_ref().map(ToString::to_string))?;
         self.views.write(changes).await?;
@@ -255,17 +276,10 @@ impl Follower {
     }
 
     fn progress(&self, session: &Session, stopped: Option<String>) -> Progress {
-        Progress {
-            partition: self.partition,
-            origin: session.origin.clone(),
-            next_offset: session.fold.next_offset(),
-            term: session.fold.term(),
-            next_seq: session.fold.next_seq(),
-            stopped,
-        }
+        Progress::at(self.partition, &session.fold.checkpoint(), stopped)
     }
 
-    /// Sees to it that the views still have what they said they have.
+    /// Sees to it that views and log still have what they said they have.
     async fn check(&self, session: &mut Session) -> Result<(), SessionError> {
         if session.checked.elapsed() < CHECK_EVERY {
             return Ok(());
@@ -275,6 +289,15 @@ impl Follower {
         let (from, to) = (session.fold.next_offset(), stored.map_or(0, |p| p.next_offset));
         if to < from && from > 0 {
             return Err(SessionError::WentBack { from, to });
+        }
+        let to = self.log.end(self.partition).await?;
+        if to < from {
+            return Err(SessionError::LogWentBack { from, to });
+        }
+        let checkpoint = session.fold.checkpoint();
+        if checkpoint != session.marked {
+            self.mark(&checkpoint).await?;
+            session.marked = checkpoint;
         }
         Ok(())
     }
@@ -297,7 +320,7 @@ impl Session {
         for (offset, record) in records {
             match self.fold.step(*offset, record) {
                 Ok(Folded::Event(event)) => events.push((*offset, event)),
-                Ok(Folded::Fence(fence)) => self.origin = hex(&fence.fence_id),
+                Ok(Folded::Fence(_)) => {}
                 Ok(Folded::Void) => metrics::counter!("seckill_void_records_total").increment(1),
                 Err(error) => return (events, Some(error)),
             }
@@ -328,11 +351,6 @@ pub(crate) fn describe_metrics() {
         "seckill_projector_sessions_failed_total",
         "Times that a partition's views had to begin again at their progress"
     );
-}
-
-/// A fence's id as the views keep it.
-pub(crate) fn hex(fence_id: &[u8]) -> String {
-    fence_id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn backoff() -> impl Iterator<Item = Duration> {

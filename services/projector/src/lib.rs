@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::follow::Follower;
 
-pub use verify::{Report, VerifyError, verify};
+pub use verify::{Claim, Report, VerifyError, verify};
 
 /// A projector that runs.
 pub struct Projector {

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader};
 use seckill_promotion::{Book, Inconsistent};
 use seckill_proto::Position;
-use seckill_views::{CouponRow, Progress, PromotionRow, PromotionStatus, Views, ViewsError};
+use seckill_proto::v1::Checkpoint;
+use seckill_views::{CouponRow, PromotionRow, PromotionStatus, Views, ViewsError};
 
-use crate::follow::hex;
 use crate::projection::{Projection, Unscheduled};
 
 /// Differences shown; the rest are counted.
@@ -88,8 +88,19 @@ struct Expected {
     promotions: HashMap<String, PromotionRow>,
     coupons: HashMap<String, CouponRow>,
     ends: HashMap<u32, u64>,
-    /// Ids of the fences, by partition and offset.
-    fences: HashMap<(u32, u64), String>,
+}
+
+/// A state of a partition that somebody keeps beside the log.
+#[derive(Debug)]
+pub struct Claim {
+    /// What it is, such as a snapshot.
+    pub what: &'static str,
+    /// Partition of the event log.
+    pub partition: u32,
+    /// How far it goes, and which history that is.
+    pub checkpoint: Checkpoint,
+    /// The promotions there; none where only the checkpoint is kept.
+    pub book: Option<Book>,
 }
 
 /// What was seen of one view.
@@ -107,11 +118,24 @@ struct Seen<'a> {
 ///
 /// # Errors
 /// Log or views cannot be read, or the log itself is damaged.
-pub async fn verify(log: &dyn Log, views: &dyn Views) -> Result<Report, VerifyError> {
+pub async fn verify(
+    log: &dyn Log,
+    views: &dyn Views,
+    mut claims: Vec<Claim>,
+) -> Result<Report, VerifyError> {
     let mut report = Report::default();
     let mut expected = Expected::default();
     for partition in 0..log.partitions() {
-        fold(log, partition, &mut expected, &mut report).await?;
+        let progress = views.progress(partition).await?;
+        claims.extend(progress.map(|progress| Claim {
+            what: "the views",
+            partition,
+            checkpoint: progress.checkpoint(),
+            book: None,
+        }));
+        let of_partition: Vec<Claim> =
+            claims.extract_if(.., |claim| claim.partition == partition).collect();
+        fold(log, partition, of_partition, &mut expected, &mut report).await?;
     }
     let mut newer = compare_promotions(views, &expected, &mut report).await?;
     newer.extend(compare_coupons(views, &expected, &mut report).await?);
@@ -122,11 +146,13 @@ pub async fn verify(log: &dyn Log, views: &dyn Views) -> Result<Report, VerifyEr
 async fn fold(
     log: &dyn Log,
     partition: u32,
+    mut claims: Vec<Claim>,
     expected: &mut Expected,
     report: &mut Report,
 ) -> Result<(), VerifyError> {
     let end = log.end(partition).await?;
     let (mut fold, mut book) = (Fold::default(), Book::default());
+    claims.retain(|claim| !claim.is_due(&fold));
     let mut projection = Projection::default();
     let mut reader = log.read(partition, 0).await?;
     while fold.next_offset() < end {
@@ -137,31 +163,63 @@ async fn fold(
             report.count("records", 1);
             let folded = fold.step(offset, &record);
             let folded = folded.map_err(|reason| VerifyError::Fold { partition, reason })?;
-            let event = match folded {
-                Folded::Event(event) => event,
-                Folded::Fence(fence) => {
-                    report.count("fences", 1);
-                    expected.fences.insert((partition, offset), hex(&fence.fence_id));
-                    continue;
+            match folded {
+                Folded::Event(event) => {
+                    report.count("events", 1);
+                    book.apply(&event).map_err(|reason| VerifyError::Inconsistent {
+                        partition,
+                        offset,
+                        reason,
+                    })?;
+                    let coupon = projection.apply(&event, Position { partition, offset })?;
+                    expected.coupons.extend(coupon.map(|coupon| (coupon.id.clone(), coupon)));
                 }
-                Folded::Void => {
-                    report.count("void records", 1);
-                    continue;
-                }
-            };
-            report.count("events", 1);
-            book.apply(&event).map_err(|reason| VerifyError::Inconsistent {
-                partition,
-                offset,
-                reason,
-            })?;
-            let coupon = projection.apply(&event, Position { partition, offset })?;
-            expected.coupons.extend(coupon.map(|coupon| (coupon.id.clone(), coupon)));
+                Folded::Fence(_) => report.count("fences", 1),
+                Folded::Void => report.count("void records", 1),
+            }
+            for claim in claims.extract_if(.., |claim| claim.is_due(&fold)) {
+                claim.compare(&fold, &book, report);
+            }
         }
+    }
+    for claim in claims {
+        report.differ(|| claim.lacks(end));
     }
     expected.promotions.extend(projection.into_promotions());
     expected.ends.insert(partition, end);
     Ok(())
+}
+
+impl Claim {
+    fn is_due(&self, fold: &Fold) -> bool {
+        self.checkpoint.next_offset == fold.next_offset()
+    }
+
+    /// Holds it against the log at its offset.
+    fn compare(&self, fold: &Fold, book: &Book, report: &mut Report) {
+        let Self { what, partition, checkpoint, .. } = self;
+        report.count("checkpoints", 1);
+        let should = fold.checkpoint();
+        if *checkpoint != should {
+            report.differ(|| {
+                format!("partition {partition}: {what} is of another log: it has {checkpoint:?}, the log has {should:?}")
+            });
+        }
+        if self.book.as_ref().is_some_and(|kept| kept != book) {
+            let offset = fold.next_offset();
+            report.differ(|| {
+                format!("partition {partition}: {what} at offset {offset} differs from the log")
+            });
+        }
+    }
+
+    fn lacks(&self, end: u64) -> String {
+        let Self { what, partition, checkpoint, .. } = self;
+        let reached = checkpoint.next_offset;
+        format!(
+            "partition {partition}: {what} is ahead of the log: it reached offset {reached}, the log ends at {end}"
+        )
+    }
 }
 
 /// The next records, of which there are some; a log that keeps still for long is not there.
@@ -289,20 +347,11 @@ async fn compare_progress(
                 )
             });
         }
-        progress.iter().for_each(|progress| compare_origin(progress, end, expected, report));
+        if let Some(reason) = progress.and_then(|progress| progress.stopped) {
+            report.differ(|| format!("partition {partition} has stopped: {reason}"));
+        }
     }
     Ok(())
-}
-
-fn compare_origin(progress: &Progress, end: u64, expected: &Expected, report: &mut Report) {
-    let partition = progress.partition;
-    if let Some(reason) = &progress.stopped {
-        report.differ(|| format!("partition {partition} has stopped: {reason}"));
-    }
-    let Some(term) = progress.term.filter(|term| *term < end) else { return };
-    if expected.fences.get(&(partition, term)) != Some(&progress.origin) {
-        report.differ(|| format!("partition {partition}: the views are of another log"));
-    }
 }
 
 #[cfg(test)]
@@ -378,7 +427,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let log = log(directory.path(), 1).await;
         let views = project(&log, directory.path()).await;
-        let report = verify(&*log, &*views).await.expect("a report");
+        let report = verify(&*log, &*views, vec![]).await.expect("a report");
         assert!(report.is_equal(), "{report:?}");
         assert_eq!(report.counts["coupons_by_customer"], 2);
     }
@@ -399,11 +448,11 @@ mod tests {
         let extra = CouponRow { id: "p-3".into(), serial: 3, ..row };
         let coupons = vec![wrong, extra];
         views.write(Changes { promotions: vec![], coupons, progress }).await.expect("written");
-        let report = verify(&*log, &*views).await.expect("a report");
+        let report = verify(&*log, &*views, vec![]).await.expect("a report");
         assert_eq!(report.different, 4, "two rows in two views: {report:?}");
 
         let empty = EmbeddedViews::open(&directory.path().join("empty"), 1).expect("views");
-        let report = verify(&*log, &empty).await.expect("a report");
+        let report = verify(&*log, &empty, vec![]).await.expect("a report");
         // The promotion twice, two coupons twice, and the progress.
         assert_eq!(report.different, 7, "{report:?}");
     }
@@ -415,13 +464,13 @@ mod tests {
         let log_of_views = log(directory.path(), 1).await;
         let views = project(&log_of_views, directory.path()).await;
         let log = log(other.path(), 2).await;
-        assert!(!verify(&*log, &*views).await.expect("a report").is_equal());
+        assert!(!verify(&*log, &*views, vec![]).await.expect("a report").is_equal());
 
         let health = Health::default();
         let follower = Follower::new(log, Arc::clone(&views), 0, health.part("test"));
         let stop = CancellationToken::new();
         let following = tokio::spawn(follower.run(stop.clone()));
-        while !health.not_ready().get("test").is_some_and(|why| why.contains("another log")) {
+        while !health.not_ready().get("test").is_some_and(|why| why.contains("has lost records")) {
             tokio::task::yield_now().await;
         }
         stop.cancel();

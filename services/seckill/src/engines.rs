@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use seckill_command::ViewsWitness;
 use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
 use seckill_log::kafka::KafkaLog;
@@ -47,6 +48,18 @@ pub(crate) async fn views(settings: &Settings, partitions: u32) -> anyhow::Resul
          are built again from the log",
     );
     Ok(Arc::new(opened?))
+}
+
+/// The views as a witness of how far the log once went.
+pub(crate) fn witness(views: &Arc<dyn Views>) -> ViewsWitness {
+    let views = Arc::clone(views);
+    Arc::new(move |partition| {
+        let views = Arc::clone(&views);
+        Box::pin(async move {
+            let progress = views.progress(partition).await.map_err(|error| error.to_string())?;
+            Ok(progress.map(|progress| progress.checkpoint()))
+        })
+    })
 }
 
 /// Words for where the engines are.

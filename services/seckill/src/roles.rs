@@ -1,9 +1,10 @@
 //! Each role alone in a process, on Kafka and CQL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use seckill_command::{Dispatcher, Node, NodeConfig};
+use seckill_command::{Clock, Dispatcher, Node, NodeConfig};
 use seckill_projector::Projector;
 use seckill_views::Views;
 use tokio_util::sync::CancellationToken;
@@ -12,10 +13,28 @@ use crate::app::App;
 use crate::engines;
 use crate::settings::Settings;
 
-pub(crate) async fn command(settings: Settings) -> anyhow::Result<()> {
+/// How long a command node waits for views that it can do without.
+const VIEWS_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
+    settings.cql.iter_mut().for_each(|cql| cql.connect_within = VIEWS_TIMEOUT);
     let app = App::start(&settings).await?;
     let log = engines::or_stop(&app.stop, engines::log(&settings)).await?;
-    let config = NodeConfig { name: settings.name.clone(), endpoint: settings.endpoint(app.bound) };
+    // The views only testify to how far the log once went; a node can do without.
+    let views = match settings.cql {
+        Some(_) => Some(engines::views(&settings, log.partitions()).await),
+        None => None,
+    };
+    let views = views.transpose().unwrap_or_else(|error| {
+        tracing::warn!(%error, "deciding without the views' word on the log");
+        None
+    });
+    let config = NodeConfig {
+        name: settings.name.clone(),
+        endpoint: settings.endpoint(app.bound),
+        clock: Clock::system(),
+        views: views.as_ref().map(engines::witness),
+    };
     let stop = CancellationToken::new();
     let node = Node::start(log, config, app.health.clone(), stop.clone()).await?;
     let dispatcher = node.dispatcher();

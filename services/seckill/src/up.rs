@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use seckill_command::{Node, NodeConfig};
+use seckill_command::{Clock, Node, NodeConfig};
 use seckill_projector::Projector;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,12 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let partitions = log.partitions();
     let views = engines::or_stop(&app.stop, engines::views(&settings, partitions)).await?;
     let (stop_node, stop_projector) = (CancellationToken::new(), CancellationToken::new());
-    let config = NodeConfig { name: settings.name.clone(), endpoint: settings.endpoint(app.bound) };
+    let config = NodeConfig {
+        name: settings.name.clone(),
+        endpoint: settings.endpoint(app.bound),
+        clock: Clock::system(),
+        views: Some(engines::witness(&views)),
+    };
     let node = Node::start(Arc::clone(&log), config, app.health.clone(), stop_node.clone())
         .await
         .context("the command node cannot start")?;

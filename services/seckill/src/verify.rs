@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use seckill_projector::verify;
+use seckill_command::newest_snapshot;
+use seckill_log::{Log, LogError};
+use seckill_projector::{Claim, verify};
 use seckill_telemetry::start_tracing;
 
 use crate::engines;
@@ -21,7 +23,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<bool> {
     }
     let log = engines::log(&settings).await?;
     let views = engines::views(&settings, log.partitions()).await?;
-    let report = verify(&*log, &*views).await?;
+    let report = verify(&*log, &*views, snapshots(&*log).await?).await?;
     for (what, count) in &report.counts {
         println!("{count:>12}  {what}");
     }
@@ -30,4 +32,19 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<bool> {
     }
     println!("{:>12}  differences", report.different);
     Ok(report.is_equal())
+}
+
+/// What the snapshots claim.
+async fn snapshots(log: &dyn Log) -> Result<Vec<Claim>, LogError> {
+    let mut claims = Vec::new();
+    for partition in 0..log.partitions() {
+        let newest = newest_snapshot(log, partition).await?;
+        claims.extend(newest.map(|(checkpoint, book)| Claim {
+            what: "the newest snapshot",
+            partition,
+            checkpoint,
+            book: Some(book),
+        }));
+    }
+    Ok(claims)
 }

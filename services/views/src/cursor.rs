@@ -37,17 +37,25 @@ pub(crate) fn seal(kind: Kind, key: &[u8]) -> String {
 
 pub(crate) fn open(kind: Kind, text: &str) -> Result<Vec<u8>, ViewsError> {
     let hex = text.strip_prefix(kind.letter()).ok_or(ViewsError::InvalidCursor)?;
-    if !hex.len().is_multiple_of(2) {
-        return Err(ViewsError::InvalidCursor);
-    }
-    hex.as_bytes().chunks_exact(2).map(|pair| Ok(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+    from_hex(hex).ok_or(ViewsError::InvalidCursor)
 }
 
-fn digit(character: u8) -> Result<u8, ViewsError> {
+/// The bytes of lower-case hex; none for anything else.
+pub(crate) fn from_hex(hex: &str) -> Option<Vec<u8>> {
+    if !hex.len().is_multiple_of(2) {
+        return None;
+    }
+    hex.as_bytes()
+        .chunks_exact(2)
+        .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
+        .collect()
+}
+
+fn digit(character: u8) -> Option<u8> {
     match character {
-        b'0'..=b'9' => Ok(character - b'0'),
-        b'a'..=b'f' => Ok(character - b'a' + 10),
-        _ => Err(ViewsError::InvalidCursor),
+        b'0'..=b'9' => Some(character - b'0'),
+        b'a'..=b'f' => Some(character - b'a' + 10),
+        _ => None,
     }
 }
 

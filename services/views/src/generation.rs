@@ -4,8 +4,9 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Generation(u32);
 
-/// The one generation that there is so far.
-pub(crate) const LIVE: Generation = Generation(1);
+/// The generation in use. The first one did not know of which history it was made; what it held is
+/// made again from the log.
+pub(crate) const LIVE: Generation = Generation(2);
 
 impl Generation {
     /// The name that a view has in the store: every name of a table is made here.

@@ -1,6 +1,10 @@
-//! `progress`: how far the log has been written into the views, per partition.
+//! `progress`: how far the log has been written into the views, per partition, and which history
+//! that was.
 
+use seckill_proto::v1::Checkpoint;
 use serde::{Deserialize, Serialize};
+
+use crate::cursor;
 
 /// Name of the view.
 pub(crate) const VIEW: &str = "progress";
@@ -14,7 +18,7 @@ pub(crate) const VIEW: &str = "progress";
 pub struct Progress {
     /// Partition of the event log.
     pub partition: u32,
-    /// Hex id of the fence at `term`: which log the rows were made of. Empty before the first.
+    /// Hex id of the fence at `term`. Empty before the first.
     pub origin: String,
     /// First offset that the rows do not reflect.
     pub next_offset: u64,
@@ -22,11 +26,43 @@ pub struct Progress {
     pub term: Option<u64>,
     /// Sequence number that the fold expects next in that term.
     pub next_seq: u64,
+    /// Rolling hash of all records before `next_offset`.
+    pub history: u64,
+    /// The same without the last of them.
+    pub history_before_last: u64,
     /// Why nothing is read any further; none (or an empty text) while it is.
     pub stopped: Option<String>,
 }
 
 impl Progress {
+    /// The progress of views that hold everything up to a checkpoint.
+    #[must_use]
+    pub fn at(partition: u32, checkpoint: &Checkpoint, stopped: Option<String>) -> Self {
+        Self {
+            partition,
+            origin: checkpoint.fence_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            next_offset: checkpoint.next_offset,
+            term: checkpoint.term,
+            next_seq: checkpoint.next_seq,
+            history: checkpoint.history,
+            history_before_last: checkpoint.history_before_last,
+            stopped,
+        }
+    }
+
+    /// Where the fold of the log stands. An origin that is not hex is that of no fence.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            next_offset: self.next_offset,
+            term: self.term,
+            next_seq: self.next_seq,
+            fence_id: cursor::from_hex(&self.origin).unwrap_or_default(),
+            history: self.history,
+            history_before_last: self.history_before_last,
+        }
+    }
+
     /// The same with an empty reason told as none: the CQL engine cannot tell them apart.
     pub(crate) fn normal(&self) -> Self {
         let stopped = self.stopped.clone().filter(|reason| !reason.is_empty());
@@ -38,7 +74,8 @@ impl Progress {
 pub(crate) fn create_table(table: &str) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS {table} (partition bigint, origin text, \
-         next_offset bigint, term bigint, next_seq bigint, stopped text, \
+         next_offset bigint, term bigint, next_seq bigint, history bigint, \
+         history_before_last bigint, stopped text, \
          PRIMARY KEY (partition))"
     )
 }

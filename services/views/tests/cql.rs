@@ -283,7 +283,7 @@ async fn write_times_are_log_positions() {
 impl Keyspace {
     async fn write_time(&self, view: &str, column: &str) -> i64 {
         let keyspace = &self.config.keyspace;
-        let statement = format!("SELECT WRITETIME({column}) FROM {keyspace}.{view}_g1");
+        let statement = format!("SELECT WRITETIME({column}) FROM {keyspace}.{view}_g2");
         let result = self.session.query_unpaged(statement, ()).await.unwrap();
         result.into_rows_result().unwrap().single_row::<(i64,)>().unwrap().0
     }
@@ -298,12 +298,12 @@ async fn a_corrupt_row_is_named() {
         write(&views, &[row], &[coupon("p", 1, "ann", 1)]).await;
         for column in ["coupons = -1", "state = 'sold'", "discount = null"] {
             let statement = format!(
-                "UPDATE KS.promotions_g1 SET {column} WHERE partition = {partition} AND id = 'p'"
+                "UPDATE KS.promotions_g2 SET {column} WHERE partition = {partition} AND id = 'p'"
             );
             keyspace.execute(&statement).await;
             let error = views.promotion("p").await.unwrap_err();
             let ViewsError::Corrupt { table, key, .. } = &error else { panic!("{error:?}") };
-            assert!(table.ends_with(".promotions_g1") && key == "p", "{error}");
+            assert!(table.ends_with(".promotions_g2") && key == "p", "{error}");
             keyspace.execute(&statement.replace(column, "coupons = 1, state = 'active'")).await;
         }
     })
@@ -315,7 +315,7 @@ async fn a_corrupt_row_is_named() {
 async fn a_refusal_is_not_retried() {
     with_keyspace(|keyspace| async move {
         let views = keyspace.views().await;
-        keyspace.execute("DROP TABLE KS.promotions_g1").await;
+        keyspace.execute("DROP TABLE KS.promotions_g2").await;
         let error = views.promotion("p").await.unwrap_err();
         assert!(!error.is_retryable(), "{error:?}");
     })

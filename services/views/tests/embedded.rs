@@ -200,12 +200,12 @@ async fn a_corrupt_row_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let row = coupon("p", 1, "ann", 4);
     write(&open(dir.path()), &[], std::slice::from_ref(&row)).await;
-    spoil(dir.path(), "coupons_by_promotion_g1");
+    spoil(dir.path(), "coupons_by_promotion_g2");
     let error = open(dir.path()).coupon(&row.id.parse().unwrap()).await.unwrap_err();
     let ViewsError::Corrupt { table, key, .. } = &error else { panic!("{error:?}") };
     assert_eq!(
         (table.as_str(), key.as_str()),
-        ("coupons_by_promotion_g1", r"p\x00\x00\x00\x00\x01")
+        ("coupons_by_promotion_g2", r"p\x00\x00\x00\x00\x01")
     );
     assert!(!error.is_retryable());
 }

@@ -23,8 +23,9 @@ use crate::{Progress, ViewsError};
 /// offsets should stay under 2^42: ScyllaDB refuses times that are days ahead of its clock.
 const REVISIONS: i64 = 256;
 
-/// Origin, next offset, term, next sequence number, reason, write time of the reason.
-type Columns = (String, i64, Option<i64>, i64, String, i64);
+/// Origin, next offset, term, next sequence number, history, the same before the last record,
+/// reason, write time of the reason.
+type Columns = (String, i64, Option<i64>, i64, i64, i64, String, i64);
 
 /// A value of `stopped`, and when it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,14 +49,14 @@ impl ProgressTable {
     ) -> Result<Self, ViewsError> {
         let table = &database.table(generation, VIEW);
         let upsert = format!(
-            "INSERT INTO {table} (partition, origin, next_offset, term, next_seq) \
-             VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?"
+            "INSERT INTO {table} (partition, origin, next_offset, term, next_seq, history, \
+             history_before_last) VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
         );
         let stop =
             format!("INSERT INTO {table} (partition, stopped) VALUES (?, ?) USING TIMESTAMP ?");
         let get = format!(
-            "SELECT origin, next_offset, term, next_seq, stopped, WRITETIME(stopped) \
-             FROM {table} WHERE partition = ?"
+            "SELECT origin, next_offset, term, next_seq, history, history_before_last, stopped, \
+             WRITETIME(stopped) FROM {table} WHERE partition = ?"
         );
         Ok(Self {
             upsert: database.prepare(&upsert).await?,
@@ -110,6 +111,8 @@ impl ProgressTable {
             bigint(progress.next_offset),
             progress.term.map(bigint),
             bigint(progress.next_seq),
+            progress.history.cast_signed(),
+            progress.history_before_last.cast_signed(),
             write_time(progress.next_offset),
         );
         Write { statement: &self.upsert, values: Box::new(values), bytes: 0 }
@@ -143,13 +146,15 @@ fn stop_time(seen: Option<&Stopped>, reason: &str, next_offset: u64) -> i64 {
 }
 
 fn to_row(partition: u32, columns: Columns) -> Result<(Progress, Stopped), String> {
-    let (origin, next_offset, term, next_seq, reason, time) = columns;
+    let (origin, next_offset, term, next_seq, history, before_last, reason, time) = columns;
     let progress = Progress {
         partition,
         origin,
         next_offset: unsigned("next_offset", next_offset)?,
         term: term.map(|term| unsigned("term", term)).transpose()?,
         next_seq: unsigned("next_seq", next_seq)?,
+        history: history.cast_unsigned(),
+        history_before_last: before_last.cast_unsigned(),
         stopped: Some(reason.clone()).filter(|reason| !reason.is_empty()),
     };
     Ok((progress, Stopped { reason, time }))

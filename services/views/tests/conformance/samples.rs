@@ -65,6 +65,8 @@ pub(crate) fn progress(partition: u32, next_offset: u64) -> Progress {
         next_offset,
         term: next_offset.checked_sub(3),
         next_seq: 2,
+        history: u64::MAX - 7,
+        history_before_last: 1,
         stopped: None,
     }
 }

@@ -1,0 +1,82 @@
+//! What is known of a partition's log before it is taken over: by its snapshots, by the marks in the
+//! table of owners, by the views where this process has them, and by this node itself.
+//!
+//! All of them are asked before a fence is written. A log that contradicts one of them has lost
+//! records, and nobody decides on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use prost::Message;
+use seckill_log::{
+    COMMAND_MARK, Contradiction, Log, LogError, PROJECTOR_MARK, Table, Witness, contradiction,
+};
+use seckill_proto::v1::Checkpoint;
+use tokio::sync::watch;
+
+use crate::takeover::TakeoverError;
+
+/// How long the views may take to say how far they are. A sale does not wait for a database that is
+/// away; the projector's mark is there all the same.
+const VIEWS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often an owner leaves a mark.
+const MARK_EVERY: Duration = Duration::from_secs(1);
+
+/// Asks the views how far they hold a partition; an error in words.
+pub type ViewsWitness =
+    Arc<dyn Fn(u32) -> BoxFuture<'static, Result<Option<Checkpoint>, String>> + Send + Sync>;
+
+/// Refuses a log that contradicts what `known`, marks, views or snapshots say.
+pub(crate) async fn examine(
+    log: &dyn Log,
+    partition: u32,
+    views: Option<&ViewsWitness>,
+    mut known: Vec<Witness>,
+) -> Result<(), TakeoverError> {
+    known.extend(marks(log, partition).await?);
+    known.extend(ask_views(partition, views).await);
+    let found: Option<Contradiction> = contradiction(log, partition, &known).await?;
+    found.map_or(Ok(()), |contradiction| Err(contradiction.into()))
+}
+
+async fn marks(log: &dyn Log, partition: u32) -> Result<Vec<Witness>, LogError> {
+    let entries = log.scan(Table::Owners, partition).await?;
+    let marks = entries.into_iter().filter_map(|(key, value)| {
+        let name = match key.as_str() {
+            COMMAND_MARK => "an owner's mark",
+            PROJECTOR_MARK => "a projector's mark",
+            _ => return None,
+        };
+        Some(Witness::new(name, Checkpoint::decode(value).ok()?))
+    });
+    Ok(marks.collect())
+}
+
+async fn ask_views(partition: u32, views: Option<&ViewsWitness>) -> Option<Witness> {
+    let asked = tokio::time::timeout(VIEWS_TIMEOUT, views?(partition)).await;
+    match asked.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+        Ok(checkpoint) => checkpoint.map(|checkpoint| Witness::new("the views", checkpoint)),
+        Err(error) => {
+            tracing::warn!(partition, error, "taking over without asking the views");
+            None
+        }
+    }
+}
+
+/// Leaves word in the table of owners how far the log is confirmed, once a second while it grows.
+pub(crate) async fn keep_marking(
+    log: Arc<dyn Log>,
+    partition: u32,
+    mut confirmed: watch::Receiver<Checkpoint>,
+) {
+    while confirmed.changed().await.is_ok() {
+        let checkpoint = confirmed.borrow_and_update().encode_to_vec();
+        let mark = (COMMAND_MARK.to_owned(), Bytes::from(checkpoint));
+        if let Err(error) = log.put(Table::Owners, partition, vec![mark]).await {
+            tracing::warn!(%error, partition, "no mark was left in the table of owners");
+        }
+        tokio::time::sleep(MARK_EVERY).await;
+    }
+}

@@ -2,6 +2,26 @@
 
 use std::path::PathBuf;
 
+/// A file of the embedded log that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{}, byte {position}: {what} (partition {partition}, offset {offset}). Nothing was changed. Put the file \
+     back from a copy, or see `seckill repair --help`",
+    file.display()
+)]
+pub struct Damage {
+    /// Which file.
+    pub file: PathBuf,
+    /// Where in it, in bytes.
+    pub position: u64,
+    /// Partition of the event log.
+    pub partition: u32,
+    /// The first offset that cannot be read from there on.
+    pub offset: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
 /// An operating error of an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -16,6 +36,21 @@ pub enum LogError {
         /// First offset asked for.
         from: u64,
     },
+    /// A file of the embedded log is damaged, or gone.
+    #[error(transparent)]
+    Damaged(#[from] Box<Damage>),
+    /// The engine cannot go on before the process is started again.
+    #[error("the event log has failed: {0}")]
+    Failed(String),
+    /// The directory holds a log as version 0.1 kept it.
+    #[error(
+        "{} holds an embedded log of version 0.1; `seckill upgrade` with the same --data makes one of this \
+         version of it", .0.display()
+    )]
+    OldFormat(PathBuf),
+    /// There is no log where one was to be read.
+    #[error("there is no embedded log in {}", .0.display())]
+    Absent(PathBuf),
     /// Another process has the directory open.
     #[error("{} is in use by another process; stop it, or choose another directory", .0.display())]
     Locked(PathBuf),
@@ -39,6 +74,10 @@ impl LogError {
         match self {
             Self::Unavailable(_) => true,
             Self::Lost { .. }
+            | Self::Damaged(_)
+            | Self::Failed(_)
+            | Self::OldFormat(_)
+            | Self::Absent(_)
             | Self::Locked(_)
             | Self::OtherPartitions { .. }
             | Self::Broken(_) => false,

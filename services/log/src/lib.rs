@@ -27,7 +27,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 pub use assigned::run_assigned;
-pub use error::LogError;
+pub use error::{Damage, LogError};
 pub use evidence::{COMMAND_MARK, Contradiction, PROJECTOR_MARK, Witness, contradiction};
 pub use fold::{Fold, FoldError, Folded};
 pub use history::History;
@@ -58,6 +58,12 @@ pub trait Log: Send + Sync + 'static {
 
     /// Takes part in sharing the partitions out among the processes of a group.
     async fn join(&self, group: Group) -> Result<Membership, LogError>;
+
+    /// Waits until the engine has failed for good, and says why. A process whose log has failed
+    /// must be started again.
+    async fn failed(&self) -> LogError {
+        std::future::pending().await
+    }
 }
 
 /// Follows one partition.

@@ -7,6 +7,7 @@ use anyhow::Context;
 use axum::Router;
 use axum::middleware::from_fn;
 use seckill_edge::{describe_metrics, not_found, observe, serve, wrong_method};
+use seckill_log::Log;
 use seckill_telemetry::{Health, Metrics, on_signal, routes, start_tracing};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,25 @@ impl App {
         let metrics = Metrics::start()?;
         describe_metrics();
         Ok(Self { listener, metrics, bound, health, stop })
+    }
+
+    /// Serves until told to stop and until open requests are answered; or until the log has failed,
+    /// which only a new start mends.
+    pub(crate) async fn serve_on(
+        self,
+        log: &dyn Log,
+        routes_of_roles: Router,
+        what: &str,
+    ) -> anyhow::Result<()> {
+        let stop = self.stop.clone();
+        let mut serving = std::pin::pin!(self.serve(routes_of_roles, what));
+        tokio::select! {
+            served = &mut serving => served,
+            failed = log.failed() => {
+                stop.cancel();
+                serving.await.and(Err(failed.into()))
+            }
+        }
     }
 
     /// Serves until told to stop and until open requests are answered.

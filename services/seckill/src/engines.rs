@@ -36,6 +36,16 @@ pub(crate) async fn log(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
     Ok(Arc::new(open.await??))
 }
 
+/// The log for a tool that only reads it: nothing is made, and nothing is changed.
+pub(crate) async fn log_to_read(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
+    if settings.kafka.is_some() {
+        return log(settings).await;
+    }
+    let directory = settings.data.join("log");
+    let open = tokio::task::spawn_blocking(move || EmbeddedLog::open_read_only(&directory));
+    Ok(Arc::new(open.await?.context("name another directory with --data")?))
+}
+
 pub(crate) async fn views(settings: &Settings, partitions: u32) -> anyhow::Result<Arc<dyn Views>> {
     if let Some(config) = &settings.cql {
         return Ok(Arc::new(Box::pin(CqlViews::connect(config, partitions)).await?));

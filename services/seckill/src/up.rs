@@ -28,16 +28,20 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let node = Node::start(Arc::clone(&log), config, app.health.clone(), stop_node.clone())
         .await
         .context("the command node cannot start")?;
-    let projector =
-        Projector::start(log, Arc::clone(&views), app.health.clone(), stop_projector.clone())
-            .await
-            .context("the projector cannot start")?;
+    let projector = Projector::start(
+        Arc::clone(&log),
+        Arc::clone(&views),
+        app.health.clone(),
+        stop_projector.clone(),
+    )
+    .await
+    .context("the projector cannot start")?;
     let dispatcher = node.dispatcher();
     let routes = seckill_command::routes(dispatcher.clone())
         .merge(seckill_command::internal_routes(dispatcher.clone()))
         .merge(seckill_admin::routes(dispatcher))
         .merge(seckill_query::routes(views, partitions));
-    let served = app.serve(routes, &engines::describe(&settings)).await;
+    let served = app.serve_on(&*log, routes, &engines::describe(&settings)).await;
     stop_node.cancel();
     node.stopped().await;
     stop_projector.cancel();

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
 use seckill_command::newest_snapshot;
 use seckill_log::{Log, LogError};
 use seckill_projector::{Claim, verify};
@@ -18,10 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<bool> {
     start_tracing("warn", settings.log_format)?;
     let settings = settings.with_patience(PATIENCE);
-    if settings.kafka.is_none() && !settings.data.join("log").exists() {
-        bail!("there is no embedded log in {}; name one with --data", settings.data.display());
-    }
-    let log = engines::log(&settings).await?;
+    let log = engines::log_to_read(&settings).await?;
     let views = engines::views(&settings, log.partitions()).await?;
     let report = verify(&*log, &*views, snapshots(&*log).await?).await?;
     for (what, count) in &report.counts {

@@ -1,17 +1,25 @@
 //! The log in a directory of this machine: nothing to install.
 //!
-//! Kept in fjall. One thread writes: it takes whatever appends have come in, gives them their
-//! offsets, and makes them durable with one fsync. A record that has not been fsynced is shown to
-//! nobody. So what was acknowledged survives `kill -9` and power loss, as far as the disk keeps
-//! its word.
+//! Plain files: each partition has segments of batches (`batch.rs`), every batch with a checksum and
+//! the history before and after it, and a high-water mark that says how far it has been durable.
+//! A record that has not been fsynced is shown to nobody. So what was acknowledged survives
+//! `kill -9` and power loss, as far as the disk keeps its word; where it does not, opening the log
+//! says which file is damaged and changes nothing.
 //!
 //! One process at a time; it is every member of every group.
 
+mod batch;
+mod format;
+mod high_water;
 mod reader;
-mod store;
+mod recovery;
+mod segment;
+mod state;
+mod tables;
 mod writer;
 
 use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,18 +27,24 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::embedded::format::{cannot, partition_folder};
 use crate::embedded::reader::EmbeddedReader;
-use crate::embedded::store::Store;
-use crate::embedded::writer::{Job, Writer};
-use crate::{Appending, Entries, Group, Log, LogError, Membership, Reader, Table};
+use crate::embedded::recovery::Recovered;
+use crate::embedded::segment::Header;
+use crate::embedded::state::State;
+use crate::embedded::writer::Writer;
+use crate::{Appending, Entries, Group, History, Log, LogError, Membership, Reader, Table};
 
 /// Partitions of a new log, unless asked for otherwise.
 pub const DEFAULT_PARTITIONS: u32 = 4;
 
 /// The embedded log.
 pub struct EmbeddedLog {
-    store: Arc<Store>,
-    writer: Writer,
+    state: Arc<State>,
+    /// None where the log is only read.
+    writer: Option<Writer>,
+    /// Held for as long as the log is open for reading only; a writer holds its own.
+    _lock: Option<File>,
     everything: watch::Sender<BTreeSet<u32>>,
 }
 
@@ -39,49 +53,121 @@ impl EmbeddedLog {
     /// that exists it must fit or be absent. Blocks for as long as recovery takes.
     ///
     /// # Errors
-    /// Another process has it, the partitions do not fit, or the files cannot be used.
+    /// Another process has it, the partitions do not fit, or the files are damaged: then nothing is
+    /// changed.
     pub fn open(directory: &Path, partitions: Option<u32>) -> Result<Self, LogError> {
-        let store = Arc::new(Store::open(directory, partitions)?);
-        let writer = Writer::start(Arc::clone(&store))?;
-        let (everything, _) = watch::channel((0..store.partitions()).collect());
-        Ok(Self { store, writer, everything })
+        fs::create_dir_all(directory).map_err(|error| cannot(directory, &error))?;
+        let found = format::read(directory)?;
+        let lock = format::lock(directory, true)?;
+        let partitions = match (found, partitions) {
+            (Some(found), Some(asked)) if found != asked => {
+                return Err(LogError::OtherPartitions { found, asked });
+            }
+            (Some(found), _) => found,
+            (None, asked) => create(directory, asked.unwrap_or(DEFAULT_PARTITIONS))?,
+        };
+        let recovered = look(directory, partitions)?;
+        for found in &recovered {
+            found.settle().map_err(|error| cannot(&found.folder, &error))?;
+        }
+        let state = Arc::new(State::new(directory, &recovered));
+        let writer = Writer::start(&state, recovered, lock)?;
+        Ok(Self::new(state, Some(writer), None))
     }
+
+    /// Opens a log for reading, and changes nothing.
+    ///
+    /// # Errors
+    /// There is none, another process writes it, or the files are damaged.
+    pub fn open_read_only(directory: &Path) -> Result<Self, LogError> {
+        let absent = || LogError::Absent(directory.to_owned());
+        let partitions = format::read(directory)?.ok_or_else(absent)?;
+        let lock = match format::lock_path(directory).exists() {
+            true => Some(format::lock(directory, false)?),
+            false => None,
+        };
+        let recovered = look(directory, partitions)?;
+        Ok(Self::new(Arc::new(State::new(directory, &recovered)), None, lock))
+    }
+
+    fn new(state: Arc<State>, writer: Option<Writer>, lock: Option<File>) -> Self {
+        let (everything, _) = watch::channel((0..state.partitions()).collect());
+        Self { state, writer, _lock: lock, everything }
+    }
+}
+
+/// Looks at every partition before anything is changed.
+fn look(directory: &Path, partitions: u32) -> Result<Vec<Recovered>, LogError> {
+    (0..partitions).map(|partition| recovery::look(directory, partition)).collect()
+}
+
+/// Makes an empty log; a making that was cut off before is begun again.
+fn create(directory: &Path, partitions: u32) -> Result<u32, LogError> {
+    for partition in 0..partitions {
+        let folder = partition_folder(directory, partition);
+        let header = Header { partition, base: 0, history: History::default(), length_before: 0 };
+        fs::create_dir_all(&folder)
+            .and_then(|()| segment::create(&folder, header))
+            .map_err(|error| cannot(&folder, &error))?;
+    }
+    format::write(directory, partitions)?;
+    Ok(partitions)
 }
 
 #[async_trait]
 impl Log for EmbeddedLog {
     fn partitions(&self) -> u32 {
-        self.store.partitions()
+        self.state.partitions()
     }
 
     fn append(&self, partition: u32, records: Vec<Vec<u8>>) -> Appending {
         let (done, appending) = Appending::new(records.len());
-        self.writer.submit(Job::Append { partition, records, done });
+        if let Some(writer) = &self.writer {
+            writer.submit(partition, records, done);
+        }
         appending
     }
 
     async fn end(&self, partition: u32) -> Result<u64, LogError> {
-        Ok(*self.store.end(partition).borrow())
+        self.state.assert_well()?;
+        Ok(*self.state.end(partition).borrow())
     }
 
     async fn read(&self, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError> {
-        Ok(Box::new(EmbeddedReader::new(Arc::clone(&self.store), partition, from)))
+        Ok(Box::new(EmbeddedReader::new(Arc::clone(&self.state), partition, from)))
     }
 
     async fn put(&self, table: Table, partition: u32, entries: Entries) -> Result<(), LogError> {
-        let (done, result) = tokio::sync::oneshot::channel();
-        self.writer.submit(Job::Put { table, partition, entries, done });
-        let stopped = || LogError::Unavailable("the embedded log has stopped".into());
-        result.await.map_err(|_| stopped())?
+        self.state.assert_well()?;
+        if self.writer.is_none() {
+            return Err(LogError::Broken("the log is open for reading only".into()));
+        }
+        let state = Arc::clone(&self.state);
+        blocking(move || {
+            let directory = state.directory();
+            let put = tables::put(directory, table, partition, &entries);
+            put.map_err(|error| cannot(&directory.join(tables::FOLDER), &error))
+        })
+        .await
     }
 
     async fn scan(&self, table: Table, partition: u32) -> Result<Entries, LogError> {
-        let store = Arc::clone(&self.store);
-        blocking(move || store.scan(table, partition)).await
+        self.state.assert_well()?;
+        let state = Arc::clone(&self.state);
+        blocking(move || {
+            let directory = state.directory();
+            let scanned = tables::scan(directory, table, partition);
+            scanned.map_err(|error| cannot(&directory.join(tables::FOLDER), &error))
+        })
+        .await
     }
 
     async fn join(&self, _: Group) -> Result<Membership, LogError> {
         Ok(Membership::new(self.everything.subscribe(), Box::new(())))
+    }
+
+    async fn failed(&self) -> LogError {
+        self.state.failed().await
     }
 }
 

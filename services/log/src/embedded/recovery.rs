@@ -1,0 +1,190 @@
+//! Opening a partition: what its files hold, and whether that is all that was acknowledged.
+//!
+//! Looking changes nothing. Whatever is damaged or missing is refused with its place; only the rest
+//! of a write that was never acknowledged is cut, and only once every partition has been looked at.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::embedded::batch;
+use crate::embedded::format::{cannot, partition_folder};
+use crate::embedded::high_water::{self, Mark};
+use crate::embedded::segment::{self, FIRST_BATCH, HEADER, Header};
+use crate::{Damage, LogError};
+
+/// What was found of one partition.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) folder: PathBuf,
+    /// Base offsets of the segments; writing goes on in the last one.
+    pub(super) bases: Vec<u64>,
+    /// Where the last segment's batches end, in bytes.
+    pub(super) position: u64,
+    /// The end of the log, and its history.
+    pub(super) mark: Mark,
+    /// Bytes behind the end that were never acknowledged.
+    torn: u64,
+    /// A last segment that was made and never used.
+    unfinished: Option<PathBuf>,
+}
+
+/// A partition that is being looked at.
+struct Search {
+    partition: u32,
+    folder: PathBuf,
+    high_water: Option<Mark>,
+}
+
+/// What a segment holds.
+struct Scanned {
+    position: u64,
+    mark: Mark,
+    torn: u64,
+}
+
+/// Looks at the files of a partition.
+pub(super) fn look(directory: &Path, partition: u32) -> Result<Recovered, LogError> {
+    let folder = partition_folder(directory, partition);
+    let high_water = high_water::read(&folder);
+    let search = Search { partition, folder, high_water };
+    let bases = segment::list(&search.folder);
+    let mut bases = bases.map_err(|error| cannot(&search.folder, &error))?;
+    let unfinished = search.drop_unfinished(&mut bases)?;
+    search.check_sealed(&bases)?;
+    let last =
+        *bases.last().ok_or_else(|| search.damage(0, 0, 0, "its first segment is missing"))?;
+    let Scanned { position, mark, torn } = search.scan(last)?;
+    if high_water.is_none() {
+        let file = search.folder.join(high_water::NAME);
+        tracing::warn!(file = %file.display(), "no high-water mark: made anew from the segments");
+    }
+    Ok(Recovered { folder: search.folder, bases, position, mark, torn, unfinished })
+}
+
+impl Recovered {
+    /// Cuts what was never acknowledged, and makes durable what a process that was killed may only
+    /// have written.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        if let Some(unfinished) = &self.unfinished {
+            fs::remove_file(unfinished)?;
+        }
+        let Some(last) = self.bases.last() else { return Ok(()) };
+        let path = segment::path(&self.folder, *last);
+        let file = File::options().write(true).open(&path)?;
+        if self.torn > 0 {
+            let (file_name, bytes) = (path.display(), self.torn);
+            tracing::warn!(file = %file_name, bytes, "the rest of a write that nobody was told of is cut");
+            file.set_len(self.position)?;
+        }
+        file.sync_all()
+    }
+}
+
+impl Search {
+    fn damage(&self, base: u64, position: u64, offset: u64, what: &str) -> LogError {
+        let file = segment::path(&self.folder, base);
+        let (partition, what) = (self.partition, what.to_owned());
+        Box::new(Damage { file, position, partition, offset, what }).into()
+    }
+
+    /// Takes the last segment off where it was made and nothing in it was ever acknowledged.
+    fn drop_unfinished(&self, bases: &mut Vec<u64>) -> Result<Option<PathBuf>, LogError> {
+        let Some(&last) = bases.last() else { return Ok(None) };
+        let path = segment::path(&self.folder, last);
+        let file = File::open(&path).map_err(|error| cannot(&path, &error))?;
+        let reached = self.high_water.map_or(u64::MAX, |mark| mark.next_offset);
+        if last == 0 || Header::read(&file).is_some() || reached > last {
+            return Ok(None);
+        }
+        bases.pop();
+        Ok(Some(path))
+    }
+
+    /// Every segment must have its header, follow the one before, and find it as long as it was.
+    fn check_sealed(&self, bases: &[u64]) -> Result<(), LogError> {
+        let mut length_before = 0;
+        for (index, &base) in bases.iter().enumerate() {
+            if index == 0 && base != 0 {
+                return Err(self.damage(0, 0, 0, "the segment is missing"));
+            }
+            let path = segment::path(&self.folder, base);
+            let file = File::open(&path).map_err(|error| cannot(&path, &error))?;
+            let fits = |header: &Header| header.partition == self.partition && header.base == base;
+            let Some(header) = Header::read(&file).filter(fits) else {
+                return Err(self.damage(base, 0, base, "the segment has no valid header"));
+            };
+            if header.length_before != length_before {
+                let (before, should) = (bases[index.saturating_sub(1)], header.length_before);
+                let what = format!("the segment has {length_before} bytes, {should} were written");
+                return Err(self.damage(before, length_before.min(should), before, &what));
+            }
+            length_before = file.metadata().map_err(|error| cannot(&path, &error))?.len();
+        }
+        Ok(())
+    }
+
+    /// Reads the last segment whole.
+    fn scan(&self, base: u64) -> Result<Scanned, LogError> {
+        let path = segment::path(&self.folder, base);
+        let bytes = fs::read(&path).map_err(|error| cannot(&path, &error))?;
+        let header =
+            Header::decode(&bytes).ok_or_else(|| self.damage(base, 0, base, "no header"))?;
+        let mut mark = Mark { next_offset: base, history: header.history };
+        let mut position = HEADER;
+        self.check_history(base, position as u64, mark)?;
+        while let Some(next) = batch::decode(&bytes[position..]) {
+            if next.offsets.start != mark.next_offset
+                || next.before != mark.history
+                || !next.is_consistent()
+            {
+                let what = "the batch does not follow the one before it";
+                return Err(self.damage(base, position as u64, mark.next_offset, what));
+            }
+            position += batch::length(&bytes[position..]).unwrap_or_default();
+            mark = Mark { next_offset: next.offsets.end, history: next.after };
+            self.check_history(base, position as u64, mark)?;
+        }
+        let torn = self.check_rest(base, position, mark, &bytes[position..])?;
+        Ok(Scanned { position: position as u64, mark, torn })
+    }
+
+    fn check_history(&self, base: u64, position: u64, mark: Mark) -> Result<(), LogError> {
+        let other = |high_water: &Mark| {
+            high_water.next_offset == mark.next_offset && high_water.history != mark.history
+        };
+        if self.high_water.as_ref().is_some_and(other) {
+            let what = "the records before it are not the ones that were acknowledged";
+            return Err(self.damage(base, position, mark.next_offset, what));
+        }
+        Ok(())
+    }
+
+    /// What follows the last whole batch; how many bytes of it are to be cut.
+    fn check_rest(
+        &self,
+        base: u64,
+        position: usize,
+        mark: Mark,
+        rest: &[u8],
+    ) -> Result<u64, LogError> {
+        let at = position as u64;
+        if let Some((further, offset)) = batch::find(rest) {
+            let whole = at + further as u64;
+            let what =
+                format!("damaged; whole records follow at byte {whole}, from offset {offset} on");
+            return Err(self.damage(base, at, mark.next_offset, &what));
+        }
+        let reached = self.high_water.map_or(0, |high_water| high_water.next_offset);
+        if reached > mark.next_offset {
+            let missing = reached - mark.next_offset;
+            let what = format!("{missing} acknowledged records from there on are missing");
+            return Err(self.damage(base, at, mark.next_offset, &what));
+        }
+        let junk = rest.iter().rposition(|byte| *byte != 0);
+        Ok(junk.map_or(0, |last| last as u64 + 1))
+    }
+}
+
+/// The position of the first batch is where an empty segment ends.
+const _: () = assert!(FIRST_BATCH == HEADER as u64);

@@ -1,0 +1,86 @@
+//! The compacted tables: one file for each key, replaced as a whole.
+//!
+//! A value lies behind the checksum of itself. One that is damaged is passed over: whatever is in a
+//! table can be made again from the log.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::embedded::format::sync_folder;
+use crate::{Entries, Table};
+
+pub(super) const FOLDER: &str = "tables";
+
+/// Names of files that are being written never meet.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
+pub(super) fn put(
+    directory: &Path,
+    table: Table,
+    partition: u32,
+    entries: &Entries,
+) -> io::Result<()> {
+    let folder = folder(directory, table, partition);
+    fs::create_dir_all(&folder)?;
+    for (key, value) in entries {
+        let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+        let written = folder.join(format!("{number}.new"));
+        let mut file = File::create(&written)?;
+        file.write_all(&crc32fast::hash(value).to_le_bytes())?;
+        file.write_all(value)?;
+        file.sync_data()?;
+        fs::rename(&written, folder.join(file_name(key)))?;
+    }
+    sync_folder(&folder)
+}
+
+/// A table that was never written is empty.
+pub(super) fn scan(directory: &Path, table: Table, partition: u32) -> io::Result<Entries> {
+    let folder = folder(directory, table, partition);
+    let files = match fs::read_dir(&folder) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Entries::new()),
+        Err(error) => return Err(error),
+    };
+    let mut entries = Entries::new();
+    for file in files {
+        let path = file?.path();
+        let Some(key) = key(&path) else { continue };
+        match value(fs::read(&path)?) {
+            Some(value) => entries.push((key, value)),
+            None => tracing::warn!(file = %path.display(), "a damaged file is passed over"),
+        }
+    }
+    Ok(entries)
+}
+
+fn folder(directory: &Path, table: Table, partition: u32) -> PathBuf {
+    let table = match table {
+        Table::Snapshots => "snapshots",
+        Table::Owners => "owners",
+    };
+    directory.join(FOLDER).join(table).join(format!("{partition:04}"))
+}
+
+/// Keys are this program's own: lower-case letters, digits, dashes and slashes.
+fn file_name(key: &str) -> String {
+    let plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-/".contains(&byte);
+    assert!(!key.is_empty() && key.bytes().all(plain), "{key:?} is no key of a table");
+    format!("{}.value", key.replace('/', "."))
+}
+
+fn key(path: &Path) -> Option<String> {
+    Some(path.file_name()?.to_str()?.strip_suffix(".value")?.replace('.', "/"))
+}
+
+fn value(bytes: Vec<u8>) -> Option<Bytes> {
+    let mut bytes = Bytes::from(bytes);
+    let crc = bytes.get(..4)?.try_into().ok().map(u32::from_le_bytes)?;
+    let value = bytes.split_off(4);
+    (crc32fast::hash(&value) == crc).then_some(value)
+}

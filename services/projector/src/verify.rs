@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader};
 use seckill_promotion::{Book, Inconsistent};
-use seckill_proto::Position;
-use seckill_proto::v1::Checkpoint;
-use seckill_views::{CouponRow, PromotionRow, PromotionStatus, Views, ViewsError};
+use seckill_proto::v1::{Checkpoint, Event, record};
+use seckill_proto::{Position, decode_record};
+use seckill_views::{CouponRow, PromotionRow, PromotionStatus, Scanned, Views, ViewsError};
 
 use crate::projection::{Projection, Unscheduled};
 
@@ -153,7 +153,7 @@ async fn fold(
     let end = log.end(partition).await?;
     let (mut fold, mut book) = (Fold::default(), Book::default());
     claims.retain(|claim| !claim.is_due(&fold));
-    let mut projection = Projection::default();
+    let (mut projection, mut fences) = (Projection::default(), HashSet::new());
     let mut reader = log.read(partition, 0).await?;
     while fold.next_offset() < end {
         for (offset, record) in next(&mut *reader, partition).await? {
@@ -174,8 +174,14 @@ async fn fold(
                     let coupon = projection.apply(&event, Position { partition, offset })?;
                     expected.coupons.extend(coupon.map(|coupon| (coupon.id.clone(), coupon)));
                 }
-                Folded::Fence(_) => report.count("fences", 1),
-                Folded::Void => report.count("void records", 1),
+                Folded::Fence(_) => {
+                    report.count("fences", 1);
+                    fences.insert(offset);
+                }
+                Folded::Void => {
+                    report.count("void records", 1);
+                    name_foreign(partition, offset, &record, &fences, report);
+                }
             }
             for claim in claims.extract_if(.., |claim| claim.is_due(&fold)) {
                 claim.compare(&fold, &book, report);
@@ -188,6 +194,26 @@ async fn fold(
     expected.promotions.extend(projection.into_promotions());
     expected.ends.insert(partition, end);
     Ok(())
+}
+
+/// A void record was left behind by an owner that had been deposed, so it names an earlier fence.
+/// One that does not was written by nobody who may write here.
+fn name_foreign(
+    partition: u32,
+    offset: u64,
+    record: &[u8],
+    fences: &HashSet<u64>,
+    report: &mut Report,
+) {
+    let Ok(record::Kind::Event(Event { term, seq, .. })) = decode_record(record) else { return };
+    if !fences.contains(&term) {
+        report.differ(|| {
+            format!(
+                "partition {partition}, offset {offset}: a record of term {term}, sequence {seq}, \
+                 and no fence at offset {term} explains it"
+            )
+        });
+    }
 }
 
 impl Claim {
@@ -231,6 +257,32 @@ async fn next(reader: &mut dyn Reader, partition: u32) -> Result<Vec<(u64, Bytes
     Ok(records)
 }
 
+/// A row that says what it is and how new.
+trait Row: PartialEq + Debug + 'static {
+    fn id(&self) -> &str;
+    fn position(&self) -> Position;
+}
+
+impl Row for PromotionRow {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn position(&self) -> Position {
+        self.position
+    }
+}
+
+impl Row for CouponRow {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn position(&self) -> Position {
+        self.position
+    }
+}
+
 impl<'a> Seen<'a> {
     fn new(
         view: &'static str,
@@ -241,20 +293,25 @@ impl<'a> Seen<'a> {
         Self { view, expected, missing, rows: 0, newer: Vec::new() }
     }
 
-    /// Notes a row; `should` is what the log says.
-    fn row<T: PartialEq + Debug>(
+    /// Notes a row as it was found; `should` is what the log says of its id.
+    fn row<T: Row>(
         &mut self,
-        (id, position): (&str, Position),
-        row: &T,
-        should: Option<&T>,
+        row: Scanned<T>,
+        should: impl FnOnce(&T) -> Option<&'a T>,
         report: &mut Report,
     ) {
         self.rows += 1;
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => return report.differ(|| error.to_string()),
+        };
+        let (id, position) = (row.id(), row.position());
+        let should = should(&row);
         self.missing.remove(id);
         let covered = self.expected.ends.get(&position.partition);
         if covered.is_some_and(|end| position.offset >= *end) {
             self.newer.push((id.to_owned(), position));
-        } else if should != Some(row) {
+        } else if should != Some(&row) {
             report.differ(|| format!("{} has {row:?}, the log says {should:?}", self.view));
         }
     }
@@ -275,11 +332,7 @@ async fn compare_promotions(
 ) -> Result<Vec<(String, Position)>, VerifyError> {
     let all = &expected.promotions;
     let mut seen = Seen::new("promotions", expected, all.keys());
-    views
-        .scan_promotions(&mut |row| {
-            seen.row((&row.id, row.position), &row, all.get(&row.id), report);
-        })
-        .await?;
+    views.scan_promotions(&mut |row| seen.row(row, |row| all.get(&row.id), report)).await?;
     let newer = seen.finish(report);
     // One that has gone on since may have finished, and so be gone from the active ones.
     let gone_on: HashSet<&str> = newer.iter().map(|(id, _)| id.as_str()).collect();
@@ -289,8 +342,7 @@ async fn compare_promotions(
     let mut seen = Seen::new("active_promotions", expected, active);
     views
         .scan_active_promotions(&mut |row| {
-            let should = all.get(&row.id).filter(is_active);
-            seen.row((&row.id, row.position), &row, should, report);
+            seen.row(row, |row| all.get(&row.id).filter(is_active), report);
         })
         .await?;
     seen.finish(report);
@@ -306,14 +358,14 @@ async fn compare_coupons(
     let mut by_promotion = Seen::new("coupons_by_promotion", expected, all.keys());
     views
         .scan_coupons_by_promotion(&mut |row| {
-            by_promotion.row((&row.id, row.position), &row, all.get(&row.id), report);
+            by_promotion.row(row, |row| all.get(&row.id), report);
         })
         .await?;
     let mut newer = by_promotion.finish(report);
     let mut by_customer = Seen::new("coupons_by_customer", expected, all.keys());
     views
         .scan_coupons_by_customer(&mut |row| {
-            by_customer.row((&row.id, row.position), &row, all.get(&row.id), report);
+            by_customer.row(row, |row| all.get(&row.id), report);
         })
         .await?;
     newer.extend(by_customer.finish(report));
@@ -455,6 +507,97 @@ mod tests {
         let report = verify(&*log, &empty, vec![]).await.expect("a report");
         // The promotion twice, two coupons twice, and the progress.
         assert_eq!(report.different, 7, "{report:?}");
+    }
+
+    /// Changes the stored bytes of a table of views that are closed.
+    fn spoil(directory: &Path, table: &str, change: impl Fn(&mut Vec<(Vec<u8>, Vec<u8>)>)) {
+        let database =
+            fjall::Database::builder(directory.join("views")).open().expect("a database");
+        let table = database.keyspace(table, Default::default).expect("a table");
+        let pairs = table.iter().map(|pair| pair.into_inner().expect("a pair"));
+        let mut pairs: Vec<_> = pairs.map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+        pairs.iter().for_each(|(key, _)| table.remove(key.as_slice()).expect("removed"));
+        change(&mut pairs);
+        pairs.into_iter().for_each(|(key, value)| table.insert(key, value).expect("inserted"));
+    }
+
+    type Change = fn(&mut Vec<(Vec<u8>, Vec<u8>)>);
+
+    #[tokio::test]
+    async fn rows_that_are_not_where_they_belong_are_noticed() {
+        let swapped: Change = |pairs| {
+            let (first, second) = (pairs[0].1.clone(), pairs[1].1.clone());
+            (pairs[0].1, pairs[1].1) = (second, first);
+        };
+        let moved: Change = |pairs| pairs[0].0 = [b"x", pairs[0].0.as_slice()].concat();
+        let position: Change = |pairs| pairs[0].1[..8].fill(0xFF);
+        let junk: Change = |pairs| pairs[0].1.truncate(3);
+        let gone: Change = |pairs| drop(pairs.pop());
+        let changes = [("swapped", swapped), ("moved", moved), ("position", position)];
+        let changes = changes.into_iter().chain([("junk", junk), ("gone", gone)]);
+        for (what, change) in changes {
+            for table in ["coupons_by_customer_g2", "coupons_by_promotion_g2"] {
+                let directory = tempfile::tempdir().expect("a directory");
+                let log = log(directory.path(), 1).await;
+                drop(project(&log, directory.path()).await);
+                spoil(directory.path(), table, change);
+                let views = EmbeddedViews::open(&directory.path().join("views"), 1).expect("views");
+                let report = verify(&*log, &views, vec![]).await.expect("a report");
+                assert!(!report.is_equal(), "{what} in {table}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_progress_or_a_snapshot_that_is_wrong_is_noticed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = log(directory.path(), 1).await;
+        let views = project(&log, directory.path()).await;
+        let progress = views.progress(0).await.expect("progress").expect("progress");
+        let checkpoint = progress.checkpoint();
+        let wrong = [
+            Checkpoint { next_seq: 9, ..checkpoint.clone() },
+            Checkpoint { history: 9, ..checkpoint.clone() },
+            Checkpoint { next_offset: 9, ..checkpoint.clone() },
+            Checkpoint { fence_id: vec![9; 16], ..checkpoint.clone() },
+        ];
+        let claim = |checkpoint: &Checkpoint, book| {
+            vec![Claim { what: "a snapshot", partition: 0, checkpoint: checkpoint.clone(), book }]
+        };
+        for wrong in wrong {
+            let report = verify(&*log, &*views, claim(&wrong, None)).await.expect("a report");
+            assert_eq!(report.different, 1, "{wrong:?}: {report:?}");
+        }
+        let right = verify(&*log, &*views, claim(&checkpoint, None)).await.expect("a report");
+        assert!(right.is_equal(), "{right:?}");
+        let book = Some(Book::default());
+        let report = verify(&*log, &*views, claim(&checkpoint, book)).await.expect("a report");
+        assert_eq!(report.different, 1, "{report:?}");
+    }
+
+    #[tokio::test]
+    async fn a_record_that_no_fence_explains_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = log(directory.path(), 1).await;
+        let event = |term| {
+            let body = Some(Body::Started(PromotionStarted {}));
+            encode_event(Event {
+                term,
+                seq: 77,
+                promotion_id: "p".into(),
+                body,
+                ..Event::default()
+            })
+        };
+        log.append(0, vec![event(0)]).deliveries().await;
+        let views = project(&log, directory.path()).await;
+        let report = verify(&*log, &*views, vec![]).await.expect("a report");
+        assert!(report.is_equal() && report.counts["void records"] == 1, "{report:?}");
+        log.append(0, vec![event(3)]).deliveries().await;
+        drop(views);
+        let views = project(&log, directory.path()).await;
+        let report = verify(&*log, &*views, vec![]).await.expect("a report");
+        assert!(report.differences[0].contains("offset 6: a record of term 3"), "{report:?}");
     }
 
     #[tokio::test]

@@ -58,6 +58,10 @@ impl Changes {
     }
 }
 
+/// A row as an auditor finds it, or what is wrong with it: a row that cannot be read, or lies under
+/// a key or a position that is not its own, is [`ViewsError::Corrupt`].
+pub type Scanned<T> = Result<T, ViewsError>;
+
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Page<T> {
@@ -164,7 +168,7 @@ pub trait Views: Send + Sync + 'static {
     /// As the engine reports them; rows given before stay given.
     async fn scan_promotions(
         &self,
-        each: &mut (dyn FnMut(PromotionRow) + Send),
+        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
     ) -> Result<(), ViewsError>;
 
     /// Every row of `active_promotions`, in any order, for an auditor.
@@ -173,7 +177,7 @@ pub trait Views: Send + Sync + 'static {
     /// As the engine reports them; rows given before stay given.
     async fn scan_active_promotions(
         &self,
-        each: &mut (dyn FnMut(PromotionRow) + Send),
+        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
     ) -> Result<(), ViewsError>;
 
     /// Every row of `coupons_by_promotion`, in any order, for an auditor.
@@ -182,7 +186,7 @@ pub trait Views: Send + Sync + 'static {
     /// As the engine reports them; rows given before stay given.
     async fn scan_coupons_by_promotion(
         &self,
-        each: &mut (dyn FnMut(CouponRow) + Send),
+        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
     ) -> Result<(), ViewsError>;
 
     /// Every row of `coupons_by_customer`, in any order, for an auditor.
@@ -191,7 +195,7 @@ pub trait Views: Send + Sync + 'static {
     /// As the engine reports them; rows given before stay given.
     async fn scan_coupons_by_customer(
         &self,
-        each: &mut (dyn FnMut(CouponRow) + Send),
+        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
     ) -> Result<(), ViewsError>;
 
     /// Whether reads are answered at all: one cheap read, for a readiness probe.

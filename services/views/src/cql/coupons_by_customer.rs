@@ -9,7 +9,7 @@ use super::value::{bigint, time, timestamp, unsigned, write_time};
 use super::write::Write;
 use crate::coupons_by_customer::{COLUMNS, CouponOfCustomer, VIEW};
 use crate::generation::Generation;
-use crate::{CouponRow, Page, ViewsError, clamp_limit};
+use crate::{CouponRow, Page, Scanned, ViewsError, clamp_limit};
 
 /// What a row adds to a batch beside its texts: 7 lengths, 5 numbers, the statement's id.
 const FIXED_BYTES: usize = 112;
@@ -75,7 +75,7 @@ impl CouponsByCustomer {
     pub(super) async fn scan(
         &self,
         (database, partitions): (&Database, u32),
-        each: &mut (dyn FnMut(CouponRow) + Send),
+        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
     ) -> Result<(), ViewsError> {
         database.each(&self.scan, (), |columns| to_row(columns, partitions), each).await
     }

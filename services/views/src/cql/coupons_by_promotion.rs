@@ -9,7 +9,7 @@ use super::value::{bigint, time, timestamp, unsigned, write_time};
 use super::write::Write;
 use crate::coupons_by_promotion::{COLUMNS, VIEW, bucket_of, first_of, to_cursor};
 use crate::generation::Generation;
-use crate::{CouponRow, Page, ViewsError, clamp_limit};
+use crate::{CouponRow, Page, Scanned, ViewsError, clamp_limit};
 
 /// What a row adds to a batch beside its texts: 8 lengths, 6 numbers, the statement's id.
 const FIXED_BYTES: usize = 128;
@@ -112,7 +112,7 @@ impl CouponsByPromotion {
     pub(super) async fn scan(
         &self,
         (database, partitions): (&Database, u32),
-        each: &mut (dyn FnMut(CouponRow) + Send),
+        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
     ) -> Result<(), ViewsError> {
         database.each(&self.scan, (), |columns| to_row(columns, partitions), each).await
     }

@@ -20,8 +20,8 @@ use scylla::statement::{Consistency, Statement};
 use tokio::time::Instant;
 
 use super::CqlConfig;
-use crate::ViewsError;
 use crate::generation::Generation;
+use crate::{Scanned, ViewsError};
 
 /// Pause between two attempts to reach a first node.
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
@@ -105,7 +105,7 @@ impl Database {
         query: &Query,
         values: impl SerializeRow,
         to_row: impl Fn(C) -> Result<R, String>,
-        each: &mut (dyn FnMut(R) + Send),
+        each: &mut (dyn FnMut(Scanned<R>) + Send),
     ) -> Result<(), ViewsError>
     where
         C: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata> + 'static,
@@ -114,7 +114,7 @@ impl Database {
         let pages = pages.map_err(|error| not_paged(query, error))?;
         let mut rows = pages.rows_stream::<C>().map_err(|error| corrupt(query, "*", error))?;
         while let Some(columns) = rows.try_next().await.map_err(|error| no_next(query, error))? {
-            each(to_row(columns).map_err(|reason| corrupt(query, "*", reason))?);
+            each(to_row(columns).map_err(|reason| corrupt(query, "*", reason)));
         }
         Ok(())
     }

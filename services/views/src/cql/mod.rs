@@ -24,7 +24,9 @@ use async_trait::async_trait;
 use seckill_proto::CouponId;
 
 use crate::generation::{Generation, LIVE};
-use crate::{Changes, CouponRow, Page, Progress, PromotionRow, PromotionStatus, Views, ViewsError};
+use crate::{
+    Changes, CouponRow, Page, Progress, PromotionRow, PromotionStatus, Scanned, Views, ViewsError,
+};
 use active_promotions::ActivePromotions;
 use coupons_by_customer::CouponsByCustomer;
 use coupons_by_promotion::CouponsByPromotion;
@@ -167,28 +169,28 @@ impl Views for CqlViews {
 
     async fn scan_promotions(
         &self,
-        each: &mut (dyn FnMut(PromotionRow) + Send),
+        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
     ) -> Result<(), ViewsError> {
         self.promotions.scan(&self.database, each).await
     }
 
     async fn scan_active_promotions(
         &self,
-        each: &mut (dyn FnMut(PromotionRow) + Send),
+        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
     ) -> Result<(), ViewsError> {
         self.active_promotions.rows().scan(&self.database, each).await
     }
 
     async fn scan_coupons_by_promotion(
         &self,
-        each: &mut (dyn FnMut(CouponRow) + Send),
+        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
     ) -> Result<(), ViewsError> {
         self.coupons_by_promotion.scan((&self.database, self.partitions), each).await
     }
 
     async fn scan_coupons_by_customer(
         &self,
-        each: &mut (dyn FnMut(CouponRow) + Send),
+        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
     ) -> Result<(), ViewsError> {
         self.coupons_by_customer.scan((&self.database, self.partitions), each).await
     }

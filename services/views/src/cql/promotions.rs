@@ -9,7 +9,9 @@ use super::value::{bigint, time, timestamp, unsigned, write_time};
 use super::write::Write;
 use crate::generation::Generation;
 use crate::promotions::{COLUMNS, PromotionKey, VIEW};
-use crate::{FinishCause, MAX_PAGE, Page, PromotionRow, PromotionStatus, ViewsError, clamp_limit};
+use crate::{
+    FinishCause, MAX_PAGE, Page, PromotionRow, PromotionStatus, Scanned, ViewsError, clamp_limit,
+};
 
 /// What a row adds to a batch beside its texts: 14 lengths, 9 numbers, the statement's id.
 const FIXED_BYTES: usize = 200;
@@ -138,13 +140,13 @@ impl Promotions {
         let mut rows = Vec::new();
         let mut each = |row| rows.push(row);
         database.each(&self.all, (i64::from(partition),), to_row, &mut each).await?;
-        Ok(rows)
+        rows.into_iter().collect()
     }
 
     pub(super) async fn scan(
         &self,
         database: &Database,
-        each: &mut (dyn FnMut(PromotionRow) + Send),
+        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
     ) -> Result<(), ViewsError> {
         database.each(&self.scan, (), to_row, each).await
     }

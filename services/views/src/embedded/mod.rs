@@ -28,7 +28,9 @@ use seckill_proto::CouponId;
 use serde::de::DeserializeOwned;
 
 use crate::generation::{Generation, LIVE};
-use crate::{Changes, CouponRow, Page, Progress, PromotionRow, PromotionStatus, Views, ViewsError};
+use crate::{
+    Changes, CouponRow, Page, Progress, PromotionRow, PromotionStatus, Scanned, Views, ViewsError,
+};
 use active_promotions::ActivePromotions;
 use table::Table;
 
@@ -88,18 +90,19 @@ impl EmbeddedViews {
         }
     }
 
-    /// Gives every row of a table as it was when the scan began.
+    /// Gives every row of a table as it was when the scan began, each held against its own place.
     async fn scan<R: DeserializeOwned + Send + 'static>(
         &self,
         table: fn(&Tables) -> &Table,
-        each: &mut (dyn FnMut(R) + Send),
+        place: fn(&R) -> Place,
+        each: &mut (dyn FnMut(Scanned<R>) + Send),
     ) -> Result<(), ViewsError> {
         let snapshot = self.store.database.snapshot();
         let mut after = Vec::new();
         loop {
             let snapshot = snapshot.clone();
-            let rows: Vec<(Vec<u8>, R)> = self
-                .run(move |store| table(&store.tables).chunk(&snapshot, &after, SCAN_CHUNK))
+            let rows: Vec<(Vec<u8>, Scanned<R>)> = self
+                .run(move |store| table(&store.tables).chunk(&snapshot, &after, SCAN_CHUNK, place))
                 .await?;
             let Some((last, _)) = rows.last() else { return Ok(()) };
             after = last.clone();
@@ -122,6 +125,22 @@ impl Tables {
             progress: keyspace(crate::progress::VIEW)?,
         })
     }
+}
+
+/// Key and offset under which a row must lie.
+type Place = (Vec<u8>, u64);
+
+fn place_of_promotion(row: &PromotionRow) -> Place {
+    (row.key().to_bytes(), row.position.offset)
+}
+
+fn place_in_promotion(row: &CouponRow) -> Place {
+    (crate::coupons_by_promotion::key(&row.promotion_id, row.serial), row.position.offset)
+}
+
+fn place_of_customer(row: &CouponRow) -> Place {
+    let within = crate::coupons_by_customer::CouponOfCustomer::of(row);
+    (crate::coupons_by_customer::key(&row.customer_id, &within), row.position.offset)
 }
 
 fn not_opened(dir: &Path, error: fjall::Error) -> ViewsError {
@@ -196,30 +215,30 @@ impl Views for EmbeddedViews {
 
     async fn scan_promotions(
         &self,
-        each: &mut (dyn FnMut(PromotionRow) + Send),
+        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
     ) -> Result<(), ViewsError> {
-        self.scan(|tables| &tables.promotions, each).await
+        self.scan(|tables| &tables.promotions, place_of_promotion, each).await
     }
 
     async fn scan_active_promotions(
         &self,
-        each: &mut (dyn FnMut(PromotionRow) + Send),
+        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
     ) -> Result<(), ViewsError> {
-        self.scan(|tables| &tables.active_promotions, each).await
+        self.scan(|tables| &tables.active_promotions, place_of_promotion, each).await
     }
 
     async fn scan_coupons_by_promotion(
         &self,
-        each: &mut (dyn FnMut(CouponRow) + Send),
+        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
     ) -> Result<(), ViewsError> {
-        self.scan(|tables| &tables.coupons_by_promotion, each).await
+        self.scan(|tables| &tables.coupons_by_promotion, place_in_promotion, each).await
     }
 
     async fn scan_coupons_by_customer(
         &self,
-        each: &mut (dyn FnMut(CouponRow) + Send),
+        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
     ) -> Result<(), ViewsError> {
-        self.scan(|tables| &tables.coupons_by_customer, each).await
+        self.scan(|tables| &tables.coupons_by_customer, place_of_customer, each).await
     }
 
     async fn check(&self) -> Result<(), ViewsError> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::failed;
-use crate::ViewsError;
+use crate::{Scanned, ViewsError};
 
 pub(super) struct Table {
     name: String,
@@ -66,22 +66,43 @@ impl Table {
         })
     }
 
-    /// Up to `count` rows of a snapshot with their keys, from the one after the key `after` on.
+    /// Up to `count` rows of a snapshot with their keys, from the one after the key `after` on. What
+    /// does not lie where `place` says is corrupt.
     pub(super) fn chunk<R: DeserializeOwned>(
         &self,
         snapshot: &Snapshot,
         after: &[u8],
         count: usize,
-    ) -> Result<Vec<(Vec<u8>, R)>, ViewsError> {
+        place: fn(&R) -> (Vec<u8>, u64),
+    ) -> Result<Vec<(Vec<u8>, Scanned<R>)>, ViewsError> {
         let range = (Bound::Excluded(after.to_vec()), Bound::Unbounded);
         let pairs = snapshot.range(&self.keyspace, range).take(count).map(open_guard);
         pairs
             .map(|pair| {
                 let (key, value) = pair?;
-                let row = self.decode(&key, &value)?;
-                Ok((key.to_vec(), row))
+                Ok((key.to_vec(), self.placed(&key, &value, place)))
             })
             .collect()
+    }
+
+    fn placed<R: DeserializeOwned>(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        place: fn(&R) -> (Vec<u8>, u64),
+    ) -> Scanned<R> {
+        let row = self.decode(key, value)?;
+        let (stored, _) = self.split(key, value)?;
+        let (own_key, own_offset) = place(&row);
+        if own_key != key {
+            let reason = format!("it is the row of {}", own_key.escape_ascii());
+            return Err(corrupt(&self.name, key, &reason));
+        }
+        if own_offset != stored {
+            let reason = format!("it is of offset {own_offset}, and is kept as of {stored}");
+            return Err(corrupt(&self.name, key, &reason));
+        }
+        Ok(row)
     }
 
     fn decode<R: DeserializeOwned>(&self, key: &[u8], value: &[u8]) -> Result<R, ViewsError> {

@@ -159,10 +159,19 @@ impl Tables {
     pub(crate) async fn scan(views: &Engine) -> Self {
         let (mut promotions, mut active_promotions) = (Vec::new(), Vec::new());
         let (mut coupons_by_promotion, mut coupons_by_customer) = (Vec::new(), Vec::new());
-        views.scan_promotions(&mut |row| promotions.push(row)).await.unwrap();
-        views.scan_active_promotions(&mut |row| active_promotions.push(row)).await.unwrap();
-        views.scan_coupons_by_promotion(&mut |row| coupons_by_promotion.push(row)).await.unwrap();
-        views.scan_coupons_by_customer(&mut |row| coupons_by_customer.push(row)).await.unwrap();
+        views.scan_promotions(&mut |row| promotions.push(row.unwrap())).await.unwrap();
+        views
+            .scan_active_promotions(&mut |row| active_promotions.push(row.unwrap()))
+            .await
+            .unwrap();
+        views
+            .scan_coupons_by_promotion(&mut |row| coupons_by_promotion.push(row.unwrap()))
+            .await
+            .unwrap();
+        views
+            .scan_coupons_by_customer(&mut |row| coupons_by_customer.push(row.unwrap()))
+            .await
+            .unwrap();
         by_key(&mut promotions);
         by_key(&mut active_promotions);
         by_promotion(&mut coupons_by_promotion);

@@ -174,6 +174,14 @@ async fn a_deleted_file_is_noticed_or_made_anew() {
         std::fs::write(path, bytes).expect("written");
         put_back(&before);
     }
+    for (path, _) in
+        before.iter().filter(|(path, _)| path.extension().is_none() && !path.ends_with("lock"))
+    {
+        std::fs::remove_file(path).expect("removed"); // format and every mark
+    }
+    let error = opens_whole_or_refuses(directory.path(), "format and marks").await;
+    assert!(matches!(error, Some(LogError::Damaged(_))), "{error:?}");
+    put_back(&before);
     let folder = directory.path().join("partition-0001");
     std::fs::remove_dir_all(folder).expect("removed");
     assert!(opens_whole_or_refuses(directory.path(), "a folder").await.is_some());
@@ -223,6 +231,13 @@ async fn a_log_goes_on_over_many_segments() {
     File::options().write(true).open(&first).expect("a file").set_len(length - 9).expect("cut");
     let error = EmbeddedLog::open(directory.path(), None).map(|_| ()).expect_err("cut");
     assert!(matches!(&error, LogError::Damaged(damage) if damage.file == first), "{error}");
+    File::options().write(true).open(&first).expect("a file").set_len(length).expect("put back");
+    let folder = directory.path().join("partition-0002");
+    let mut segments: Vec<PathBuf> = files(&folder).into_keys().collect();
+    segments.retain(|path| path.extension().is_some());
+    std::fs::remove_file(&segments[1]).expect("removed");
+    let error = EmbeddedLog::open(directory.path(), None).map(|_| ()).expect_err("one is missing");
+    assert!(matches!(&error, LogError::Damaged(damage) if damage.file == segments[1]), "{error}");
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use seckill_command::ViewsWitness;
 use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
 use seckill_log::kafka::KafkaLog;
-use seckill_views::{CqlViews, EmbeddedViews, Views};
+use seckill_views::{CqlViews, EmbeddedViews, Views, ViewsError};
+use tempfile::TempDir;
 
 use tokio_util::sync::CancellationToken;
 
@@ -52,12 +53,63 @@ pub(crate) async fn views(settings: &Settings, partitions: u32) -> anyhow::Resul
     }
     let directory = settings.data.join("views");
     create(&directory)?;
-    let open = tokio::task::spawn_blocking(move || EmbeddedViews::open(&directory, partitions));
-    let opened = open.await?.context(
-        "the embedded views cannot be opened; where they are damaged, delete their directory: they \
-         are built again from the log",
-    );
-    Ok(Arc::new(opened?))
+    let open = tokio::task::spawn_blocking(move || open_or_make_again(&directory, partitions));
+    Ok(Arc::new(open.await??))
+}
+
+/// Views that cannot be opened are put aside and made again from the log: they hold nothing else.
+fn open_or_make_again(directory: &Path, partitions: u32) -> anyhow::Result<EmbeddedViews> {
+    let error = match EmbeddedViews::open(directory, partitions) {
+        Ok(views) => return Ok(views),
+        Err(error @ ViewsError::Locked { .. }) => return Err(error.into()),
+        Err(error) => anyhow::Error::from(error),
+    };
+    let aside = (1..).map(|number| directory.with_file_name(format!("views.damaged-{number}")));
+    let aside = aside.into_iter().find(|path| !path.exists()).context("no name is left")?;
+    std::fs::rename(directory, &aside)
+        .with_context(|| format!("{} cannot be put aside", directory.display()))?;
+    let (error, kept) = (format!("{error:#}"), aside.display());
+    tracing::error!(error, %kept, "the views cannot be opened: put aside, and made again from the log");
+    create(directory)?;
+    Ok(EmbeddedViews::open(directory, partitions)?)
+}
+
+/// The views for a tool that only reads them. The embedded store changes its files when it is opened,
+/// so a copy is opened; it is deleted with the returned guard.
+pub(crate) async fn views_to_read(
+    settings: &Settings,
+    partitions: u32,
+) -> anyhow::Result<(Arc<dyn Views>, Option<TempDir>)> {
+    if settings.cql.is_some() {
+        return Ok((views(settings, partitions).await?, None));
+    }
+    let (directory, data) = (settings.data.join("views"), settings.data.clone());
+    let open = tokio::task::spawn_blocking(move || {
+        let copy = tempfile::Builder::new().prefix("verify-").tempdir_in(&data)?;
+        copy_files(&directory, copy.path())
+            .with_context(|| format!("{} cannot be copied", directory.display()))?;
+        let views = EmbeddedViews::open(copy.path(), partitions);
+        let views = views.with_context(|| {
+            format!("the views in {} cannot be opened; `up` makes them again", directory.display())
+        });
+        Ok::<_, anyhow::Error>((views?, copy))
+    });
+    let (views, copy) = open.await??;
+    Ok((Arc::new(views), Some(copy)))
+}
+
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir_all(&target)?;
+            copy_files(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// The views as a witness of how far the log once went.

@@ -18,7 +18,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<bool> {
     start_tracing("warn", settings.log_format)?;
     let settings = settings.with_patience(PATIENCE);
     let log = engines::log_to_read(&settings).await?;
-    let views = engines::views(&settings, log.partitions()).await?;
+    let (views, _copy) = engines::views_to_read(&settings, log.partitions()).await?;
     let report = verify(&*log, &*views, snapshots(&*log).await?).await?;
     for (what, count) in &report.counts {
         println!("{count:>12}  {what}");

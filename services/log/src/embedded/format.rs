@@ -7,6 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::embedded::{high_water, segment, tables};
 use crate::{Damage, LogError};
 
 const FORMAT: &str = "format";
@@ -66,7 +67,7 @@ fn absent(directory: &Path, path: PathBuf) -> Result<Option<u32>, LogError> {
     Ok(None)
 }
 
-/// A log that was never finished being made has folders, but nothing in a high-water mark.
+/// A log that was never finished being made has folders and empty segments, and nothing else.
 fn has_records(directory: &Path) -> io::Result<bool> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -76,7 +77,18 @@ fn has_records(directory: &Path) -> io::Result<bool> {
     for entry in entries {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with("partition-") && path.join(super::high_water::NAME).exists() {
+        if name == tables::FOLDER || (name.starts_with("partition-") && is_used(&path)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_used(partition: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(partition)? {
+        let entry = entry?;
+        let is_mark = entry.file_name() == high_water::NAME;
+        if is_mark || entry.metadata()?.len() > segment::FIRST_BATCH {
             return Ok(true);
         }
     }
@@ -91,7 +103,11 @@ pub(super) fn write(directory: &Path, partitions: u32) -> Result<(), LogError> {
         file.write_all(text(partitions).as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, &path)?;
-        sync_folder(directory)
+        sync_folder(directory)?;
+        directory.parent().map_or(Ok(()), |parent| match parent.as_os_str().is_empty() {
+            true => sync_folder(Path::new(".")),
+            false => sync_folder(parent),
+        })
     };
     write().map_err(|error| cannot(&path, &error))
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BufMut};
 
 use crate::History;
+use crate::embedded::format::sync_folder;
 
 /// Name of the file in a partition's folder.
 pub(super) const NAME: &str = "high-water";
@@ -49,6 +50,7 @@ impl HighWater {
         let mut high_water = Self { file, written, synced: Instant::now(), dirty: false };
         high_water.write(mark)?;
         high_water.sync()?;
+        sync_folder(folder)?;
         Ok(high_water)
     }
 

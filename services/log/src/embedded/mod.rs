@@ -57,8 +57,8 @@ impl EmbeddedLog {
     /// changed.
     pub fn open(directory: &Path, partitions: Option<u32>) -> Result<Self, LogError> {
         fs::create_dir_all(directory).map_err(|error| cannot(directory, &error))?;
-        let found = format::read(directory)?;
         let lock = format::lock(directory, true)?;
+        let found = format::read(directory)?;
         let partitions = match (found, partitions) {
             (Some(found), Some(asked)) if found != asked => {
                 return Err(LogError::OtherPartitions { found, asked });
@@ -105,7 +105,13 @@ fn look(directory: &Path, partitions: u32) -> Result<Vec<Recovered>, LogError> {
 fn create(directory: &Path, partitions: u32) -> Result<u32, LogError> {
     for partition in 0..partitions {
         let folder = partition_folder(directory, partition);
-        let header = Header { partition, base: 0, history: History::default(), length_before: 0 };
+        let header = Header {
+            partition,
+            base: 0,
+            history: History::default(),
+            base_before: 0,
+            length_before: 0,
+        };
         fs::create_dir_all(&folder)
             .and_then(|()| segment::create(&folder, header))
             .map_err(|error| cannot(&folder, &error))?;

@@ -92,9 +92,10 @@ impl Search {
     fn drop_unfinished(&self, bases: &mut Vec<u64>) -> Result<Option<PathBuf>, LogError> {
         let Some(&last) = bases.last() else { return Ok(None) };
         let path = segment::path(&self.folder, last);
-        let file = File::open(&path).map_err(|error| cannot(&path, &error))?;
+        let bytes = fs::read(&path).map_err(|error| cannot(&path, &error))?;
         let reached = self.high_water.map_or(u64::MAX, |mark| mark.next_offset);
-        if last == 0 || Header::read(&file).is_some() || reached > last {
+        let used = Header::decode(&bytes).is_some() || batch::find(&bytes).is_some();
+        if last == 0 || used || reached > last {
             return Ok(None);
         }
         bases.pop();
@@ -114,8 +115,13 @@ impl Search {
             let Some(header) = Header::read(&file).filter(fits) else {
                 return Err(self.damage(base, 0, base, "the segment has no valid header"));
             };
+            let before = bases[index.saturating_sub(1)];
+            if header.base_before != before {
+                let missing = header.base_before;
+                return Err(self.damage(missing, 0, missing, "the segment is missing"));
+            }
             if header.length_before != length_before {
-                let (before, should) = (bases[index.saturating_sub(1)], header.length_before);
+                let should = header.length_before;
                 let what = format!("the segment has {length_before} bytes, {should} were written");
                 return Err(self.damage(before, length_before.min(should), before, &what));
             }

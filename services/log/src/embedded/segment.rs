@@ -1,8 +1,9 @@
 //! Segments: the files of one partition, each named by the offset of its first record.
 //!
-//! A segment begins with a header of 40 bytes, little-endian: magic, CRC-32 of what follows in the
-//! header, partition, a reserved word, the base offset, the history before it, and how long the
-//! segment before it is. So a sealed segment that has become shorter is noticed without reading it.
+//! A segment begins with a header of 48 bytes, little-endian: magic, CRC-32 of what follows in the
+//! header, partition, a reserved word, the base offset, the history before it, the base offset of the
+//! segment before it, and how long that is. So a sealed segment that is gone or has become shorter is
+//! noticed without reading it.
 //! Batches follow. Room is made ahead by writing zeros: syncing into it is quicker than growing.
 
 use std::fs::{self, File};
@@ -16,7 +17,7 @@ use crate::History;
 use crate::embedded::batch::{self, Batch};
 use crate::embedded::format::sync_folder;
 
-pub(super) const HEADER: usize = 40;
+pub(super) const HEADER: usize = 48;
 /// The same as a position in a file.
 pub(super) const FIRST_BATCH: u64 = HEADER as u64;
 const MAGIC: &[u8; 4] = b"SKS1";
@@ -30,7 +31,8 @@ pub(super) struct Header {
     pub(super) partition: u32,
     pub(super) base: u64,
     pub(super) history: History,
-    /// Bytes of the segment before; 0 for the first.
+    /// Base offset and bytes of the segment before; 0 for the first.
+    pub(super) base_before: u64,
     pub(super) length_before: u64,
 }
 
@@ -69,6 +71,7 @@ impl Header {
         bytes.put_u32_le(0);
         bytes.put_u64_le(self.base);
         bytes.put_u64_le(self.history.number());
+        bytes.put_u64_le(self.base_before);
         bytes.put_u64_le(self.length_before);
         let crc = crc32fast::hash(&bytes[8..]);
         bytes[4..8].copy_from_slice(&crc.to_le_bytes());
@@ -86,6 +89,7 @@ impl Header {
             partition,
             base: fields.get_u64_le(),
             history: History::from_number(fields.get_u64_le()),
+            base_before: fields.get_u64_le(),
             length_before: fields.get_u64_le(),
         })
     }

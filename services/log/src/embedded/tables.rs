@@ -24,6 +24,9 @@ pub(super) fn put(
     partition: u32,
     entries: &Entries,
 ) -> io::Result<()> {
+    if !directory.is_dir() {
+        return Err(io::ErrorKind::NotFound.into()); // deleted: not to be made again in part
+    }
     let folder = folder(directory, table, partition);
     fs::create_dir_all(&folder)?;
     for (key, value) in entries {

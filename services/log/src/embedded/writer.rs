@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -29,6 +30,8 @@ use crate::{Delivery, LogError};
 const THREADS: u32 = 4;
 /// One fsync makes at most this many bytes of records durable, so that none waits too long.
 const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// Records of one batch at most: with the longest there are, far fewer bytes than a batch may have.
+const MAX_BATCH: usize = 1_024;
 /// A segment that has so many bytes is sealed.
 const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
 /// Room is made ahead in steps that grow with the segment, up to the larger of these.
@@ -107,20 +110,33 @@ struct Share {
 }
 
 impl Share {
+    /// A thread that panics fails the engine too.
     fn run(mut self, appends: &Receiver<Append>) {
+        let state = Arc::clone(&self.state);
+        let ended = catch_unwind(AssertUnwindSafe(|| self.write_all(appends)));
+        if let Err(cause) = ended.unwrap_or_else(|_| Err("the thread that writes panicked".into()))
+        {
+            state.fail(&cause);
+        }
+    }
+
+    fn write_all(&mut self, appends: &Receiver<Append>) -> Result<(), String> {
+        let mut looked = Instant::now();
         loop {
-            let worked = match appends.recv_timeout(LOOK_EVERY) {
-                Ok(first) => self.commit(collect(first, appends)),
-                Err(RecvTimeoutError::Timeout) => self.idle(),
-                Err(RecvTimeoutError::Disconnected) => return drop(self.idle()),
-            };
-            if let Err(cause) = worked {
-                return self.state.fail(&cause);
+            match appends.recv_timeout(LOOK_EVERY) {
+                Ok(first) => self.commit(collect(first, appends))?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.look(),
+            }
+            if looked.elapsed() >= LOOK_EVERY {
+                self.look()?;
+                looked = Instant::now();
             }
         }
     }
 
-    fn idle(&mut self) -> Result<(), String> {
+    /// Sees whether all files are still there, and makes the marks durable.
+    fn look(&mut self) -> Result<(), String> {
         self.lock.assert_there()?;
         self.partitions.values_mut().try_for_each(|active| {
             active.segment.assert_there()?;
@@ -135,6 +151,7 @@ impl Share {
             groups.entry(append.partition).or_default().add(append);
         }
         for (partition, group) in groups {
+            self.state.assert_well().map_err(|failed| failed.to_string())?;
             let active = self.partitions.get_mut(&partition).expect("a partition of this thread");
             let first = active.mark.next_offset;
             active.append(&self.state, &group.records)?;
@@ -216,11 +233,15 @@ impl Active {
         if self.position >= SEGMENT_BYTES {
             self.roll(state).map_err(|error| self.segment.cannot(&error))?;
         }
-        let (bytes, history) = batch::encode(self.mark.next_offset, self.mark.history, records);
+        let (mut bytes, mut mark) = (Vec::new(), self.mark);
+        for records in records.chunks(MAX_BATCH) {
+            let (batch, history) = batch::encode(mark.next_offset, mark.history, records);
+            bytes.extend(batch);
+            mark = Mark { next_offset: mark.next_offset + records.len() as u64, history };
+        }
         self.write(&bytes).map_err(|error| self.segment.cannot(&error))?;
         self.segment.assert_there()?;
-        let next_offset = self.mark.next_offset + records.len() as u64;
-        self.mark = Mark { next_offset, history };
+        self.mark = mark;
         self.high_water.write(self.mark).map_err(|error| self.segment.cannot(&error))
     }
 
@@ -243,14 +264,15 @@ impl Active {
     fn roll(&mut self, state: &State) -> io::Result<()> {
         self.segment.file.set_len(self.position)?;
         self.segment.file.sync_all()?;
-        self.base = self.mark.next_offset;
         let header = Header {
             partition: self.partition,
-            base: self.base,
+            base: self.mark.next_offset,
             history: self.mark.history,
+            base_before: self.base,
             length_before: self.position,
         };
         let file = segment::create(&self.folder, header)?;
+        self.base = header.base;
         self.segment = Watched::new(segment::path(&self.folder, self.base), file);
         (self.position, self.room) = (FIRST_BATCH, FIRST_BATCH);
         state.add_segment(self.partition, self.base);

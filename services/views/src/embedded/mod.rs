@@ -19,7 +19,10 @@ mod promotions;
 mod table;
 mod write;
 
-use std::path::Path;
+use std::any::Any;
+use std::error::Error;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -40,6 +43,7 @@ const SCAN_CHUNK: usize = 1_024;
 /// The read model of one process, in a directory of its own.
 pub struct EmbeddedViews {
     store: Arc<Store>,
+    dir: PathBuf,
 }
 
 struct Store {
@@ -67,11 +71,13 @@ impl EmbeddedViews {
     /// [`ViewsError::Locked`] while another process (or another value) has it open,
     /// [`ViewsError::Setup`] when it cannot be opened.
     pub fn open(dir: &Path, partitions: u32) -> Result<Self, ViewsError> {
-        let database = Database::builder(dir).open().map_err(|error| not_opened(dir, error))?;
-        let tables = Tables::open(&database, LIVE).map_err(|error| not_opened(dir, error))?;
-        let active = ActivePromotions::load(&tables.active_promotions)?;
-        let writing = Mutex::new(());
-        Ok(Self { store: Arc::new(Store { database, tables, active, writing, partitions }) })
+        // The engine panics over some damaged files; nothing of it is used after that.
+        let opened = catch_unwind(|| Store::open(dir, partitions));
+        let store = opened.unwrap_or_else(|panic| {
+            let source = words(&*panic).into();
+            Err(ViewsError::Setup { place: dir.display().to_string(), source })
+        })?;
+        Ok(Self { store: Arc::new(store), dir: dir.into() })
     }
 
     async fn run<T, F>(&self, work: F) -> Result<T, ViewsError>
@@ -81,13 +87,27 @@ impl EmbeddedViews {
     {
         let store = Arc::clone(&self.store);
         match tokio::task::spawn_blocking(move || work(&store)).await {
+            Ok(Err(ViewsError::Failed { during, source })) => Err(self.failed(&during, source)),
             Ok(result) => result,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) if error.is_panic() => {
+                let words = words(&*error.into_panic());
+                Err(self.failed("a call of the store", words.into()))
+            }
             Err(error) => Err(ViewsError::Unavailable {
                 during: "the runtime is shutting down".into(),
                 source: error.into(),
             }),
         }
+    }
+
+    /// A failure with the way out of it.
+    fn failed(&self, during: &str, source: Box<dyn Error + Send + Sync>) -> ViewsError {
+        let during = format!(
+            "{during} in {}: {source}. Where its files are damaged, stop, move the directory away and start \
+             again: the views are made again from the log",
+            self.dir.display()
+        );
+        ViewsError::Failed { during, source }
     }
 
     /// Gives every row of a table as it was when the scan began, each held against its own place.
@@ -111,6 +131,18 @@ impl EmbeddedViews {
     }
 }
 
+impl Store {
+    fn open(dir: &Path, partitions: u32) -> Result<Self, ViewsError> {
+        let database = Database::builder(dir).open().map_err(|error| not_opened(dir, error))?;
+        let tables = Tables::open(&database, LIVE).map_err(|error| not_opened(dir, error))?;
+        let active = ActivePromotions::load(&tables.active_promotions)?;
+        let writing = Mutex::new(());
+        let store = Self { database, tables, active, writing, partitions };
+        (0..partitions).try_for_each(|partition| store.progress(partition).map(drop))?;
+        Ok(store)
+    }
+}
+
 impl Tables {
     fn open(database: &Database, generation: Generation) -> Result<Self, fjall::Error> {
         let keyspace =
@@ -125,6 +157,13 @@ impl Tables {
             progress: keyspace(crate::progress::VIEW)?,
         })
     }
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("the store panicked").to_owned()
 }
 
 /// Key and offset under which a row must lie.

@@ -29,7 +29,7 @@ pub use clock::{Clock, JUMP_MS};
 pub use dispatch::Dispatcher;
 pub use failure::Failure;
 pub use node::{Node, NodeConfig};
-pub use proof::ViewsWitness;
+pub use proof::{ViewsWitness, forget_proof, known_of};
 pub use snapshot::newest_snapshot;
 
 /// The routes of shoppers, native and compatible.

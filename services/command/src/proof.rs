@@ -16,6 +16,7 @@ use seckill_log::{
 use seckill_proto::v1::Checkpoint;
 use tokio::sync::watch;
 
+use crate::snapshot;
 use crate::takeover::TakeoverError;
 
 /// How long the views may take to say how far they are. A sale does not wait for a database that is
@@ -39,6 +40,28 @@ pub(crate) async fn examine(
     known.extend(ask_views(partition, views).await);
     let found: Option<Contradiction> = contradiction(log, partition, &known).await?;
     found.map_or(Ok(()), |contradiction| Err(contradiction.into()))
+}
+
+/// What the log's own tables know of a partition.
+///
+/// # Errors
+/// They cannot be read.
+pub async fn known_of(log: &dyn Log, partition: u32) -> Result<Vec<Witness>, LogError> {
+    let mut known = snapshot::load(log, partition).await?.witnesses;
+    known.extend(marks(log, partition).await?);
+    Ok(known)
+}
+
+/// Makes the log's own tables forget a partition: nothing of it was seen.
+///
+/// # Errors
+/// They cannot be written.
+pub async fn forget_proof(log: &dyn Log, partition: u32) -> Result<(), LogError> {
+    let empty = |key: &str| (key.to_owned(), Bytes::new());
+    let marks = vec![empty(COMMAND_MARK), empty(PROJECTOR_MARK)];
+    log.put(Table::Owners, partition, marks).await?;
+    let manifests = snapshot::manifest_keys().iter().map(|key| empty(key)).collect();
+    log.put(Table::Snapshots, partition, manifests).await
 }
 
 async fn marks(log: &dyn Log, partition: u32) -> Result<Vec<Witness>, LogError> {

@@ -95,6 +95,10 @@ fn find(entries: &Entries, key: &str) -> Option<Bytes> {
     entries.iter().find(|(found, _)| found == key).map(|(_, value)| value.clone())
 }
 
+pub(crate) fn manifest_keys() -> [String; 2] {
+    [0, 1].map(manifest_key)
+}
+
 fn manifest_key(slot: u8) -> String {
     format!("{slot}/manifest")
 }
@@ -173,7 +177,10 @@ async fn make(log: &dyn Log, partition: u32, confirmed: u64) -> Result<u64, Take
             }
             match snapshot.fold.step(offset, &record)? {
                 Folded::Event(event) => snapshot.book.apply(&event)?,
-                Folded::Fence(_) | Folded::Void => {}
+                Folded::Fence(fence) => {
+                    fence.clock_ms.into_iter().for_each(|at_ms| snapshot.book.reset_clock(at_ms));
+                }
+                Folded::Void => {}
             }
         }
         tokio::task::yield_now().await;

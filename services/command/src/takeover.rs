@@ -171,7 +171,10 @@ async fn catch_up<T: Send>(
         for (offset, record) in batch {
             match owner.catch_up(offset, &record)? {
                 CaughtUp::Apply(event) => book.apply(&event)?,
-                CaughtUp::Fence(_) | CaughtUp::Void => {}
+                CaughtUp::Fence(fence) => {
+                    fence.clock_ms.into_iter().for_each(|at_ms| book.reset_clock(at_ms));
+                }
+                CaughtUp::Void => {}
                 CaughtUp::Serving => return Ok(book),
                 CaughtUp::Deposed => return Err(TakeoverError::Deposed),
             }

@@ -174,6 +174,7 @@ impl<T> Owner<T> {
             fence_id: fence_id.to_vec(),
             node: node.to_owned(),
             endpoint: endpoint.to_owned(),
+            ..Fence::default()
         })
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader};
 use seckill_promotion::{Book, Inconsistent};
-use seckill_proto::v1::{Checkpoint, Event, record};
+use seckill_proto::v1::{Checkpoint, Event, Fence, record};
 use seckill_proto::{Position, decode_record};
 use seckill_views::{CouponRow, PromotionRow, PromotionStatus, Scanned, Views, ViewsError};
 
@@ -61,6 +61,8 @@ pub struct Report {
     pub differences: Vec<String>,
     /// All differences.
     pub different: u64,
+    /// What operators have accepted, in words.
+    pub repairs: Vec<String>,
 }
 
 impl Report {
@@ -72,6 +74,23 @@ impl Report {
 
     fn count(&mut self, what: &'static str, by: u64) {
         *self.counts.entry(what).or_default() += by;
+    }
+
+    /// A loss that was accepted is no difference, and never forgotten either.
+    fn note_repair(&mut self, position: Position, fence: &Fence) {
+        if let Some(loss) = &fence.accepted_loss {
+            self.count("accepted losses", 1);
+            let end = loss.end;
+            let reached = loss.refuted.iter().map(|seen| seen.next_offset).max().unwrap_or(end);
+            self.repairs.push(format!(
+                "at {position} a loss was accepted: the log had been seen up to offset {reached}, and went \
+                 on from {end}"
+            ));
+        }
+        if let Some(clock_ms) = fence.clock_ms {
+            self.count("clock resets", 1);
+            self.repairs.push(format!("at {position} the clock was set back to {clock_ms} ms"));
+        }
     }
 
     fn differ(&mut self, what: impl FnOnce() -> String) {
@@ -174,9 +193,11 @@ async fn fold(
                     let coupon = projection.apply(&event, Position { partition, offset })?;
                     expected.coupons.extend(coupon.map(|coupon| (coupon.id.clone(), coupon)));
                 }
-                Folded::Fence(_) => {
+                Folded::Fence(fence) => {
                     report.count("fences", 1);
                     fences.insert(offset);
+                    fence.clock_ms.into_iter().for_each(|at_ms| book.reset_clock(at_ms));
+                    report.note_repair(Position { partition, offset }, &fence);
                 }
                 Folded::Void => {
                     report.count("void records", 1);
@@ -413,7 +434,7 @@ mod tests {
 
     use seckill_log::embedded::EmbeddedLog;
     use seckill_proto::v1::{
-        CouponGrabbed, Event, Fence, PromotionScheduled, PromotionStarted, Terms, event::Body,
+        CouponGrabbed, PromotionScheduled, PromotionStarted, Terms, event::Body,
     };
     use seckill_proto::{encode_event, encode_fence};
     use seckill_telemetry::Health;

@@ -92,6 +92,12 @@ impl Book {
         Ok(())
     }
 
+    /// Goes on from another time: the one way in which time goes back, by an operator's word in the
+    /// log.
+    pub fn reset_clock(&mut self, at_ms: i64) {
+        self.at_ms = at_ms;
+    }
+
     /// Time of the newest event, in milliseconds since the epoch; 0 when there is none.
     #[must_use]
     pub fn at_ms(&self) -> i64 {
@@ -120,10 +126,6 @@ impl Book {
         self.coupons += u64::from(promotion.granted);
         self.due.extend(promotion.due_at_ms().map(|at_ms| (at_ms, id.clone())));
         self.promotions.insert(id, promotion);
-    }
-
-    pub(crate) fn set_at_ms(&mut self, at_ms: i64) {
-        self.at_ms = at_ms;
     }
 
     fn settle(&mut self, id: &str, now_ms: i64, events: &mut Vec<Event>) {

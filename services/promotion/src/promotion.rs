@@ -84,6 +84,13 @@ impl Promotion {
         self.granted
     }
 
+    /// Every coupon given, by its serial, and who holds it; in no order.
+    pub fn holders(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.held.iter().flat_map(|(customer_id, held)| {
+            held.coupons().iter().map(|coupon| (coupon.serial, &**customer_id))
+        })
+    }
+
     /// Coupons left.
     #[must_use]
     pub fn remaining(&self) -> u32 {

@@ -42,7 +42,7 @@ impl Parts {
             }
             book.restore(id, promotion);
         }
-        book.set_at_ms(at_ms);
+        book.reset_clock(at_ms);
         Ok(book)
     }
 }

@@ -1,6 +1,6 @@
 //! Opens the engines that the settings name.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -64,14 +64,21 @@ fn open_or_make_again(directory: &Path, partitions: u32) -> anyhow::Result<Embed
         Err(error @ ViewsError::Locked { .. }) => return Err(error.into()),
         Err(error) => anyhow::Error::from(error),
     };
-    let aside = (1..).map(|number| directory.with_file_name(format!("views.damaged-{number}")));
-    let aside = aside.into_iter().find(|path| !path.exists()).context("no name is left")?;
-    std::fs::rename(directory, &aside)
-        .with_context(|| format!("{} cannot be put aside", directory.display()))?;
+    let aside = put_aside(directory, "damaged")?;
     let (error, kept) = (format!("{error:#}"), aside.display());
     tracing::error!(error, %kept, "the views cannot be opened: put aside, and made again from the log");
     create(directory)?;
     Ok(EmbeddedViews::open(directory, partitions)?)
+}
+
+/// Renames a directory to one beside it that says why.
+pub(crate) fn put_aside(directory: &Path, why: &str) -> anyhow::Result<PathBuf> {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut aside = (1..).map(|number| directory.with_file_name(format!("{name}.{why}-{number}")));
+    let aside = aside.find(|path| !path.exists()).context("no name is left")?;
+    std::fs::rename(directory, &aside)
+        .with_context(|| format!("{} cannot be put aside", directory.display()))?;
+    Ok(aside)
 }
 
 /// The views for a tool that only reads them. The embedded store changes its files when it is opened,

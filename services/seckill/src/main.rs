@@ -3,6 +3,7 @@
 mod app;
 mod check;
 mod engines;
+mod repair;
 mod roles;
 mod settings;
 mod up;
@@ -48,6 +49,7 @@ enum Verb {
     Load(Box<LoadArgs>),
     /// Compare every row of the views with the log; exit code 0 only when they are equal
     Verify(Given),
+    Repair(repair::RepairArgs),
     /// Ask a URL; exit code 0 when it answers 2xx (for health checks of containers)
     Health {
         /// For example http://127.0.0.1:8080/readyz
@@ -88,6 +90,7 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
         Verb::Query(given) => roles::query(given.settle(Role::Query)?).await.map(|()| true),
         Verb::Load(args) => Ok(seckill_load::run(*args).await? == Verdict::Passed),
         Verb::Verify(given) => verify::run(given.settle(Role::Verify)?).await,
+        Verb::Repair(args) => repair::run(args).await,
         Verb::Health { url } => check::run(&url).await,
     }
 }

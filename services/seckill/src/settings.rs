@@ -81,6 +81,7 @@ pub(crate) enum Role {
     Projector,
     Query,
     Verify,
+    Repair,
 }
 
 impl Role {
@@ -92,12 +93,13 @@ impl Role {
             Self::Projector => "projector",
             Self::Query => "query",
             Self::Verify => "verify",
+            Self::Repair => "repair",
         }
     }
 
     fn default_port(self) -> u16 {
         match self {
-            Self::Up | Self::Verify => 8080,
+            Self::Up | Self::Verify | Self::Repair => 8080,
             Self::Admin => 8081,
             Self::Command => 8082,
             Self::Query => 8083,
@@ -108,7 +110,7 @@ impl Role {
     /// A role alone shares the engines with others, which the embedded ones cannot.
     fn needs(self) -> (bool, bool) {
         match self {
-            Self::Up | Self::Verify => (false, false),
+            Self::Up | Self::Verify | Self::Repair => (false, false),
             Self::Command | Self::Admin => (true, false),
             Self::Projector | Self::Query => (true, true),
         }

@@ -23,6 +23,9 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<bool> {
     for (what, count) in &report.counts {
         println!("{count:>12}  {what}");
     }
+    for repair in &report.repairs {
+        println!("REPAIRED: {repair}");
+    }
     for difference in &report.differences {
         println!("DIFFERENT: {difference}");
     }

@@ -20,6 +20,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
         "seckill",
         &[
             "proto",
+            "promotion",
             "log",
             "views",
             "edge",

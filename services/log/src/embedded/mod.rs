@@ -13,6 +13,7 @@ mod format;
 mod high_water;
 mod reader;
 mod recovery;
+mod repair;
 mod segment;
 mod state;
 mod tables;
@@ -34,6 +35,8 @@ use crate::embedded::segment::Header;
 use crate::embedded::state::State;
 use crate::embedded::writer::Writer;
 use crate::{Appending, Entries, Group, History, Log, LogError, Membership, Reader, Table};
+
+pub use repair::Survey;
 
 /// Partitions of a new log, unless asked for otherwise.
 pub const DEFAULT_PARTITIONS: u32 = 4;

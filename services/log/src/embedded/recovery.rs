@@ -29,6 +29,44 @@ pub(super) struct Recovered {
     unfinished: Option<PathBuf>,
 }
 
+/// What can be read of a partition, from its beginning to its end or its first damage.
+#[derive(Debug)]
+pub(super) struct Prefix {
+    /// The segments that are whole so far; the last of them up to `position`.
+    pub(super) bases: Vec<u64>,
+    pub(super) position: u64,
+    pub(super) mark: Mark,
+    pub(super) damage: Option<Damage>,
+}
+
+/// Reads every segment of a partition whole.
+pub(super) fn survey(directory: &Path, partition: u32) -> Result<Prefix, LogError> {
+    let folder = partition_folder(directory, partition);
+    let high_water = high_water::read(&folder);
+    let search = Search { partition, folder, high_water };
+    let mut prefix =
+        Prefix { bases: Vec::new(), position: FIRST_BATCH, mark: Mark::default(), damage: None };
+    let bases = segment::list(&search.folder).unwrap_or_default();
+    for (index, base) in bases.iter().enumerate() {
+        let (searched, damage) = search.read_prefix(*base, bases.get(index + 1).is_some())?;
+        let follows = *base == prefix.mark.next_offset;
+        if follows && let Some((position, mark)) = searched {
+            prefix.bases.push(*base);
+            (prefix.position, prefix.mark) = (position, mark);
+        }
+        prefix.damage = damage.or_else(|| {
+            (!follows).then(|| search.at(prefix.mark.next_offset, "the segment is missing"))
+        });
+        if prefix.damage.is_some() {
+            return Ok(prefix);
+        }
+    }
+    if bases.is_empty() {
+        prefix.damage = Some(search.at(0, "its first segment is missing"));
+    }
+    Ok(prefix)
+}
+
 /// A partition that is being looked at.
 struct Search {
     partition: u32,
@@ -83,9 +121,43 @@ impl Recovered {
 
 impl Search {
     fn damage(&self, base: u64, position: u64, offset: u64, what: &str) -> LogError {
+        let damage = Damage { position, offset, ..self.at(base, what) };
+        Box::new(damage).into()
+    }
+
+    /// Damage of a whole segment.
+    fn at(&self, base: u64, what: &str) -> Damage {
         let file = segment::path(&self.folder, base);
         let (partition, what) = (self.partition, what.to_owned());
-        Box::new(Damage { file, position, partition, offset, what }).into()
+        Damage { file, position: 0, partition, offset: base, what }
+    }
+
+    /// How far a segment can be read, and what ends it there. None where not even its header can.
+    fn read_prefix(
+        &self,
+        base: u64,
+        sealed: bool,
+    ) -> Result<(Option<(u64, Mark)>, Option<Damage>), LogError> {
+        let path = segment::path(&self.folder, base);
+        let bytes = fs::read(&path).map_err(|error| cannot(&path, &error))?;
+        let fits = |header: &Header| header.partition == self.partition && header.base == base;
+        let Some(header) = Header::decode(&bytes).filter(fits) else {
+            return Ok((None, Some(self.at(base, "the segment has no valid header"))));
+        };
+        let begin = Mark { next_offset: base, history: header.history };
+        let (position, mark) = read_batches(&bytes, begin);
+        let rest = &bytes[position..];
+        let ended = match sealed && !rest.is_empty() {
+            true => Err(self.damage(base, position as u64, mark.next_offset, "damaged")),
+            false if sealed => Ok(0),
+            false => self.check_rest(base, position, mark, rest),
+        };
+        let damage = match ended {
+            Ok(_) => None,
+            Err(LogError::Damaged(damage)) => Some(*damage),
+            Err(error) => return Err(error),
+        };
+        Ok((Some((position as u64, mark)), damage))
     }
 
     /// Takes the last segment off where it was made and nothing in it was ever acknowledged.
@@ -190,6 +262,20 @@ impl Search {
         let junk = rest.iter().rposition(|byte| *byte != 0);
         Ok(junk.map_or(0, |last| last as u64 + 1))
     }
+}
+
+/// Goes over batches that follow each other: where they end.
+fn read_batches(bytes: &[u8], begin: Mark) -> (usize, Mark) {
+    let (mut position, mut mark) = (HEADER, begin);
+    while let Some(next) = batch::decode(&bytes[position..]) {
+        let follows = next.offsets.start == mark.next_offset && next.before == mark.history;
+        if !follows || !next.is_consistent() {
+            break;
+        }
+        position += batch::length(&bytes[position..]).unwrap_or_default();
+        mark = Mark { next_offset: next.offsets.end, history: next.after };
+    }
+    (position, mark)
 }
 
 /// The position of the first batch is where an empty segment ends.

@@ -88,6 +88,14 @@ impl CqlViews {
         Self::prepare(database, LIVE, partitions).await
     }
 
+    /// Empties every table, so that a projector makes them again from the log.
+    ///
+    /// # Errors
+    /// As the database reports them; some tables may be empty.
+    pub async fn clear(&self) -> Result<(), ViewsError> {
+        schema::truncate(&self.database, LIVE).await
+    }
+
     async fn prepare(
         database: Database,
         generation: Generation,

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::CqlConfig;
-use super::database::{Database, not_opened};
+use super::database::{Database, failure, not_opened};
 use crate::ViewsError;
 use crate::generation::Generation;
 
@@ -73,6 +73,19 @@ fn create_keyspace(config: &CqlConfig) -> String {
          {{'class': 'NetworkTopologyStrategy', 'replication_factor': {}}}",
         config.keyspace, config.replication_factor
     )
+}
+
+/// Progress last: while it is there, nobody begins anew.
+pub(super) async fn truncate(
+    database: &Database,
+    generation: Generation,
+) -> Result<(), ViewsError> {
+    for (view, _) in views() {
+        let table = database.table(generation, view);
+        let truncated = database.session.query_unpaged(format!("TRUNCATE {table}"), ()).await;
+        truncated.map_err(|error| failure(format!("emptying {table}"), error))?;
+    }
+    Ok(())
 }
 
 type CreateTable = fn(&str) -> String;

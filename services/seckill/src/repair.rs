@@ -56,6 +56,8 @@ pub(crate) async fn run(args: RepairArgs) -> anyhow::Result<bool> {
         None => settle_files(&settings.data.join("log"), args.accept_loss).await?,
     };
     if !whole {
+        let left = EmbeddedLog::open_what_is_left(&settings.data.join("log"))?;
+        lost(&left, &settings).await?;
         println!(
             "Nothing was changed. `--accept-loss` cuts the log there and goes on without the rest."
         );
@@ -88,10 +90,7 @@ async fn settle_files(directory: &Path, accept: bool) -> anyhow::Result<bool> {
             return Ok(survey.damages.is_empty());
         }
         EmbeddedLog::cut_damage(&directory)?;
-        for (partition, end) in survey.ends.iter().enumerate() {
-            println!("CUT: partition {partition} goes on from offset {end} or is whole");
-        }
-        println!("What was cut is kept in the folders lost-N of {}.", directory.display());
+        println!("CUT: what was cut is kept in the folders lost-N of {}.", directory.display());
         Ok::<_, LogError>(true)
     };
     tokio::task::spawn_blocking(survey).await?.context("the log cannot be read")
@@ -101,8 +100,13 @@ async fn settle_files(directory: &Path, accept: bool) -> anyhow::Result<bool> {
 type Lost = BTreeMap<u32, Vec<Contradiction>>;
 
 async fn lost(log: &dyn Log, settings: &Settings) -> anyhow::Result<Lost> {
-    let views = engines::views_to_read(settings, log.partitions()).await;
-    let views = views.inspect_err(|error| println!("The views cannot be asked: {error:#}")).ok();
+    let views = match settings.cql.is_some() || settings.data.join("views").exists() {
+        true => {
+            let views = engines::views_to_read(settings, log.partitions()).await;
+            views.inspect_err(|error| println!("The views cannot be asked: {error:#}")).ok()
+        }
+        false => None,
+    };
     let mut lost = Lost::new();
     for partition in 0..log.partitions() {
         let mut witnesses = known_of(log, partition).await?;

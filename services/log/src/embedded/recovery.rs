@@ -39,6 +39,13 @@ pub(super) struct Prefix {
     pub(super) damage: Option<Damage>,
 }
 
+impl Prefix {
+    pub(super) fn into_recovered(self, folder: PathBuf) -> Recovered {
+        let Self { bases, position, mark, .. } = self;
+        Recovered { folder, bases, position, mark, torn: 0, unfinished: None }
+    }
+}
+
 /// Reads every segment of a partition whole.
 pub(super) fn survey(directory: &Path, partition: u32) -> Result<Prefix, LogError> {
     let folder = partition_folder(directory, partition);

@@ -4,10 +4,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::embedded::format::{self, cannot, partition_folder, sync_folder};
 use crate::embedded::recovery::{self, Prefix};
 use crate::embedded::segment::{self, FIRST_BATCH, Header};
+use crate::embedded::state::State;
 use crate::embedded::{EmbeddedLog, high_water};
 use crate::{Damage, History, LogError};
 
@@ -18,8 +20,6 @@ pub struct Survey {
     pub partitions: u32,
     /// What is damaged or missing; nothing where the log is whole.
     pub damages: Vec<Damage>,
-    /// Where each partition ends before its damage.
-    pub ends: Vec<u64>,
 }
 
 impl EmbeddedLog {
@@ -33,14 +33,32 @@ impl EmbeddedLog {
             true => Some(format::lock(directory, false)?),
             false => None,
         };
-        let mut survey = Survey { partitions, damages: Vec::new(), ends: Vec::new() };
+        let mut survey = Survey { partitions, damages: Vec::new() };
         survey.damages.extend(format_damage);
         for partition in 0..partitions {
             let prefix = recovery::survey(directory, partition)?;
-            survey.ends.push(prefix.mark.next_offset);
             survey.damages.extend(prefix.damage);
         }
         Ok(survey)
+    }
+
+    /// Opens for reading what a damaged log still has, each partition up to its damage. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// There is no log, it is in use, or a file cannot be read at all.
+    pub fn open_what_is_left(directory: &Path) -> Result<Self, LogError> {
+        let (partitions, _) = partitions(directory)?;
+        let lock = match format::lock_path(directory).exists() {
+            true => Some(format::lock(directory, false)?),
+            false => None,
+        };
+        let left = (0..partitions).map(|partition| {
+            let prefix = recovery::survey(directory, partition)?;
+            Ok(prefix.into_recovered(partition_folder(directory, partition)))
+        });
+        let left = left.collect::<Result<Vec<_>, LogError>>()?;
+        Ok(Self::new(Arc::new(State::new(directory, &left)), None, lock))
     }
 
     /// Cuts every damaged partition at its damage, so that the log can be opened. What is cut goes

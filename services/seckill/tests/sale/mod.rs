@@ -5,7 +5,7 @@ pub(crate) mod crowd;
 pub(crate) mod engine;
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ pub(crate) enum Engines {
 pub(crate) struct Sale {
     engines: Engines,
     directory: TempDir,
+    data: PathBuf,
     port: u16,
     process: Option<Child>,
     client: Client,
@@ -106,9 +107,21 @@ impl Sale {
     }
 
     pub(crate) fn closed(engines: Engines) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let data = directory.path().join("data");
+        Self::of(engines, directory, data)
+    }
+
+    /// A system on data that is there already.
+    pub(crate) fn on(engines: Engines, data: &Path) -> Self {
+        Self::of(engines, tempfile::tempdir().expect("a directory"), data.to_owned())
+    }
+
+    fn of(engines: Engines, directory: TempDir, data: PathBuf) -> Self {
         Self {
             engines,
-            directory: tempfile::tempdir().expect("a directory"),
+            directory,
+            data,
             port: free_port(),
             process: None,
             client: Client::builder().timeout(Duration::from_secs(20)).build().expect("a client"),
@@ -117,7 +130,7 @@ impl Sale {
     }
 
     pub(crate) fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.data.clone()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -260,8 +273,17 @@ impl Sale {
         &self.client
     }
 
+    pub(crate) fn process(&mut self) -> &mut Child {
+        self.process.as_mut().expect("it runs")
+    }
+
+    /// Everything that the process has said.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
     pub(crate) fn last_lines(&self) -> String {
-        let log = std::fs::read_to_string(self.log_file()).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

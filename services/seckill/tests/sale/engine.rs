@@ -38,6 +38,32 @@ impl Engine {
         assert!(self.engines("up"), "{} did not start", self.kind);
     }
 
+    /// Stops it in good order.
+    pub(crate) fn down(&self) {
+        assert!(self.engines("down"), "{} did not stop", self.kind);
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.clone()
+    }
+
+    /// Deletes a topic with the broker's own tool.
+    pub(crate) fn delete_topic(&self, topic: &str) {
+        let jars = std::env::var_os("SECKILL_ENGINES_JARS").map(PathBuf::from);
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let jars = jars.unwrap_or_else(|| top.join("target/engines-jars"));
+        let folders = std::fs::read_dir(jars).expect("the jars of the engines");
+        let mut folders = folders.map(|entry| entry.expect("an entry").path());
+        let kafka = folders.find(|path| path.to_string_lossy().contains("/kafka-"));
+        let status = Command::new("java")
+            .arg("-cp")
+            .arg(kafka.expect("the jars of Kafka").join("*"))
+            .args(["org.apache.kafka.tools.TopicCommand", "--delete", "--topic", topic])
+            .args(["--bootstrap-server", &self.address()])
+            .status();
+        assert!(status.expect("java runs").success(), "{topic} was not deleted");
+    }
+
     /// `kill -9`.
     pub(crate) fn kill(&self) {
         self.signal("KILL");

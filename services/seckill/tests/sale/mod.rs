@@ -3,6 +3,7 @@
 
 pub(crate) mod crowd;
 pub(crate) mod engine;
+pub(crate) mod role;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,62 @@
+//! One role in a process of its own.
+
+use std::fs::File;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use super::{Sale, binary, eventually, free_port, signal};
+
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A role that runs. It is killed when dropped.
+pub(crate) struct Role {
+    name: &'static str,
+    port: u16,
+    process: Child,
+}
+
+impl Role {
+    pub(crate) fn start(name: &'static str, system: &Sale) -> Self {
+        let port = free_port();
+        let log = system.data().with_extension(name);
+        let log = File::create(log).expect("a file");
+        let process = Command::new(binary())
+            .arg(name)
+            .args(system.flags())
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        Self { name, port, process }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(name, self.process.id());
+    }
+
+    pub(crate) async fn ready(&self) {
+        eventually(self.name, READY_TIMEOUT, async || {
+            let answer = reqwest::get(format!("{}/readyz", self.url())).await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    pub(crate) fn stop(mut self) {
+        signal("TERM", self.process.id());
+        let status = self.process.wait().expect("it ends");
+        assert!(status.success(), "{} ended with {status}", self.name);
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -9,6 +9,7 @@ mod judge;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt, stream};
 use seckill_proto::{CouponId, Position};
 
 use crate::crowd::Crowd;
@@ -23,8 +24,10 @@ const POLL: Duration = Duration::from_millis(50);
 /// A coupon's row and its promotion's row are not written at once; others may be grabbing.
 const READINGS: usize = 3;
 const BETWEEN_READINGS: Duration = Duration::from_millis(300);
-/// Customers of each kind whose own view is read, per sale.
+/// Customers who were refused whose own view is read, per sale. Of those who were given a coupon all
+/// are, so many at once.
 const SAMPLE: usize = 50;
+const AT_ONCE: usize = 32;
 
 /// What is not judged where others may grab too.
 pub(crate) const NOT_JUDGED_WHEN_SHARED: &str = "existing promotions may serve others too, so not judged there: that all coupons were given \
@@ -167,14 +170,19 @@ impl Auditor<'_> {
         }
     }
 
-    /// Reads some customers' own views, evenly picked.
+    /// Reads the own views of every customer who was given a coupon, and of some who were refused.
     async fn look_up_customers(&self, sale: &Sale, told: &[Told], audit: &mut Audit) {
-        let yours: Vec<_> = told.iter().filter(|told| told.answer.is_yours()).collect();
+        let yours = told.iter().filter(|told| told.answer.is_yours());
         let refused: Vec<_> =
             told.iter().filter(|told| matches!(told.answer, Answer::Refused(_))).collect();
-        for told in sample(&yours).chain(sample(&refused)) {
+        let asked = stream::iter(yours.chain(sample(&refused)));
+        let reads = asked.map(|told| async move {
             let customer_id = self.crowd.customer_id(told.customer);
             let own = self.views.coupons_of_customer(&customer_id, self.patience).await;
+            (told, customer_id, own)
+        });
+        let mut reads = std::pin::pin!(reads.buffer_unordered(AT_ONCE));
+        while let Some((told, customer_id, own)) = reads.next().await {
             audit.customers_looked_up += 1;
             match own {
                 Ok(rows) => judge::judge_own(sale, told, &customer_id, &rows, &mut audit.findings),

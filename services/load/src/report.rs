@@ -146,7 +146,7 @@ pub struct AuditReport {
     pub took_seconds: f64,
     /// Rows read of the promotions' coupons.
     pub coupons_read: u64,
-    /// Customers whose own view was read: a sample of those granted and those refused.
+    /// Customers whose own view was read: all of those granted, a sample of those refused.
     pub customers_looked_up: u64,
     /// What could not be judged, and why.
     pub not_judged: Option<String>,

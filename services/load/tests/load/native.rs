@@ -34,7 +34,7 @@ async fn a_crowd_buys_everything_and_the_rest_is_refused() {
     assert_eq!((report.grabs.granted, report.grabs.refused.sold_out), (100, 400));
     assert_eq!((report.latency.all.count, report.latency.granted.count), (500, 100));
     let audit = report.audit.unwrap();
-    assert_eq!((audit.coupons_read, audit.customers_looked_up), (100, 100));
+    assert_eq!((audit.coupons_read, audit.customers_looked_up), (100, 150));
     assert_eq!(audit.not_judged, None);
 }
 
@@ -89,6 +89,14 @@ async fn the_open_model_asks_again_too() {
     assert_eq!((verdict, rules(&report)), (Verdict::Passed, vec![]));
     assert_eq!(report.grabs.granted + report.grabs.already_yours, 100);
     assert_eq!(report.seed, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_customer_who_was_given_a_coupon_is_asked_for() {
+    let options = "--clients 8 --customers 300 --coupons 200";
+    let (verdict, report) = load(Shop::lying(Lie::HidesOneOwnCoupon), options).await;
+    assert_eq!((verdict, rules(&report)), (Verdict::Failed, vec!["own-coupons"]));
+    assert_eq!(report.audit.unwrap().customers_looked_up, 250);
 }
 
 #[tokio::test(flavor = "multi_thread")]

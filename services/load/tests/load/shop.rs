@@ -59,6 +59,8 @@ pub(crate) enum Lie {
     CountsWrong,
     /// Customers' own views are empty.
     HidesOwnCoupons,
+    /// One customer's own view is empty, the 77th who was given a coupon.
+    HidesOneOwnCoupon,
     /// The views never reach any position.
     NeverCatchesUp,
 }
@@ -384,7 +386,8 @@ async fn coupons_of_customer(State(shop): Shared, Path(customer): Path<String>) 
         let rows = shop.coupon_rows(id, promotion);
         items.extend(rows.into_iter().filter(|row| row["customer_id"] == customer.as_str()));
     }
-    if shop.lie == Lie::HidesOwnCoupons {
+    let hidden = shop.lie == Lie::HidesOneOwnCoupon && items.iter().any(|row| row["serial"] == 77);
+    if hidden || shop.lie == Lie::HidesOwnCoupons {
         items.clear();
     }
     Json(json!({"items": items, "next": null})).into_response()

@@ -261,10 +261,31 @@ async fn a_deleted_directory_is_noticed_while_nothing_is_written() {
     std::fs::remove_dir_all(directory.path().with_extension("moved")).expect("removed");
 }
 
+/// A log as version 0.1 wrote it: two partitions, with so many records each.
+fn version_0_1(directory: &Path, records: u64) {
+    let database = fjall::Database::builder(directory).open().expect("a database");
+    let keyspace = |name| database.keyspace(name, Default::default).expect("a keyspace");
+    let (about, events) = (keyspace("about"), keyspace("events"));
+    about.insert("partitions", 2_u32.to_be_bytes()).expect("written");
+    for (partition, offset) in (0..2_u32).flat_map(|p| (0..records).map(move |o| (p, o))) {
+        let key = [&partition.to_be_bytes()[..], &offset.to_be_bytes()].concat();
+        events.insert(key, format!("record {offset}")).expect("written");
+    }
+}
+
 #[tokio::test]
-async fn a_log_of_the_first_version_says_what_to_do() {
-    let directory = tempfile::tempdir().expect("a directory");
-    std::fs::create_dir(directory.path().join("keyspaces")).expect("a folder");
-    let error = EmbeddedLog::open(directory.path(), None).map(|_| ()).expect_err("an old log");
-    assert!(matches!(error, LogError::OldFormat(_)), "{error}");
+async fn a_log_of_the_first_version_is_moved_by_one_call() {
+    let parent = tempfile::tempdir().expect("a directory");
+    let directory = parent.path().join("log");
+    version_0_1(&directory, 10_000);
+    let error = EmbeddedLog::open(&directory, None).map(|_| ()).expect_err("an old log");
+    let LogError::OldFormat(_) = error else { panic!("{error}") };
+    assert!(error.to_string().contains("seckill upgrade"), "{error}");
+    let upgraded = EmbeddedLog::upgrade(&directory).await.expect("moved").expect("an old one");
+    assert_eq!(upgraded.records, [10_000, 10_000]);
+    assert!(upgraded.kept.join("keyspaces").is_dir());
+    let log: AnyLog = Arc::new(EmbeddedLog::open(&directory, None).expect("a log"));
+    assert_eq!(read(&log, 1, 0, 10_000).await[9_999].1, "record 9999");
+    drop(log);
+    assert!(EmbeddedLog::upgrade(&directory).await.expect("nothing to do").is_none());
 }

@@ -12,7 +12,11 @@ use seckill_views::{CouponRow, FinishCause, PromotionRow, PromotionStatus};
 
 /// An event about a promotion that was never scheduled: the log is damaged, or the views are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an event at {position} is about promotion {promotion_id:?}, which was never scheduled")]
+#[error(
+    "an event at {position} is about promotion {promotion_id:?}, which was never scheduled: the views are \
+     damaged, or the log is; `seckill verify` tells. Views are made again from the log: move the directory \
+     away, or choose another --cql-keyspace"
+)]
 pub struct Unscheduled {
     position: Position,
     promotion_id: String,

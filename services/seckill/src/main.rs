@@ -7,6 +7,7 @@ mod repair;
 mod roles;
 mod settings;
 mod up;
+mod upgrade;
 mod verify;
 
 use std::io::Write;
@@ -50,6 +51,8 @@ enum Verb {
     /// Compare every row of the views with the log; exit code 0 only when they are equal
     Verify(Given),
     Repair(repair::RepairArgs),
+    /// Make the embedded log of an earlier version one of this version; the old one is kept
+    Upgrade(Given),
     /// Ask a URL; exit code 0 when it answers 2xx (for health checks of containers)
     Health {
         /// For example http://127.0.0.1:8080/readyz
@@ -90,6 +93,7 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
         Verb::Query(given) => roles::query(given.settle(Role::Query)?).await.map(|()| true),
         Verb::Load(args) => Ok(seckill_load::run(*args).await? == Verdict::Passed),
         Verb::Verify(given) => verify::run(given.settle(Role::Verify)?).await,
+        Verb::Upgrade(given) => upgrade::run(given.settle(Role::Upgrade)?).await.map(|()| true),
         Verb::Repair(args) => repair::run(args).await,
         Verb::Health { url } => check::run(&url).await,
     }

@@ -82,6 +82,7 @@ pub(crate) enum Role {
     Query,
     Verify,
     Repair,
+    Upgrade,
 }
 
 impl Role {
@@ -94,12 +95,13 @@ impl Role {
             Self::Query => "query",
             Self::Verify => "verify",
             Self::Repair => "repair",
+            Self::Upgrade => "upgrade",
         }
     }
 
     fn default_port(self) -> u16 {
         match self {
-            Self::Up | Self::Verify | Self::Repair => 8080,
+            Self::Up | Self::Verify | Self::Repair | Self::Upgrade => 8080,
             Self::Admin => 8081,
             Self::Command => 8082,
             Self::Query => 8083,
@@ -110,7 +112,7 @@ impl Role {
     /// A role alone shares the engines with others, which the embedded ones cannot.
     fn needs(self) -> (bool, bool) {
         match self {
-            Self::Up | Self::Verify | Self::Repair => (false, false),
+            Self::Up | Self::Verify | Self::Repair | Self::Upgrade => (false, false),
             Self::Command | Self::Admin => (true, false),
             Self::Projector | Self::Query => (true, true),
         }

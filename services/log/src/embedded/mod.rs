@@ -17,6 +17,7 @@ mod repair;
 mod segment;
 mod state;
 mod tables;
+mod upgrade;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -37,6 +38,7 @@ use crate::embedded::writer::Writer;
 use crate::{Appending, Entries, Group, History, Log, LogError, Membership, Reader, Table};
 
 pub use repair::Survey;
+pub use upgrade::Upgraded;
 
 /// Partitions of a new log, unless asked for otherwise.
 pub const DEFAULT_PARTITIONS: u32 = 4;

@@ -131,8 +131,31 @@ impl EmbeddedViews {
     }
 }
 
+/// What the store would make anew without a word where it is gone: a table that is empty then, or the
+/// last writes of all tables.
+fn assert_whole(dir: &Path) -> Result<(), ViewsError> {
+    let gone = |path: PathBuf| {
+        let source = format!("{} is missing", path.display()).into();
+        Err(ViewsError::Setup { place: dir.display().to_string(), source })
+    };
+    let tables: Vec<_> = std::fs::read_dir(dir.join("keyspaces")).into_iter().flatten().collect();
+    for table in tables.iter().flatten() {
+        let current = table.path().join("current");
+        if !current.exists() {
+            return gone(current);
+        }
+    }
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut journals = files.filter(|file| file.path().extension().is_some_and(|end| end == "jnl"));
+    if !tables.is_empty() && journals.next().is_none() {
+        return gone(dir.join("0.jnl"));
+    }
+    Ok(())
+}
+
 impl Store {
     fn open(dir: &Path, partitions: u32) -> Result<Self, ViewsError> {
+        assert_whole(dir)?;
         let database = Database::builder(dir).open().map_err(|error| not_opened(dir, error))?;
         let tables = Tables::open(&database, LIVE).map_err(|error| not_opened(dir, error))?;
         let active = ActivePromotions::load(&tables.active_promotions)?;

@@ -55,15 +55,16 @@ pub(super) fn survey(directory: &Path, partition: u32) -> Result<Prefix, LogErro
         Prefix { bases: Vec::new(), position: FIRST_BATCH, mark: Mark::default(), damage: None };
     let bases = segment::list(&search.folder).unwrap_or_default();
     for (index, base) in bases.iter().enumerate() {
-        let (searched, damage) = search.read_prefix(*base, bases.get(index + 1).is_some())?;
-        let follows = *base == prefix.mark.next_offset;
-        if follows && let Some((position, mark)) = searched {
+        let Readable { up_to, damage } = search.read_prefix(*base, index + 1 < bases.len())?;
+        let missing = (*base != prefix.mark.next_offset)
+            .then(|| search.at(prefix.mark.next_offset, "the segment is missing"));
+        if missing.is_none()
+            && let Some((position, mark)) = up_to
+        {
             prefix.bases.push(*base);
             (prefix.position, prefix.mark) = (position, mark);
         }
-        prefix.damage = damage.or_else(|| {
-            (!follows).then(|| search.at(prefix.mark.next_offset, "the segment is missing"))
-        });
+        prefix.damage = missing.or(damage);
         if prefix.damage.is_some() {
             return Ok(prefix);
         }
@@ -79,6 +80,12 @@ struct Search {
     partition: u32,
     folder: PathBuf,
     high_water: Option<Mark>,
+}
+
+/// How far a segment can be read; none where not even its header can.
+struct Readable {
+    up_to: Option<(u64, Mark)>,
+    damage: Option<Damage>,
 }
 
 /// What a segment holds.
@@ -139,32 +146,29 @@ impl Search {
         Damage { file, position: 0, partition, offset: base, what }
     }
 
-    /// How far a segment can be read, and what ends it there. None where not even its header can.
-    fn read_prefix(
-        &self,
-        base: u64,
-        sealed: bool,
-    ) -> Result<(Option<(u64, Mark)>, Option<Damage>), LogError> {
+    /// How far a segment can be read, and what ends it there.
+    fn read_prefix(&self, base: u64, sealed: bool) -> Result<Readable, LogError> {
         let path = segment::path(&self.folder, base);
         let bytes = fs::read(&path).map_err(|error| cannot(&path, &error))?;
         let fits = |header: &Header| header.partition == self.partition && header.base == base;
         let Some(header) = Header::decode(&bytes).filter(fits) else {
-            return Ok((None, Some(self.at(base, "the segment has no valid header"))));
+            let damage = Some(self.at(base, "the segment has no valid header"));
+            return Ok(Readable { up_to: None, damage });
         };
         let begin = Mark { next_offset: base, history: header.history };
-        let (position, mark) = read_batches(&bytes, begin);
+        let (position, mark) = self.read_batches(base, &bytes, begin)?;
         let rest = &bytes[position..];
-        let ended = match sealed && !rest.is_empty() {
-            true => Err(self.damage(base, position as u64, mark.next_offset, "damaged")),
-            false if sealed => Ok(0),
-            false => self.check_rest(base, position, mark, rest),
+        let ended = match (sealed, rest.is_empty()) {
+            (true, true) => Ok(0),
+            (true, false) => Err(self.damage(base, position as u64, mark.next_offset, "damaged")),
+            (false, _) => self.check_rest(base, position, mark, rest),
         };
         let damage = match ended {
             Ok(_) => None,
             Err(LogError::Damaged(damage)) => Some(*damage),
             Err(error) => return Err(error),
         };
-        Ok((Some((position as u64, mark)), damage))
+        Ok(Readable { up_to: Some((position as u64, mark)), damage })
     }
 
     /// Takes the last segment off where it was made and nothing in it was ever acknowledged.
@@ -215,32 +219,40 @@ impl Search {
         let bytes = fs::read(&path).map_err(|error| cannot(&path, &error))?;
         let header =
             Header::decode(&bytes).ok_or_else(|| self.damage(base, 0, base, "no header"))?;
-        let mut mark = Mark { next_offset: base, history: header.history };
-        let mut position = HEADER;
-        self.check_history(base, position as u64, mark)?;
-        while let Some(next) = batch::decode(&bytes[position..]) {
-            if next.offsets.start != mark.next_offset
-                || next.before != mark.history
-                || !next.is_consistent()
-            {
-                let what = "the batch does not follow the one before it";
-                return Err(self.damage(base, position as u64, mark.next_offset, what));
-            }
-            position += batch::length(&bytes[position..]).unwrap_or_default();
-            mark = Mark { next_offset: next.offsets.end, history: next.after };
-            self.check_history(base, position as u64, mark)?;
-        }
+        let begin = Mark { next_offset: base, history: header.history };
+        let (position, mark) = self.read_batches(base, &bytes, begin)?;
         let torn = self.check_rest(base, position, mark, &bytes[position..])?;
         Ok(Scanned { position: position as u64, mark, torn })
     }
 
-    fn check_history(&self, base: u64, position: u64, mark: Mark) -> Result<(), LogError> {
+    /// Goes over batches that follow each other: where they end.
+    fn read_batches(
+        &self,
+        base: u64,
+        bytes: &[u8],
+        begin: Mark,
+    ) -> Result<(usize, Mark), LogError> {
+        let (mut position, mut mark) = (HEADER, begin);
+        self.check_history(base, position, mark)?;
+        while let Some(next) = batch::decode(&bytes[position..]) {
+            let follows = next.offsets.start == mark.next_offset && next.before == mark.history;
+            if !follows || !next.is_consistent() {
+                break;
+            }
+            position += batch::length(&bytes[position..]).unwrap_or_default();
+            mark = Mark { next_offset: next.offsets.end, history: next.after };
+            self.check_history(base, position, mark)?;
+        }
+        Ok((position, mark))
+    }
+
+    fn check_history(&self, base: u64, position: usize, mark: Mark) -> Result<(), LogError> {
         let other = |high_water: &Mark| {
             high_water.next_offset == mark.next_offset && high_water.history != mark.history
         };
         if self.high_water.as_ref().is_some_and(other) {
             let what = "the records before it are not the ones that were acknowledged";
-            return Err(self.damage(base, position, mark.next_offset, what));
+            return Err(self.damage(base, position as u64, mark.next_offset, what));
         }
         Ok(())
     }
@@ -269,20 +281,6 @@ impl Search {
         let junk = rest.iter().rposition(|byte| *byte != 0);
         Ok(junk.map_or(0, |last| last as u64 + 1))
     }
-}
-
-/// Goes over batches that follow each other: where they end.
-fn read_batches(bytes: &[u8], begin: Mark) -> (usize, Mark) {
-    let (mut position, mut mark) = (HEADER, begin);
-    while let Some(next) = batch::decode(&bytes[position..]) {
-        let follows = next.offsets.start == mark.next_offset && next.before == mark.history;
-        if !follows || !next.is_consistent() {
-            break;
-        }
-        position += batch::length(&bytes[position..]).unwrap_or_default();
-        mark = Mark { next_offset: next.offsets.end, history: next.after };
-    }
-    (position, mark)
 }
 
 /// The position of the first batch is where an empty segment ends.

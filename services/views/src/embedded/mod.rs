@@ -35,7 +35,7 @@ use crate::{
     Changes, CouponRow, Page, Progress, PromotionRow, PromotionStatus, Scanned, Views, ViewsError,
 };
 use active_promotions::ActivePromotions;
-use table::Table;
+use table::{Found, Table};
 
 /// Rows that a scan holds in memory at once.
 const SCAN_CHUNK: usize = 1_024;
@@ -121,7 +121,7 @@ impl EmbeddedViews {
         let mut after = Vec::new();
         loop {
             let snapshot = snapshot.clone();
-            let rows: Vec<(Vec<u8>, Scanned<R>)> = self
+            let rows: Vec<Found<R>> = self
                 .run(move |store| table(&store.tables).chunk(&snapshot, &after, SCAN_CHUNK, place))
                 .await?;
             let Some((last, _)) = rows.last() else { return Ok(()) };

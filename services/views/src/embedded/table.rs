@@ -9,6 +9,9 @@ use serde::de::DeserializeOwned;
 use super::failed;
 use crate::{Scanned, ViewsError};
 
+/// What a scan found, and under which key.
+pub(super) type Found<R> = (Vec<u8>, Scanned<R>);
+
 pub(super) struct Table {
     name: String,
     keyspace: Keyspace,
@@ -74,7 +77,7 @@ impl Table {
         after: &[u8],
         count: usize,
         place: fn(&R) -> (Vec<u8>, u64),
-    ) -> Result<Vec<(Vec<u8>, Scanned<R>)>, ViewsError> {
+    ) -> Result<Vec<Found<R>>, ViewsError> {
         let range = (Bound::Excluded(after.to_vec()), Bound::Unbounded);
         let pairs = snapshot.range(&self.keyspace, range).take(count).map(open_guard);
         pairs

@@ -33,6 +33,7 @@ pub(super) fn encode(
     records: &[Vec<u8>],
 ) -> (Vec<u8>, History) {
     let body: usize = records.iter().map(|record| record.len() + 4).sum();
+    assert!(body <= MAX_BODY, "a group of {body} bytes, which nobody would read");
     let mut bytes = Vec::with_capacity(HEADER + body);
     bytes.put_slice(MAGIC);
     bytes.put_u32_le(0);

@@ -30,8 +30,6 @@ use crate::{Delivery, LogError};
 const THREADS: u32 = 4;
 /// One fsync makes at most this many bytes of records durable, so that none waits too long.
 const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
-/// Records of one batch at most: with the longest there are, far fewer bytes than a batch may have.
-const MAX_BATCH: usize = 1_024;
 /// A segment that has so many bytes is sealed.
 const SEGMENT_BYTES: u64 = 32 * 1024 * 1024;
 /// Room is made ahead in steps that grow with the segment, up to the larger of these.
@@ -233,15 +231,13 @@ impl Active {
         if self.position >= SEGMENT_BYTES {
             self.roll(state).map_err(|error| self.segment.cannot(&error))?;
         }
-        let (mut bytes, mut mark) = (Vec::new(), self.mark);
-        for records in records.chunks(MAX_BATCH) {
-            let (batch, history) = batch::encode(mark.next_offset, mark.history, records);
-            bytes.extend(batch);
-            mark = Mark { next_offset: mark.next_offset + records.len() as u64, history };
-        }
+        // One batch, whatever its size: of several that are written at once a power cut might keep a
+        // later one only, and that would look like damage.
+        let (bytes, history) = batch::encode(self.mark.next_offset, self.mark.history, records);
         self.write(&bytes).map_err(|error| self.segment.cannot(&error))?;
         self.segment.assert_there()?;
-        self.mark = mark;
+        let next_offset = self.mark.next_offset + records.len() as u64;
+        self.mark = Mark { next_offset, history };
         self.high_water.write(self.mark).map_err(|error| self.segment.cannot(&error))
     }
 

@@ -72,7 +72,7 @@ impl fmt::Display for Contradiction {
         write!(
             formatter,
             ". Nothing is decided on it, so that no coupon is given twice. Put the lost records back from \
-             a copy, or see `seckill repair`"
+             a copy, name the log and the views that belong together, or see `seckill repair`"
         )
     }
 }

@@ -284,6 +284,12 @@ async fn a_log_of_the_first_version_is_moved_by_one_call() {
     let upgraded = EmbeddedLog::upgrade(&directory).await.expect("moved").expect("an old one");
     assert_eq!(upgraded.records, [10_000, 10_000]);
     assert!(upgraded.kept.join("keyspaces").is_dir());
+    // Cut off between its two renames: nothing is made in its place, and the next try goes on.
+    let cut_off = parent.path().join("log.upgrading");
+    std::fs::rename(&directory, &cut_off).expect("renamed");
+    let error = EmbeddedLog::open(&directory, None).map(|_| ()).expect_err("cut off");
+    assert!(matches!(error, LogError::OldFormat(_)), "{error}");
+    assert!(EmbeddedLog::upgrade(&directory).await.expect("finished").is_none());
     let log: AnyLog = Arc::new(EmbeddedLog::open(&directory, None).expect("a log"));
     assert_eq!(read(&log, 1, 0, 10_000).await[9_999].1, "record 9999");
     drop(log);

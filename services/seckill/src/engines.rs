@@ -31,7 +31,7 @@ pub(crate) async fn log(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
         return Ok(Arc::new(KafkaLog::connect(config.clone()).await?));
     }
     let directory = settings.data.join("log");
-    create(&directory)?;
+    create(&settings.data)?;
     let partitions = settings.partitions;
     let open = tokio::task::spawn_blocking(move || EmbeddedLog::open(&directory, partitions));
     Ok(Arc::new(open.await??))

@@ -61,6 +61,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    raise_open_files();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -79,6 +80,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Connections, segments and tables each take a descriptor: the soft limit is often 1,024, and the hard
+/// one is what the system is willing to give.
+fn raise_open_files() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    // Where that is refused the old limit holds.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
 }
 
 /// Whether all is well.

@@ -1128,6 +1128,8 @@ async fn other_routes_and_methods_are_told_so() {
             assert!(allow.contains(method), "{path}: {reply:?}");
         }
     }
+    let shown = async || sale.get("/v1/promotions/p").await.status == 200;
+    eventually("the view shows the promotion", SOON, shown).await;
     for path in ["/v1/promotions", "/v1/promotions/p", "/query/promotions", "/healthz", "/metrics"]
     {
         let head = Reply::of(api.request(Method::HEAD, path)).await;

@@ -61,6 +61,9 @@ impl EmbeddedLog {
     /// Another process has it, the partitions do not fit, or the files are damaged: then nothing is
     /// changed.
     pub fn open(directory: &Path, partitions: Option<u32>) -> Result<Self, LogError> {
+        if !directory.exists() && upgrade::upgrading(directory).exists() {
+            return Err(LogError::OldFormat(directory.to_owned()));
+        }
         fs::create_dir_all(directory).map_err(|error| cannot(directory, &error))?;
         let lock = format::lock(directory, true)?;
         let found = format::read(directory)?;

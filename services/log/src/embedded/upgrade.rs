@@ -31,22 +31,30 @@ impl EmbeddedLog {
     /// There is no log, it is in use, its offsets have a hole, or a file cannot be written. The old log
     /// is then where it was.
     pub async fn upgrade(directory: &Path) -> Result<Option<Upgraded>, LogError> {
+        let (new, kept) = (upgrading(directory), directory.with_file_name("log.version-0.1"));
+        if kept.exists() && new.exists() && !directory.exists() {
+            // Cut off between the two renames of a try before.
+            fs::rename(&new, directory).map_err(|error| cannot(directory, &error))?;
+        }
         match format::read(directory) {
             Ok(Some(_)) => return Ok(None),
             Ok(None) => return Err(LogError::Absent(directory.to_owned())),
             Err(LogError::OldFormat(_)) => {}
             Err(error) => return Err(error),
         }
-        let new = directory.with_file_name("log.upgrading");
         if new.exists() {
             fs::remove_dir_all(&new).map_err(|error| cannot(&new, &error))?; // of a try before
         }
         let records = move_records(directory, &new).await?;
-        let kept = directory.with_file_name("log.version-0.1");
         fs::rename(directory, &kept).map_err(|error| cannot(&kept, &error))?;
         fs::rename(&new, directory).map_err(|error| cannot(directory, &error))?;
         Ok(Some(Upgraded { records, kept }))
     }
+}
+
+/// Where a log is made of an old one. While this is there, no new log is to be made beside it.
+pub(super) fn upgrading(directory: &Path) -> PathBuf {
+    directory.with_file_name("log.upgrading")
 }
 
 async fn move_records(old: &Path, new: &Path) -> Result<Vec<u64>, LogError> {

@@ -4,7 +4,7 @@
 //! A wall clock may be set at any moment. One that is corrected bit by bit is followed, by at most
 //! 5 ms a second. One that jumps is not: the time goes on as it was, so a jump opens and finishes
 //! nothing, and [`Clock::lead_ms`] says how far apart the two are. A restart takes the wall clock as
-//! it then is.
+//! it then is, unless a second clock says that it is wrong: [`Clock::hold_to`].
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -71,6 +71,21 @@ impl Clock {
     #[must_use]
     pub fn now_ms(&self) -> i64 {
         self.state.lock().read((self.wall)(), (self.since_boot)())
+    }
+
+    /// Takes the time of another clock, such as the broker's, where the wall clock is further from it
+    /// than a jump. For the start: afterwards time may not go back.
+    pub fn hold_to(&self, other_ms: i64) {
+        let now_ms = self.now_ms();
+        if now_ms.abs_diff(other_ms) <= JUMP_MS.unsigned_abs() {
+            return;
+        }
+        let ahead_s = (now_ms - other_ms) / 1_000;
+        tracing::error!(ahead_s, "the wall clock differs from the log's: the log's time is used");
+        let base_since_boot_ms = (self.since_boot)();
+        let lead_ms = now_ms - other_ms;
+        *self.state.lock() =
+            State { base_ms: other_ms, base_since_boot_ms, lead_ms, last_ms: other_ms };
     }
 
     /// Milliseconds of a clock that cannot be set: for measuring how old something is.
@@ -194,6 +209,18 @@ mod tests {
             assert!((490..=500).contains(&(now - before)), "{now} after {before}");
             before = now;
         }
+        assert_eq!(sources.clock.lead_ms(), 0);
+    }
+
+    #[test]
+    fn a_second_clock_wins_over_a_wall_clock_that_is_wrong_at_the_start() {
+        let sources = Sources::new();
+        sources.clock.hold_to(START_MS + 1_500);
+        assert_eq!(sources.pass(0, 0), 0, "they agree");
+        sources.clock.hold_to(START_MS - YEAR_MS);
+        assert_eq!(sources.pass(2_000, 0), 2_000 - YEAR_MS);
+        assert_eq!(sources.clock.lead_ms(), YEAR_MS);
+        assert_eq!(sources.pass(1_000, -YEAR_MS), 3_000 - YEAR_MS, "and it is set right");
         assert_eq!(sources.clock.lead_ms(), 0);
     }
 

@@ -21,6 +21,9 @@ use crate::takeover::Signature;
 /// How often the clock is looked at.
 const WATCH_CLOCK_EVERY: Duration = Duration::from_millis(500);
 
+/// How long the log may take to say what time it is.
+const TIME_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What a node is made of beside its log.
 #[derive(Clone)]
 pub struct NodeConfig {
@@ -64,6 +67,8 @@ impl Node {
         health: Health,
         stop: CancellationToken,
     ) -> Result<Self, LogError> {
+        let asked = tokio::time::timeout(TIME_TIMEOUT, log.time_ms()).await;
+        asked.ok().flatten().into_iter().for_each(|time_ms| config.clock.hold_to(time_ms));
         let membership = log.join(Group::Command).await?;
         let mailboxes = Mailboxes::default();
         let dispatcher = Dispatcher::new(Arc::clone(&log), mailboxes.clone());
@@ -117,8 +122,9 @@ async fn watch_clock(clock: Clock, part: Part) {
         if jumps {
             let seconds = lead_ms / 1_000;
             let reason = format!(
-                "the wall clock has jumped by {seconds} s: sales start and finish by the time as it \
-                 was; set the clock right, or restart this process to take the new time"
+                "the wall clock has jumped by {seconds} s, or was wrong at the start: sales start and \
+                 finish by the time as it was, or as the broker has it; set the clock right, or restart \
+                 this process to take the new time"
             );
             if !jumped {
                 tracing::error!(seconds, "{reason}");

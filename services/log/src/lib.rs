@@ -59,6 +59,12 @@ pub trait Log: Send + Sync + 'static {
     /// Takes part in sharing the partitions out among the processes of a group.
     async fn join(&self, group: Group) -> Result<Membership, LogError>;
 
+    /// The time by the engine's own clock, in milliseconds since 1970; none where it has none but this
+    /// machine's, or does not say.
+    async fn time_ms(&self) -> Option<i64> {
+        None
+    }
+
     /// Waits until the engine has failed for good, and says why. A process whose log has failed
     /// must be started again.
     async fn failed(&self) -> LogError {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sale::{Engines, Sale, eventually, run, text};
 use seckill_command::{Clock, Dispatcher, Node, NodeConfig};
+use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
 use seckill_proto::v1::{
     Answer, Command, GrabCoupon, Refusal, SchedulePromotion, Terms, answer, command,
@@ -38,6 +39,11 @@ fn now_ms() -> i64 {
 
 impl Clocked {
     async fn start(directory: &Path, lead_ms: i64) -> Self {
+        let log = EmbeddedLog::open(directory, Some(1)).expect("a log");
+        Self::start_on(Arc::new(log), lead_ms).await
+    }
+
+    async fn start_on(log: Arc<dyn Log>, lead_ms: i64) -> Self {
         let lead_ms = Arc::new(AtomicI64::new(lead_ms));
         let (real, lead) = (Clock::system(), Arc::clone(&lead_ms));
         let since_boot = real.clone();
@@ -48,11 +54,15 @@ impl Clocked {
             clock: Clock::new(wall, move || since_boot.since_boot_ms()),
             views: None,
         };
-        let log = Arc::new(EmbeddedLog::open(directory, Some(1)).expect("a log"));
         let (health, stop) = (Health::default(), CancellationToken::new());
         let node = Node::start(log, config, health.clone(), stop.clone()).await.expect("a node");
-        let ready = async || health.not_ready().is_empty() && health.parts().len() > 1;
-        eventually("the node is ready", TIMEOUT, ready).await;
+        let serves = async || {
+            health
+                .parts()
+                .iter()
+                .any(|(part, ready)| part.starts_with("command/partition/") && *ready)
+        };
+        eventually("the node serves", TIMEOUT, serves).await;
         Self { lead_ms, health, dispatcher: node.dispatcher(), node, stop }
     }
 
@@ -154,4 +164,25 @@ async fn a_log_that_is_a_year_ahead_goes_on_from_now_by_an_operators_word() {
     let verified = sale.verify();
     assert!(verified.status.success(), "{}", text(&verified));
     assert!(text(&verified).contains("the clock was set back"), "{}", text(&verified));
+}
+
+#[cfg(feature = "real-engines")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_wrong_at_the_start_is_held_to_the_brokers() {
+    use seckill_log::kafka::{KafkaConfig, KafkaLog};
+
+    let broker = std::env::var("SECKILL_TEST_KAFKA").expect("SECKILL_TEST_KAFKA must be set");
+    let config = KafkaConfig {
+        prefix: sale::fresh_name(),
+        partitions: Some(1),
+        ..KafkaConfig::new(&broker)
+    };
+    let log = KafkaLog::connect(config).await.expect("a broker");
+    let node = Clocked::start_on(Arc::new(log), YEAR_MS).await;
+    let soon_ms = now_ms() + 10 * MINUTE_MS;
+    assert!(accepted(&node.schedule("due", soon_ms, soon_ms + MINUTE_MS).await));
+    let not_started = answer::Outcome::Refused(Refusal::NotStarted.into());
+    assert_eq!(node.grab("due", "early").await, not_started);
+    assert!(node.health.not_ready().contains_key("command/clock"), "it is told");
+    node.stop().await;
 }

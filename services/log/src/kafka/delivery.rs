@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use parking_lot::Mutex;
-use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{NoCustomPartitioner, ProducerContext};
+use rdkafka::{ClientContext, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::Delivery;
@@ -19,6 +19,8 @@ pub(super) struct Burst {
     deliveries: Mutex<Vec<Delivery>>,
     missing: AtomicUsize,
     done: Mutex<Option<oneshot::Sender<Vec<Delivery>>>>,
+    /// When the broker took the last of them, where the topic has the broker's time.
+    appended_ms: Mutex<Option<i64>>,
 }
 
 impl Burst {
@@ -27,7 +29,12 @@ impl Burst {
             deliveries: Mutex::new(vec![Delivery::Unknown; records]),
             missing: AtomicUsize::new(records),
             done: Mutex::new(Some(done)),
+            appended_ms: Mutex::new(None),
         })
+    }
+
+    pub(super) fn appended_ms(&self) -> Option<i64> {
+        *self.appended_ms.lock()
     }
 
     pub(super) fn report(&self, index: usize, delivery: Delivery) {
@@ -76,7 +83,12 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, slot: Box<Slot>) {
         let delivery = match result {
-            Ok(message) => delivery_at(message.offset()),
+            Ok(message) => {
+                if let Timestamp::LogAppendTime(ms) = message.timestamp() {
+                    *slot.burst.appended_ms.lock() = Some(ms);
+                }
+                delivery_at(message.offset())
+            }
             Err((error, _)) => {
                 tracing::debug!(%error, "a record of unknown fate");
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut) {

@@ -133,6 +133,10 @@ impl Log for KafkaLog {
         blocking(move || table::scan(&config, &topic, partition)).await
     }
 
+    async fn time_ms(&self) -> Option<i64> {
+        self.producer.time_ms(&self.topics.owners, "time").await
+    }
+
     async fn join(&self, group: Group) -> Result<Membership, LogError> {
         let (config, topic) = (Arc::clone(&self.config), self.topics.slots.clone());
         blocking(move || slots::join(&config, &topic, group)).await

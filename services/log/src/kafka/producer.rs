@@ -60,12 +60,28 @@ impl Producer {
         self.send(topic, partition, records)
     }
 
+    /// The broker's time when it took a record of this key, where the topic has the broker's time.
+    pub(super) async fn time_ms(&self, topic: &str, key: &str) -> Option<i64> {
+        let (appending, burst) = self.send_burst(topic, 0, std::iter::once((Some(key), &[][..])));
+        appending.deliveries().await;
+        burst.appended_ms()
+    }
+
     fn send<'a>(
         &self,
         topic: &str,
         partition: u32,
         records: impl ExactSizeIterator<Item = (Option<&'a str>, &'a [u8])>,
     ) -> Appending {
+        self.send_burst(topic, partition, records).0
+    }
+
+    fn send_burst<'a>(
+        &self,
+        topic: &str,
+        partition: u32,
+        records: impl ExactSizeIterator<Item = (Option<&'a str>, &'a [u8])>,
+    ) -> (Appending, Arc<Burst>) {
         let (done, appending) = Appending::new(records.len());
         let burst = Burst::new(records.len(), done);
         let handle = self.handle();
@@ -80,7 +96,7 @@ impl Producer {
         if !queued {
             self.alarm.raise();
         }
-        appending
+        (appending, burst)
     }
 }
 

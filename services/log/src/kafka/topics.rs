@@ -127,7 +127,8 @@ async fn create(
     let wanted = [
         kept(&topics.events),
         compacted(&topics.snapshots),
-        compacted(&topics.owners),
+        // Tells the broker's time: see `time_ms`.
+        compacted(&topics.owners).set("message.timestamp.type", "LogAppendTime"),
         topic(&topics.slots),
     ];
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(5)));

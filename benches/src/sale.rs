@@ -49,6 +49,7 @@ impl Owned {
             endpoint: "http://127.0.0.1:9".into(),
             clock: Clock::system(),
             views: None,
+            room: None,
         };
         let node = Node::start(log, config, health.clone(), stop.clone()).await?;
         let owned = Self { node, health, stop };

@@ -8,9 +8,10 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::middleware::from_fn;
 use seckill_command::Dispatcher;
-use seckill_edge::{not_found, observe, serve, wrong_method};
+use seckill_edge::{Connections, not_found, observe, serve, wrong_method};
 use seckill_telemetry::{Health, Metrics};
 use tokio::net::TcpSocket;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -19,12 +20,13 @@ use crate::connection::{Connection, get};
 use crate::noop;
 
 const BACKLOG: u32 = 8_192;
+const MAX_CONNECTIONS: usize = 10_000;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     noop: noop::Answer,
     stop: CancellationToken,
-    task: JoinHandle<std::io::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Server {
@@ -35,7 +37,9 @@ impl Server {
         let (address, noop) = (listener.local_addr()?, noop::Answer::default());
         let routes = routes(dispatcher, Metrics::start()?).merge(noop::routes(noop.clone()));
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, routes, stop.clone()));
+        let (_, routes) = watch::channel(routes);
+        let connections = Connections::at_most(MAX_CONNECTIONS);
+        let task = tokio::spawn(serve(listener, routes, connections, stop.clone()));
         Ok(Self { address, noop, stop, task })
     }
 
@@ -52,7 +56,7 @@ impl Server {
 
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
-        self.task.await.context("the server ended badly")?.context("the server failed")
+        self.task.await.context("the server ended badly")
     }
 }
 

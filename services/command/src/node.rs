@@ -35,6 +35,8 @@ pub struct NodeConfig {
     pub clock: Clock,
     /// The views, where this process has them: they may prove that the log has lost records.
     pub views: Option<ViewsWitness>,
+    /// While the log's disk has no room for more, why; nothing is decided then.
+    pub room: Option<watch::Receiver<Option<String>>>,
 }
 
 /// A command node that runs.
@@ -52,6 +54,7 @@ struct Parts {
     health: Health,
     clock: Clock,
     views: Option<ViewsWitness>,
+    room: watch::Receiver<Option<String>>,
     /// One snapshot at a time, because each holds a second copy of a partition's state.
     snapshot_turn: Arc<Semaphore>,
 }
@@ -81,6 +84,7 @@ impl Node {
             health,
             clock: config.clock,
             views: config.views,
+            room: config.room.unwrap_or_else(|| watch::channel(None).1),
             snapshot_turn: Arc::new(Semaphore::new(1)),
         };
         let watching = watch_clock(parts.clock.clone(), parts.health.part("command/clock"));
@@ -158,6 +162,7 @@ impl Parts {
             confirmed,
             known: Checkpoint::default(),
             views: self.views,
+            room: self.room,
             clock: self.clock,
             health: self.health.part(format!("command/partition/{partition}")),
             stop: stop.clone(),

@@ -64,6 +64,8 @@ pub(crate) struct Partition {
     /// The furthest that this node has ever seen the log confirmed.
     pub(crate) known: Checkpoint,
     pub(crate) views: Option<ViewsWitness>,
+    /// While the log's disk has no room for more, why.
+    pub(crate) room: watch::Receiver<Option<String>>,
     pub(crate) clock: Clock,
     pub(crate) health: Part,
     pub(crate) stop: CancellationToken,
@@ -98,7 +100,7 @@ impl Partition {
         while !stop.is_cancelled() {
             let taken = tokio::select! {
                 () = stop.cancelled() => break,
-                taken = self.take_over(&mut owner) => taken,
+                taken = self.take_over_with_room(&mut owner) => taken,
             };
             match taken {
                 Ok(book) => self.serve(&mut owner, book).await,
@@ -113,16 +115,40 @@ impl Partition {
         }
     }
 
+    /// Taking over writes.
+    async fn take_over_with_room(
+        &mut self,
+        owner: &mut Owner<Waiting>,
+    ) -> Result<Book, TakeoverError> {
+        while let Some(reason) = self.no_room() {
+            self.health.not_ready(reason);
+            if self.room.changed().await.is_err() {
+                break;
+            }
+        }
+        self.take_over(owner).await
+    }
+
+    fn no_room(&self) -> Option<String> {
+        self.room.borrow().clone()
+    }
+
     async fn take_over(&mut self, owner: &mut Owner<Waiting>) -> Result<Book, TakeoverError> {
         let begun = Instant::now();
         let partition = self.partition;
         let mut settle = |settled| answer(partition, settled);
+        let progress = |at: u64, fence: u64| {
+            let reason = format!("taking the partition over: at offset {at} of {fence}");
+            self.health.not_ready(reason);
+            tracing::info!(partition, at, fence, "taking the partition over");
+        };
         let attempt = Attempt {
             log: &*self.log,
             partition,
             signature: &self.signature,
             views: self.views.as_ref(),
             known: &self.known,
+            progress: &progress,
         };
         let book = attempt.make(owner, &mut settle).await?;
         tracing::info!(partition, took = ?begun.elapsed(), holds = book.size(), "serving");
@@ -131,12 +157,15 @@ impl Partition {
     }
 
     async fn report_and_wait(&self, error: &TakeoverError) {
-        self.health.not_ready(error.to_string());
+        let partition = self.partition;
+        match (self.health.not_ready(error.to_string()), error.is_passing()) {
+            (true, true) => tracing::warn!(%error, partition, "not taken over; trying again"),
+            (true, false) => tracing::error!(%error, partition, "the partition cannot be served"),
+            (false, _) => tracing::debug!(%error, partition, "still not taken over"),
+        }
         if error.is_passing() {
-            tracing::warn!(%error, partition = self.partition, "not taken over; trying again");
             takeover::back_off().await;
         } else {
-            tracing::error!(%error, partition = self.partition, "the partition cannot be served");
             tokio::time::sleep(NEEDS_HELP).await;
         }
     }
@@ -160,7 +189,7 @@ impl Partition {
         let stop = self.stop.clone();
         let mut letters = Vec::with_capacity(MAX_BURST);
         while let Phase::Serving { .. } = owner.phase() {
-            let room = session.bursts.len() < MAX_BURSTS;
+            let (room, has_space) = (session.bursts.len() < MAX_BURSTS, self.no_room().is_none());
             let stalled = session.since.front().map(|(since, _)| *since + STALLED);
             self.begin_look(owner, session);
             tokio::select! {
@@ -175,18 +204,24 @@ impl Partition {
                     self.take_look(owner, session, look, end);
                 }
                 () = tokio::time::sleep_until(session.look_at), if session.look.is_none() => {}
+                Ok(()) = self.room.changed() => self.serve_on(),
                 received = self.letters.recv_many(&mut letters, MAX_BURST), if room => {
                     if received == 0 {
                         return;
                     }
                     self.decide(owner, session, &mut letters);
                 }
-                () = sleep_until_due(&self.clock, &session.book), if room => self.wake(owner, session),
+                () = sleep_until_due(&self.clock, &session.book), if room && has_space => {
+                    self.wake(owner, session);
+                }
             }
         }
     }
 
     fn decide(&self, owner: &mut Owner<Waiting>, session: &mut Session, letters: &mut Vec<Letter>) {
+        if self.room.borrow().is_some() {
+            return letters.drain(..).for_each(turn_letter_away);
+        }
         // What is due comes first: a crowd at one promotion must not keep another from starting.
         let now_ms = self.clock.now_ms();
         let mut records = owner.stamp(session.book.wake(now_ms));
@@ -322,14 +357,21 @@ impl Partition {
         }
     }
 
+    /// Takes commands, as long as there is room for them.
     fn serve_on(&self) {
-        self.health.ready();
-        self.mailbox.set_open(true);
+        let no_room = self.no_room();
+        self.mailbox.set_open(no_room.is_none());
+        match no_room {
+            Some(reason) => {
+                self.health.not_ready(reason);
+            }
+            None => self.health.ready(),
+        }
     }
 
     fn turn_away_waiting(&mut self) {
         while let Ok(letter) = self.letters.try_recv() {
-            let _ = letter.reply.send(Err(Failure::Unavailable));
+            turn_letter_away(letter);
         }
     }
 
@@ -361,8 +403,11 @@ impl Partition {
         let entry = (OWNER_KEY.to_owned(), Bytes::from(hint.encode_to_vec()));
         let (log, partition) = (Arc::clone(&self.log), self.partition);
         async move {
+            let mut said = false;
             while let Err(error) = log.put(Table::Owners, partition, vec![entry.clone()]).await {
-                tracing::warn!(%error, partition, "the owner is not in the table of owners yet");
+                if !std::mem::replace(&mut said, true) {
+                    tracing::warn!(%error, partition, "the owner is not in the table of owners yet");
+                }
                 tokio::time::sleep(LONGEST_SLEEP).await;
             }
         }
@@ -377,6 +422,10 @@ fn answer(partition: u32, settled: Settled<Waiting>) {
         Settled::Void(Waiting { reply, .. }) => (reply, Err(Failure::Unavailable)),
     };
     let _ = reply.send(said); // whoever asked may have stopped waiting
+}
+
+fn turn_letter_away(letter: Letter) {
+    let _ = letter.reply.send(Err(Failure::Unavailable));
 }
 
 /// Something that has written nothing is not accepted for certain.

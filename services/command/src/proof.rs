@@ -94,12 +94,15 @@ pub(crate) async fn keep_marking(
     partition: u32,
     mut confirmed: watch::Receiver<Checkpoint>,
 ) {
-    while confirmed.changed().await.is_ok() {
+    let mut failing = false;
+    while failing || confirmed.changed().await.is_ok() {
         let checkpoint = confirmed.borrow_and_update().encode_to_vec();
         let mark = (COMMAND_MARK.to_owned(), Bytes::from(checkpoint));
-        if let Err(error) = log.put(Table::Owners, partition, vec![mark]).await {
+        let put = log.put(Table::Owners, partition, vec![mark]).await;
+        if let (Err(error), false) = (&put, failing) {
             tracing::warn!(%error, partition, "no mark was left in the table of owners");
         }
+        failing = put.is_err();
         tokio::time::sleep(MARK_EVERY).await;
     }
 }

@@ -9,11 +9,16 @@ use seckill_log::{
 use seckill_promotion::{Book, Inconsistent};
 use seckill_proto::v1::Checkpoint;
 
+use tokio::time::Instant;
+
 use crate::proof::{self, ViewsWitness};
 use crate::snapshot::{self, Snapshot};
 
 /// How long one read waits before it is asked again whether there is anything to wait for.
 pub(crate) const STEP: Duration = Duration::from_millis(200);
+
+/// How often a long takeover says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a partition could not be taken over.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +65,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) views: Option<&'a ViewsWitness>,
     /// How far this node itself has seen the log confirmed.
     pub(crate) known: &'a Checkpoint,
+    /// Told now and then how far it has folded, and where its fence is.
+    pub(crate) progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 
 impl Attempt<'_> {
@@ -84,7 +91,45 @@ impl Attempt<'_> {
         }
         let fence = fence(log, partition, signature, owner).await?;
         read_back(log, partition, owner, fence + 1, settle).await?;
-        catch_up(log, partition, owner, fence, snapshots.newest).await
+        self.catch_up(owner, fence, snapshots.newest).await
+    }
+
+    async fn catch_up<T: Send>(
+        &self,
+        owner: &mut Owner<T>,
+        fence: u64,
+        snapshot: Snapshot,
+    ) -> Result<Book, TakeoverError> {
+        let Self { log, partition, .. } = *self;
+        let mut told = Instant::now();
+        let Snapshot { mut book, fold, .. } = snapshot;
+        if fold.next_offset() > fence {
+            return Err(TakeoverError::Deposed); // a snapshot by somebody who came later
+        }
+        let mut reader = log.read(partition, fold.next_offset()).await?;
+        owner.begin_catch_up(fold);
+        loop {
+            let batch = reader.next(STEP).await?;
+            if batch.is_empty() && log.end(partition).await? <= fence {
+                return Err(TakeoverError::Deposed); // the fence is not where it was said to be
+            }
+            if told.elapsed() > TELL_EVERY {
+                (self.progress)(batch.first().map_or(0, |(offset, _)| *offset), fence);
+                told = Instant::now();
+            }
+            for (offset, record) in batch {
+                match owner.catch_up(offset, &record)? {
+                    CaughtUp::Apply(event) => book.apply(&event)?,
+                    CaughtUp::Fence(fence) => {
+                        fence.clock_ms.into_iter().for_each(|at_ms| book.reset_clock(at_ms));
+                    }
+                    CaughtUp::Void => {}
+                    CaughtUp::Serving => return Ok(book),
+                    CaughtUp::Deposed => return Err(TakeoverError::Deposed),
+                }
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -147,38 +192,5 @@ async fn fence<T: Send>(
         Phase::Idle | Phase::Fencing | Phase::Serving { .. } | Phase::Suspect => {
             Err(TakeoverError::NotFenced)
         }
-    }
-}
-
-async fn catch_up<T: Send>(
-    log: &dyn Log,
-    partition: u32,
-    owner: &mut Owner<T>,
-    fence: u64,
-    snapshot: Snapshot,
-) -> Result<Book, TakeoverError> {
-    let Snapshot { mut book, fold, .. } = snapshot;
-    if fold.next_offset() > fence {
-        return Err(TakeoverError::Deposed); // a snapshot by somebody who came later
-    }
-    let mut reader = log.read(partition, fold.next_offset()).await?;
-    owner.begin_catch_up(fold);
-    loop {
-        let batch = reader.next(STEP).await?;
-        if batch.is_empty() && log.end(partition).await? <= fence {
-            return Err(TakeoverError::Deposed); // the fence is not where it was said to be
-        }
-        for (offset, record) in batch {
-            match owner.catch_up(offset, &record)? {
-                CaughtUp::Apply(event) => book.apply(&event)?,
-                CaughtUp::Fence(fence) => {
-                    fence.clock_ms.into_iter().for_each(|at_ms| book.reset_clock(at_ms));
-                }
-                CaughtUp::Void => {}
-                CaughtUp::Serving => return Ok(book),
-                CaughtUp::Deposed => return Err(TakeoverError::Deposed),
-            }
-        }
-        tokio::task::yield_now().await;
     }
 }

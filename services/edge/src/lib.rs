@@ -5,6 +5,7 @@
 //! before everything about the request has been checked.
 
 mod body;
+mod connections;
 mod header;
 mod identifier;
 mod observe;
@@ -13,6 +14,7 @@ mod serve;
 mod time;
 
 pub use body::{Body, parse_json, read_body};
+pub use connections::Connections;
 pub use header::{idempotency_key, position_header};
 pub use identifier::{PathId, checked};
 pub use observe::{describe_metrics, observe};

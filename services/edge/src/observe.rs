@@ -21,6 +21,7 @@ pub async fn observe(request: Request, next: Next) -> Response {
 
 /// Says what the metrics of this crate are.
 pub fn describe_metrics() {
+    crate::connections::describe();
     metrics::describe_histogram!(
         "seckill_http_request_seconds",
         "From the head of a request to the head of its answer, by route and status"

@@ -1,56 +1,92 @@
-//! A listener that waits for no request longer than it must, takes no more when told to stop, and
+//! A listener that waits for no client longer than it must, takes no more when told to stop, and
 //! finishes what it has.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
-use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
-use tokio::net::TcpListener;
+use futures::FutureExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::Problem;
+use crate::connections::{Attendant, Connections};
 
-/// How long requests may take to finish once the listener stops.
+/// How long clients that keep their connections may go on asking once the listener stops: each gets
+/// its answer and is told to close. A connection that is closed while a request is on its way to it
+/// would be a request without an answer.
+const LAST_REQUESTS: Duration = Duration::from_millis(500);
+/// How long requests may then take to finish.
 const DRAIN: Duration = Duration::from_secs(8);
-/// How long a new connection may take to come up with its first request.
-const FIRST_REQUEST: Duration = Duration::from_secs(10);
-/// How long a connection may then stay without the whole head of a next one. Clients that keep
-/// connections for longer find some of them closed.
-const IDLE: Duration = Duration::from_secs(75);
+/// After a connection could not be taken, for want of descriptors as a rule.
+const TAKE_AGAIN: Duration = Duration::from_millis(50);
 
-/// Serves HTTP/1.1 until `stop`, then lets requests finish for a bounded time.
-///
-/// # Errors
-/// The listener failed.
+/// Serves HTTP/1.1 on whatever the routes are at the moment, until `stop`; then lets requests finish
+/// for a bounded time.
 pub async fn serve(
     listener: TcpListener,
-    routes: Router,
+    routes: watch::Receiver<Router>,
+    connections: Arc<Connections>,
     stop: CancellationToken,
-) -> io::Result<()> {
-    let handle = Handle::new();
-    let mut server = axum_server::from_tcp(listener.into_std()?)?
-        // Without it a small answer may wait 40 ms for the client's acknowledgement.
-        .acceptor(NoDelayAcceptor::new())
-        .http1_only()
-        .handle(handle.clone())
-        .first_request_timeout(FIRST_REQUEST)
-        .accept_error_handler(|_, error| tracing::warn!(%error, "a connection was not taken"));
-    server.http_builder().http1().header_read_timeout(IDLE);
-    let mut serving = std::pin::pin!(server.serve(routes.into_make_service()));
-    tokio::select! {
-        ended = &mut serving => return ended,
-        () = stop.cancelled() => handle.graceful_shutdown(Some(DRAIN)),
+) {
+    let no_more = CancellationToken::new();
+    let attendant = Attendant::new(routes, stop.clone(), no_more.clone());
+    let mut open = JoinSet::new();
+    let take = |open: &mut JoinSet<()>, stream: TcpStream| {
+        if let Some(place) = connections.place() {
+            open.spawn(attendant.clone().attend(stream, place));
+        }
+    };
+    let mut failing = false;
+    loop {
+        let taken = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = open.join_next() => continue,
+            taken = listener.accept() => taken,
+        };
+        match taken {
+            Ok((stream, _)) => take(&mut open, stream),
+            Err(error) if is_of_client(&error) => continue,
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(%error, "connections cannot be taken");
+                }
+                tokio::time::sleep(TAKE_AGAIN).await;
+                failing = true;
+                continue;
+            }
+        }
+        failing = false;
     }
-    // A crowd that goes on connecting keeps the listener from noticing for a while.
-    let ended = tokio::time::timeout(DRAIN * 2, serving).await;
-    let cut = handle.connection_count();
-    if cut > 0 {
-        tracing::warn!(cut, "requests were still open after {DRAIN:?} and are cut");
+    // Whoever has connected by now is not reset.
+    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+        take(&mut open, stream);
     }
-    ended.unwrap_or(Ok(()))
+    drop(listener);
+    finish(open, &no_more).await;
+}
+
+async fn finish(mut open: JoinSet<()>, no_more: &CancellationToken) {
+    let _ = tokio::time::timeout(LAST_REQUESTS, all_of(&mut open)).await;
+    no_more.cancel();
+    let _ = tokio::time::timeout(DRAIN, all_of(&mut open)).await;
+    if !open.is_empty() {
+        tracing::warn!(cut = open.len(), "requests were still open after {DRAIN:?} and are cut");
+    }
+}
+
+async fn all_of(open: &mut JoinSet<()>) {
+    while open.join_next().await.is_some() {}
+}
+
+/// A client that went away before it was taken is no matter of the listener.
+fn is_of_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// The answer to a path that does not exist.
@@ -75,30 +111,126 @@ pub async fn wrong_method(method: Method, uri: Uri) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use axum::body::Bytes;
     use axum::extract::Request;
     use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpStream;
     use tokio::time::Instant;
+    use tokio_util::task::AbortOnDropHandle;
 
     use super::*;
+    use crate::connections::{FIRST_REQUEST, IDLE, WRITE};
     use crate::read_body;
 
-    /// What a server says to these bytes before it closes, and after how long.
-    async fn said_to(bytes: &[u8]) -> (String, Duration) {
+    /// A server that runs until this is dropped.
+    struct Server {
+        address: SocketAddr,
+        connections: Arc<Connections>,
+        stop: CancellationToken,
+        task: AbortOnDropHandle<()>,
+    }
+
+    async fn server(most: usize) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let body = |request: Request| async { read_body(request).await.map(|_: Bytes| "taken") };
-        let routes = Router::new().route("/", get(|| async { "hello" })).route("/", post(body));
-        let server = tokio::spawn(serve(listener, routes, CancellationToken::new()));
-        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let routes = Router::new()
+            .route("/", get(|| async { "hello" }))
+            .route("/", post(body))
+            .route("/large", get(|| async { "x".repeat(200_000) }));
+        let (connections, stop) = (Connections::at_most(most), CancellationToken::new());
+        let (_, routes) = watch::channel(routes);
+        let serving = serve(listener, routes, Arc::clone(&connections), stop.clone());
+        Server { address, connections, stop, task: AbortOnDropHandle::new(tokio::spawn(serving)) }
+    }
+
+    /// What a server says to these bytes before it closes, and after how long.
+    async fn said_to(bytes: &[u8]) -> (String, Duration) {
+        let server = server(10).await;
+        let mut stream = TcpStream::connect(server.address).await.expect("a connection");
         stream.write_all(bytes).await.expect("written");
         let begun = Instant::now();
         let mut said = String::new();
         let _ = stream.read_to_string(&mut said).await; // reset: what was said counts
-        server.abort();
         (said, begun.elapsed())
+    }
+
+    /// Asks once and keeps the connection.
+    async fn ask(address: SocketAddr) -> (TcpStream, String) {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let said = ask_again(&mut stream).await.expect("an answer");
+        (stream, said)
+    }
+
+    async fn ask_again(stream: &mut TcpStream) -> io::Result<String> {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await?;
+        let mut said = vec![0; 4_096];
+        let read = stream.read(&mut said).await?;
+        Ok(String::from_utf8_lossy(&said[..read]).into_owned())
+    }
+
+    #[tokio::test]
+    async fn connections_above_the_limit_are_told_so_and_closed() {
+        let server = server(2).await;
+        let (mut first, said) = ask(server.address).await;
+        assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+        let _second = ask(server.address).await;
+        let (_third, said) = ask(server.address).await;
+        assert!(
+            said.starts_with("HTTP/1.1 503") && said.contains("too-many-connections"),
+            "{said}"
+        );
+        assert!(said.contains("connection: close"), "{said}");
+        assert_eq!(server.connections.open(), 2);
+        // Those that are open are served on, and a place that is free again is given again.
+        assert!(ask_again(&mut first).await.expect("an answer").starts_with("HTTP/1.1 200"));
+        drop(first);
+        while server.connections.open() == 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let (_fourth, said) = ask(server.address).await;
+        assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_dropped() {
+        let server = server(10).await;
+        let mut stream = TcpStream::connect(server.address).await.expect("a connection");
+        let asked = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n".repeat(200);
+        stream.write_all(&asked).await.expect("written");
+        let begun = Instant::now();
+        while server.connections.open() > 0 || begun.elapsed().is_zero() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(begun.elapsed() <= WRITE * 2, "it is still there");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_who_keeps_asking_is_reset_by_the_end() {
+        let server = server(200).await;
+        let address = server.address;
+        let mut clients = JoinSet::new();
+        for _ in 0..100 {
+            let (mut stream, _) = ask(address).await;
+            clients.spawn(async move {
+                loop {
+                    let said = ask_again(&mut stream).await?;
+                    if said.contains("connection: close") {
+                        return Ok::<_, io::Error>(said);
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        server.stop.cancel();
+        while let Some(ended) = clients.join_next().await {
+            let said = ended.expect("no panic").expect("no reset");
+            assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+        }
+        server.task.await.expect("it ends");
     }
 
     #[tokio::test(start_paused = true)]

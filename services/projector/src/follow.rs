@@ -119,14 +119,14 @@ impl Follower {
     }
 
     async fn sessions(&self, stop: &CancellationToken) {
-        let mut backoff = backoff();
+        let (mut backoff, mut said) = (backoff(), String::new());
         while !stop.is_cancelled() {
             let before = Instant::now();
             let Err(error) = self.session(stop).await else { return };
-            self.report(&error);
             if before.elapsed() > Duration::from_secs(10) {
-                backoff = self::backoff();
+                (backoff, said) = (self::backoff(), String::new());
             }
+            self.report(&error, &mut said);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(backoff.next().unwrap_or_default()) => {}
@@ -134,11 +134,15 @@ impl Follower {
         }
     }
 
-    fn report(&self, error: &SessionError) {
+    /// One line for as long as the reason is the same.
+    fn report(&self, error: &SessionError, said: &mut String) {
         let partition = self.partition;
         self.health.not_ready(error.to_string());
         metrics::counter!("seckill_projector_sessions_failed_total").increment(1);
-        if error.is_passing() {
+        let before = std::mem::replace(said, error.to_string());
+        if before == *said {
+            tracing::debug!(partition, %error, "the views still stand still");
+        } else if error.is_passing() {
             tracing::warn!(partition, %error, "the views stand still; beginning again");
         } else {
             tracing::error!(partition, %error, "the views of the partition have stopped");

@@ -2,14 +2,19 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use axum::Router;
+use axum::http::StatusCode;
 use axum::middleware::from_fn;
-use seckill_edge::{describe_metrics, not_found, observe, serve, wrong_method};
-use seckill_log::Log;
-use seckill_telemetry::{Health, Metrics, on_signal, routes, start_tracing};
+use seckill_edge::{
+    Connections, Problem, describe_metrics, not_found, observe, serve, wrong_method,
+};
+use seckill_telemetry::{Health, Metrics, Part, on_signal, routes, start_tracing};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -18,10 +23,24 @@ use crate::settings::Settings;
 /// Connections that may wait to be taken; the system may allow fewer (net.core.somaxconn).
 const BACKLOG: u32 = 8_192;
 
-/// A process that is about to serve.
+/// Descriptors that are not for connections: what the process has open, the engines' sockets, and the
+/// files of the embedded views.
+const DESCRIPTORS_KEPT: usize = 300;
+/// Files of the embedded log for each partition: written, and read by its followers.
+const DESCRIPTORS_OF_PARTITION: usize = 4;
+/// Connections unless the settings or the descriptors say otherwise.
+const CONNECTIONS: usize = 16_384;
+
+/// A process that answers `/healthz`, `/readyz` and `/metrics`, and everything else once its routes are
+/// known.
 pub(crate) struct App {
-    listener: TcpListener,
-    metrics: Metrics,
+    routes: watch::Sender<Router>,
+    pub(crate) metrics: Metrics,
+    serving: JoinHandle<()>,
+    connections: Arc<Connections>,
+    asked: Option<u32>,
+    /// Not ready before the routes are there, whatever the engines say.
+    starting: Part,
     pub(crate) bound: SocketAddr,
     pub(crate) health: Health,
     /// Cancelled by Ctrl-C and SIGTERM.
@@ -40,16 +59,33 @@ impl App {
         })?;
         let bound = listener.local_addr()?;
         let (health, stop) = (Health::default(), on_signal()?);
+        let (asked, partitions) = (settings.connections, settings.partitions.unwrap_or_default());
+        let connections = Connections::at_most(most_connections(asked, partitions)?);
         let metrics = Metrics::start()?;
         describe_metrics();
-        Ok(Self { listener, metrics, bound, health, stop })
+        let measured = Arc::clone(&connections);
+        metrics.set_when_asked(move || {
+            metrics::gauge!("seckill_http_connections").set(measured.open() as f64);
+            metrics::gauge!("seckill_http_connections_max").set(measured.most() as f64);
+        });
+        let (routes, served) = watch::channel(with_health(starting(), &health, &metrics));
+        let serving = serve(listener, served, Arc::clone(&connections), stop.clone());
+        let serving = tokio::spawn(serving);
+        let starting = health.part("start");
+        Ok(Self { routes, metrics, serving, connections, asked, starting, bound, health, stop })
     }
 
-    /// Serves until told to stop and until open requests are answered; or until the log has failed,
+    /// Leaves descriptors to an embedded log of so many partitions.
+    pub(crate) fn leave_descriptors(&self, partitions: u32) -> anyhow::Result<()> {
+        self.connections.set_most(most_connections(self.asked, partitions)?);
+        Ok(())
+    }
+
+    /// Serves until told to stop and until open requests are answered; or until an engine has failed,
     /// which only a new start mends.
     pub(crate) async fn serve_on(
         self,
-        log: &dyn Log,
+        failed: impl Future<Output = anyhow::Error>,
         routes_of_roles: Router,
         what: &str,
     ) -> anyhow::Result<()> {
@@ -57,24 +93,60 @@ impl App {
         let mut serving = std::pin::pin!(self.serve(routes_of_roles, what));
         tokio::select! {
             served = &mut serving => served,
-            failed = log.failed() => {
+            failed = failed => {
                 stop.cancel();
-                serving.await.and(Err(failed.into()))
+                serving.await.and(Err(failed))
             }
         }
     }
 
     /// Serves until told to stop and until open requests are answered.
     pub(crate) async fn serve(self, routes_of_roles: Router, what: &str) -> anyhow::Result<()> {
-        let app = routes_of_roles
-            .merge(routes(self.health.clone(), self.metrics))
-            .fallback(not_found)
-            .method_not_allowed_fallback(wrong_method)
-            .layer(from_fn(observe))
-            .layer(CatchPanicLayer::new());
+        let app = with_health(routes_of_roles.fallback(not_found), &self.health, &self.metrics);
+        drop(self.routes.send_replace(app));
+        drop(self.starting);
         tokio::spawn(announce(self.health, self.bound, what.to_owned(), self.stop.clone()));
-        serve(self.listener, app, self.stop).await.context("the listener failed")
+        self.serving.await.context("the listener failed")
     }
+}
+
+fn with_health(routes_of_roles: Router, health: &Health, metrics: &Metrics) -> Router {
+    routes_of_roles
+        .merge(routes(health.clone(), metrics.clone()))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(observe))
+        .layer(CatchPanicLayer::new())
+}
+
+/// What is answered until the engines are open.
+fn starting() -> Router {
+    let problem = || async {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "starting",
+            "The server is starting",
+            "Nothing was decided. /readyz says what it is doing.",
+        )
+        .retry_after_s(1)
+    };
+    Router::new().fallback(problem)
+}
+
+/// As many as asked for, and at most what leaves the engines their descriptors.
+fn most_connections(asked: Option<u32>, partitions: u32) -> anyhow::Result<usize> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let kept = DESCRIPTORS_KEPT + DESCRIPTORS_OF_PARTITION * partitions as usize;
+    let possible = limit.saturating_sub(kept);
+    let least = asked.map_or(1, |asked| asked as usize);
+    if least > possible {
+        bail!(
+            "connections: {least} of them and the engines need {} open files, and the limit is {limit}: \
+             raise it (ulimit -n), or ask for fewer",
+            kept + least
+        );
+    }
+    Ok(asked.map_or(CONNECTIONS.min(possible), |asked| asked as usize))
 }
 
 /// A crowd connects in the same moment: a short backlog would make some of it wait a second for

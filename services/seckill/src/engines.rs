@@ -11,17 +11,19 @@ use seckill_log::kafka::KafkaLog;
 use seckill_views::{CqlViews, EmbeddedViews, Views, ViewsError};
 use tempfile::TempDir;
 
-use tokio_util::sync::CancellationToken;
-
+use crate::app::App;
 use crate::settings::Settings;
 
-/// Waits for an engine, unless told to stop meanwhile.
-pub(crate) async fn or_stop<T>(
-    stop: &CancellationToken,
+/// Waits for an engine to open, unless told to stop meanwhile; /readyz tells of the waiting.
+pub(crate) async fn open<T>(
+    app: &App,
+    name: &str,
     engine: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
+    let part = app.health.part(name);
+    part.not_ready("being opened");
     tokio::select! {
-        () = stop.cancelled() => bail!("told to stop before it was ready"),
+        () = app.stop.cancelled() => bail!("told to stop before it was ready"),
         opened = engine => opened,
     }
 }
@@ -61,7 +63,9 @@ pub(crate) async fn views(settings: &Settings, partitions: u32) -> anyhow::Resul
 fn open_or_make_again(directory: &Path, partitions: u32) -> anyhow::Result<EmbeddedViews> {
     let error = match EmbeddedViews::open(directory, partitions) {
         Ok(views) => return Ok(views),
-        Err(error @ ViewsError::Locked { .. }) => return Err(error.into()),
+        Err(error @ (ViewsError::Locked { .. } | ViewsError::Unavailable { .. })) => {
+            return Err(error.into());
+        }
         Err(error) => anyhow::Error::from(error),
     };
     let aside = put_aside(directory, "damaged")?;

@@ -2,6 +2,7 @@
 
 mod app;
 mod check;
+mod disk;
 mod engines;
 mod repair;
 mod roles;

@@ -19,7 +19,7 @@ const VIEWS_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     settings.cql.iter_mut().for_each(|cql| cql.connect_within = VIEWS_TIMEOUT);
     let app = App::start(&settings).await?;
-    let log = engines::or_stop(&app.stop, engines::log(&settings)).await?;
+    let log = engines::open(&app, "log", engines::log(&settings)).await?;
     // The views only testify to how far the log once went; a node can do without.
     let views = match settings.cql {
         Some(_) => Some(engines::views(&settings, log.partitions()).await),
@@ -34,6 +34,7 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
         endpoint: settings.endpoint(app.bound),
         clock: Clock::system(),
         views: views.as_ref().map(engines::witness),
+        room: None,
     };
     let stop = CancellationToken::new();
     let node = Node::start(log, config, app.health.clone(), stop.clone()).await?;
@@ -48,15 +49,15 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
 
 pub(crate) async fn admin(settings: Settings) -> anyhow::Result<()> {
     let app = App::start(&settings).await?;
-    let log = engines::or_stop(&app.stop, engines::log(&settings)).await?;
+    let log = engines::open(&app, "log", engines::log(&settings)).await?;
     let dispatcher = Dispatcher::forwarding(log);
     app.serve(seckill_admin::routes(dispatcher), "admin").await
 }
 
 pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
     let app = App::start(&settings).await?;
-    let log = engines::or_stop(&app.stop, engines::log(&settings)).await?;
-    let views = engines::or_stop(&app.stop, engines::views(&settings, log.partitions())).await?;
+    let log = engines::open(&app, "log", engines::log(&settings)).await?;
+    let views = engines::open(&app, "views", engines::views(&settings, log.partitions())).await?;
     let stop = CancellationToken::new();
     let projector = Projector::start(log, views, app.health.clone(), stop.clone()).await?;
     let served = app.serve(Router::new(), "projector").await;
@@ -68,8 +69,8 @@ pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
 pub(crate) async fn query(settings: Settings) -> anyhow::Result<()> {
     let app = App::start(&settings).await?;
     // The log only tells how many partitions there are; nothing else of it is read.
-    let partitions = engines::or_stop(&app.stop, engines::log(&settings)).await?.partitions();
-    let views = engines::or_stop(&app.stop, engines::views(&settings, partitions)).await?;
+    let partitions = engines::open(&app, "log", engines::log(&settings)).await?.partitions();
+    let views = engines::open(&app, "views", engines::views(&settings, partitions)).await?;
     let watch = tokio::spawn(watch_views(Arc::clone(&views), app.health.part("query/views")));
     let served = app.serve(seckill_query::routes(views, partitions), "query gateway").await;
     watch.abort();
@@ -81,7 +82,9 @@ async fn watch_views(views: Arc<dyn Views>, part: seckill_telemetry::Part) {
     loop {
         match views.check().await {
             Ok(()) => part.ready(),
-            Err(error) => part.not_ready(error.to_string()),
+            Err(error) => {
+                part.not_ready(error.to_string());
+            }
         }
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }

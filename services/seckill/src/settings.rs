@@ -16,6 +16,10 @@ use serde::Deserialize;
 /// What a log may have, and what a row or a record may have of copies.
 const PARTITIONS: RangeInclusive<u32> = 1..=4_096;
 const REPLICAS: RangeInclusive<u32> = 1..=16;
+const CONNECTIONS: RangeInclusive<u32> = 1..=1_000_000;
+/// Free megabytes below which nothing more is decided.
+const RESERVE_MB: RangeInclusive<u32> = 1..=1_000_000;
+const DEFAULT_RESERVE_MB: u32 = 128;
 
 /// What this system does, and of the engines only what needs somebody.
 const QUIET_LIBRARIES: &str = "info,fjall=warn,lsm_tree=warn,scylla=warn,rdkafka=error";
@@ -32,10 +36,17 @@ pub(crate) struct Given {
     /// Directory of the embedded engines [default: ./data]
     #[arg(long, value_name = "DIR", env = "SECKILL_DATA")]
     data: Option<PathBuf>,
+    /// Free megabytes on the disk of --data below which the embedded log takes no more [default: 128]
+    #[arg(long, value_name = "MB", env = "SECKILL_DISK_RESERVE", value_parser = |text: &str| number(text, &RESERVE_MB))]
+    disk_reserve: Option<u32>,
     /// Address to serve HTTP on [default: 127.0.0.1:8080; alone: admin 8081, command 8082,
     /// query 8083, projector 8084]
     #[arg(long, value_name = "HOST:PORT", env = "SECKILL_LISTEN")]
     listen: Option<String>,
+    /// HTTP connections at most, 1 to 1000000; more are answered 503 and closed [default: 16384, or what
+    /// the limit of open files leaves]
+    #[arg(long, value_name = "N", env = "SECKILL_CONNECTIONS", value_parser = |text: &str| number(text, &CONNECTIONS))]
+    connections: Option<u32>,
     /// Partitions of a new log, 1 to 4096; one that exists keeps its own [default: 4 embedded,
     /// 8 on Kafka]
     #[arg(long, value_name = "N", env = "SECKILL_PARTITIONS", value_parser = |text: &str| number(text, &PARTITIONS))]
@@ -124,6 +135,9 @@ impl Role {
 pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     pub(crate) listen: SocketAddr,
+    pub(crate) connections: Option<u32>,
+    /// In bytes.
+    pub(crate) disk_reserve: u64,
     pub(crate) partitions: Option<u32>,
     pub(crate) kafka: Option<KafkaConfig>,
     pub(crate) cql: Option<CqlConfig>,
@@ -162,6 +176,8 @@ impl Given {
             config: self.config,
             data: self.data.or(file.data),
             listen: self.listen.or(file.listen),
+            disk_reserve: self.disk_reserve.or(file.disk_reserve),
+            connections: self.connections.or(file.connections),
             partitions: self.partitions.or(file.partitions),
             kafka: self.kafka.or(file.kafka),
             kafka_prefix: self.kafka_prefix.or(file.kafka_prefix),
@@ -178,6 +194,8 @@ impl Given {
 
     fn checked(self, role: Role) -> anyhow::Result<Settings> {
         in_range("partitions", self.partitions, &PARTITIONS)?;
+        in_range("connections", self.connections, &CONNECTIONS)?;
+        in_range("disk_reserve", self.disk_reserve, &RESERVE_MB)?;
         in_range("kafka_replication", self.kafka_replication, &REPLICAS)?;
         in_range("cql_replication", self.cql_replication, &REPLICAS)?;
         let default_listen = format!("127.0.0.1:{}", role.default_port());
@@ -186,6 +204,8 @@ impl Given {
             listen: address(self.listen.as_deref().unwrap_or(&default_listen))?,
             kafka: self.kafka_config()?,
             cql: self.cql_config()?,
+            connections: self.connections,
+            disk_reserve: u64::from(self.disk_reserve.unwrap_or(DEFAULT_RESERVE_MB)) << 20,
             partitions: self.partitions,
             advertise: self.advertise.map(base_url).transpose()?,
             data: self.data.unwrap_or_else(|| "data".into()),

@@ -53,6 +53,7 @@ impl Clocked {
             endpoint: "http://127.0.0.1:9".to_owned(),
             clock: Clock::new(wall, move || since_boot.since_boot_ms()),
             views: None,
+            room: None,
         };
         let (health, stop) = (Health::default(), CancellationToken::new());
         let node = Node::start(log, config, health.clone(), stop.clone()).await.expect("a node");

@@ -50,9 +50,11 @@ impl Part {
         self.health.parts.lock().insert(self.name.clone(), None);
     }
 
-    /// Says that it does not, and why.
-    pub fn not_ready(&self, reason: impl Into<String>) {
-        self.health.parts.lock().insert(self.name.clone(), Some(reason.into()));
+    /// Says that it does not, and why. Tells whether that is news.
+    pub fn not_ready(&self, reason: impl Into<String>) -> bool {
+        let reason = Some(reason.into());
+        let before = self.health.parts.lock().insert(self.name.clone(), reason.clone());
+        before != Some(reason)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/healthz`: the process runs. `/readyz`: every part can work. `/metrics`: Prometheus text.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,6 +11,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::Health;
@@ -33,7 +34,14 @@ static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// The metrics of this process.
 #[derive(Clone)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    handle: PrometheusHandle,
+    process: metrics_process::Collector,
+    gauges: Arc<Mutex<Vec<SetGauges>>>,
+}
+
+/// Sets gauges to what they are at the moment.
+type SetGauges = Box<dyn Fn() + Send + Sync>;
 
 impl Metrics {
     /// Begins to record; a second call gives the same metrics. Within a runtime.
@@ -42,7 +50,7 @@ impl Metrics {
     /// Something else records already.
     pub fn start() -> anyhow::Result<Self> {
         if let Some(handle) = INSTALLED.get() {
-            return Ok(Self(handle.clone()));
+            return Ok(Self::of(handle.clone()));
         }
         let handle = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &LATENCY_BUCKETS)?
@@ -52,7 +60,27 @@ impl Metrics {
             .context("metrics cannot be recorded")?;
         let handle = INSTALLED.get_or_init(|| handle).clone();
         tokio::spawn(keep_up(handle.clone()));
-        Ok(Self(handle))
+        Ok(Self::of(handle))
+    }
+
+    fn of(handle: PrometheusHandle) -> Self {
+        let process = metrics_process::Collector::default();
+        process.describe();
+        metrics::describe_gauge!("seckill_build_info", "1; its labels say what runs");
+        Self { handle, process, gauges: Arc::default() }
+    }
+
+    /// Has gauges set whenever somebody asks for the metrics.
+    pub fn set_when_asked(&self, gauges: impl Fn() + Send + Sync + 'static) {
+        self.gauges.lock().push(Box::new(gauges));
+    }
+
+    fn render(&self) -> String {
+        self.process.collect();
+        metrics::gauge!("seckill_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        self.gauges.lock().iter().for_each(|set| set());
+        self.handle.run_upkeep();
+        self.handle.render()
     }
 }
 
@@ -81,9 +109,7 @@ async fn readyz(State(health): State<Health>) -> Response {
 }
 
 async fn render(State((health, metrics)): State<(Health, Metrics)>) -> Response {
-    let Metrics(handle) = metrics;
-    handle.run_upkeep();
-    let text = handle.render() + &parts_ready(&health);
+    let text = metrics.render() + &parts_ready(&health);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C and SIGTERM; a terminal that goes away is no reason to end.
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,13 +11,19 @@ use tokio_util::sync::CancellationToken;
 pub fn on_signal() -> anyhow::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt()).context("Ctrl-C cannot be handled")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?;
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     tokio::spawn(async move {
-        for again in [false, true] {
+        let mut again = false;
+        loop {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                Some(()) = hang_up.recv() => {
+                    tracing::info!("SIGHUP: nothing to do");
+                    continue;
+                }
             }
             if again {
                 tracing::warn!("told to stop twice: ending at once");
@@ -25,6 +31,7 @@ pub fn on_signal() -> anyhow::Result<CancellationToken> {
             }
             tracing::info!("stopping; once more ends at once");
             stopping.cancel();
+            again = true;
         }
     });
     Ok(stop)

@@ -26,13 +26,22 @@ pub(super) struct Batch {
     body: Bytes,
 }
 
+/// How many bytes a batch of these records has.
+pub(super) fn encoded_len(records: &[Vec<u8>]) -> u64 {
+    (HEADER + body_len(records)) as u64
+}
+
+fn body_len(records: &[Vec<u8>]) -> usize {
+    records.iter().map(|record| record.len() + 4).sum()
+}
+
 /// Makes the bytes of a batch, and the history after it.
 pub(super) fn encode(
     first_offset: u64,
     before: History,
     records: &[Vec<u8>],
 ) -> (Vec<u8>, History) {
-    let body: usize = records.iter().map(|record| record.len() + 4).sum();
+    let body = body_len(records);
     assert!(body <= MAX_BODY, "a group of {body} bytes, which nobody would read");
     let mut bytes = Vec::with_capacity(HEADER + body);
     bytes.put_slice(MAGIC);

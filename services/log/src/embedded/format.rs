@@ -126,7 +126,12 @@ fn parse(bytes: &[u8]) -> Option<u32> {
 
 /// An operating error of a file.
 pub(super) fn cannot(path: &Path, error: &io::Error) -> LogError {
-    LogError::Broken(format!("{}: {error}", path.display()))
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            LogError::Unavailable(format!("no space left in {}", path.display()))
+        }
+        _ => LogError::Broken(format!("{}: {error}", path.display())),
+    }
 }
 
 fn damage(file: PathBuf, what: &str) -> LogError {

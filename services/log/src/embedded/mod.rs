@@ -30,6 +30,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::embedded::format::{cannot, partition_folder};
+use crate::embedded::high_water::{HighWater, Mark};
 use crate::embedded::reader::EmbeddedReader;
 use crate::embedded::recovery::Recovered;
 use crate::embedded::segment::Header;
@@ -122,6 +123,7 @@ fn create(directory: &Path, partitions: u32) -> Result<u32, LogError> {
         };
         fs::create_dir_all(&folder)
             .and_then(|()| segment::create(&folder, header))
+            .and_then(|_| HighWater::open(&folder, Mark::default()))
             .map_err(|error| cannot(&folder, &error))?;
     }
     format::write(directory, partitions)?;

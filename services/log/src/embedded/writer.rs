@@ -2,8 +2,9 @@
 //! batch a partition of them, and makes each durable with one fsync.
 //!
 //! Before anybody is told, the file written is looked for at its path: a directory that was deleted
-//! or replaced keeps nothing. Whatever fails, fails the engine for good; nobody knows then what is on
-//! the disk, and only opening it again tells.
+//! or replaced keeps nothing. Room for a batch is made before anything of it is written: where there is
+//! none, nothing has happened, and the next batch may find some. Whatever else fails, fails the engine
+//! for good; nobody knows then what is on the disk, and only opening it again tells.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -142,7 +143,7 @@ impl Share {
         })
     }
 
-    /// On an error the appends are dropped unanswered.
+    /// On an error the appends are dropped unanswered. One that finds no room is no such error.
     fn commit(&mut self, appends: Vec<Append>) -> Result<(), String> {
         let mut groups: BTreeMap<u32, Group> = BTreeMap::new();
         for append in appends {
@@ -152,7 +153,11 @@ impl Share {
             self.state.assert_well().map_err(|failed| failed.to_string())?;
             let active = self.partitions.get_mut(&partition).expect("a partition of this thread");
             let first = active.mark.next_offset;
-            active.append(&self.state, &group.records)?;
+            if let Err(error) = active.make_room(&self.state, &group.records) {
+                full(&active.segment.cannot(&error), &error)?;
+                continue; // dropped unanswered, and not written
+            }
+            active.append(&group.records)?;
             self.lock.assert_there()?;
             self.state.end(partition).send_replace(active.mark.next_offset);
             group.tell(first);
@@ -223,13 +228,25 @@ impl Active {
         Ok(Self { partition, folder, segment, base, position, room, mark, high_water })
     }
 
+    /// Sees to it that records can be written without the file growing. Changes nothing that counts.
+    fn make_room(&mut self, state: &State, records: &[Vec<u8>]) -> io::Result<()> {
+        if self.position >= SEGMENT_BYTES {
+            self.roll(state)?;
+        }
+        let end = self.position + batch::encoded_len(records);
+        if end > self.room {
+            let step = self.position.clamp(LEAST_ROOM, MOST_ROOM);
+            let zeros = vec![0; usize::try_from(end + step - self.room).unwrap_or(usize::MAX)];
+            self.segment.file.write_all_at(&zeros, self.room)?;
+            self.room = end + step;
+        }
+        Ok(())
+    }
+
     /// Makes records durable.
-    fn append(&mut self, state: &State, records: &[Vec<u8>]) -> Result<(), String> {
+    fn append(&mut self, records: &[Vec<u8>]) -> Result<(), String> {
         if records.is_empty() {
             return Ok(());
-        }
-        if self.position >= SEGMENT_BYTES {
-            self.roll(state).map_err(|error| self.segment.cannot(&error))?;
         }
         // One batch, whatever its size: of several that are written at once a power cut might keep a
         // later one only, and that would look like damage.
@@ -242,17 +259,10 @@ impl Active {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let end = self.position + bytes.len() as u64;
         let file = &self.segment.file;
-        if end > self.room {
-            let step = self.position.clamp(LEAST_ROOM, MOST_ROOM);
-            let zeros = vec![0; usize::try_from(end + step - self.room).unwrap_or(usize::MAX)];
-            file.write_all_at(&zeros, self.room)?;
-            self.room = end + step;
-        }
         file.write_all_at(bytes, self.position)?;
         file.sync_data()?;
-        self.position = end;
+        self.position += bytes.len() as u64;
         Ok(())
     }
 
@@ -302,6 +312,16 @@ impl Watched {
             _ => format!("{}: {error}", self.path.display()),
         }
     }
+}
+
+/// A disk without room is no failure of the engine; any other error is.
+fn full(cause: &str, error: &io::Error) -> Result<(), String> {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    if !matches!(error.kind(), StorageFull | QuotaExceeded) {
+        return Err(cause.to_owned());
+    }
+    tracing::error!(cause, "the log does not take any records");
+    Ok(())
 }
 
 fn gone(path: &Path) -> String {

@@ -24,6 +24,7 @@ pub(super) async fn ensure(
 ) -> Result<u32, LogError> {
     let deadline = Instant::now() + config.connect_timeout;
     let mut admin = connect(config).await?;
+    let mut said = String::new();
     loop {
         let error = match attempt(config, topics, &admin).await {
             Ok(Some(partitions)) => return Ok(partitions),
@@ -31,7 +32,10 @@ pub(super) async fn ensure(
             Err(error) if error.is_retryable() => error,
             Err(error) => return Err(error),
         };
-        tracing::warn!(%error, brokers = config.brokers, "waiting for Kafka");
+        if error.to_string() != said {
+            tracing::warn!(%error, brokers = config.brokers, "waiting for Kafka");
+            said = error.to_string();
+        }
         if Instant::now() >= deadline {
             return Err(LogError::Unavailable(format!("Kafka at {}: {error}", config.brokers)));
         }

@@ -39,6 +39,9 @@ pub(crate) struct Sale {
     process: Option<Child>,
     client: Client,
     starts: u32,
+    /// What the process is started through, and with which further flags.
+    through: Vec<String>,
+    more_flags: Vec<String>,
 }
 
 /// An answer: status, the body as JSON where it is, and as text.
@@ -127,7 +130,19 @@ impl Sale {
             process: None,
             client: Client::builder().timeout(Duration::from_secs(20)).build().expect("a client"),
             starts: 0,
+            through: Vec::new(),
+            more_flags: Vec::new(),
         }
+    }
+
+    /// Starts the process through a shell that first does this, and with these flags.
+    pub(crate) fn through(mut self, script: &str, more_flags: &[&str]) -> Self {
+        let script = format!("{script}; exec \"$@\"");
+        // A namespace of its own, so that it may mount what nobody else sees.
+        let words = ["unshare", "--map-root-user", "--mount", "sh", "-ec", &script, "sh"];
+        self.through = words.map(str::to_owned).to_vec();
+        self.more_flags = more_flags.iter().map(|flag| (*flag).to_owned()).collect();
+        self
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -153,9 +168,12 @@ impl Sale {
     pub(crate) fn spawn(&mut self) {
         self.starts += 1;
         let log = File::options().create(true).append(true).open(self.log_file()).expect("a file");
-        let process = Command::new(binary())
+        let words: Vec<&str> = self.through.iter().map(String::as_str).chain([binary()]).collect();
+        let process = Command::new(words[0])
+            .args(&words[1..])
             .arg("up")
             .args(self.flags())
+            .args(&self.more_flags)
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)

@@ -44,6 +44,7 @@ impl Database {
     pub(super) async fn connect(config: &CqlConfig) -> Result<Self, ViewsError> {
         check_keyspace(config)?;
         let deadline = Instant::now() + config.connect_within;
+        let mut said = String::new();
         loop {
             match open_session(config).await {
                 Ok(session) => return Ok(Self { session, keyspace: config.keyspace.clone() }),
@@ -52,7 +53,10 @@ impl Database {
                 }
                 Err(error) => {
                     let contact_points = config.contact_points.join(", ");
-                    tracing::warn!(%error, contact_points, "no CQL node answers yet");
+                    if error.to_string() != said {
+                        tracing::warn!(%error, contact_points, "no CQL node answers yet");
+                        said = error.to_string();
+                    }
                     tokio::time::sleep(CONNECT_PAUSE).await;
                 }
             }

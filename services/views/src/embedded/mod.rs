@@ -8,10 +8,15 @@
 //! acknowledged. A power loss may take the last batches away, each of them whole (fjall syncs
 //! its journal before it flushes any table), and the projector writes them again from the log.
 //!
+//! **Opened again in place.** fjall refuses every write after one that failed, for want of space or of
+//! descriptors as a rule. Grabs do not need the views, so the process goes on: the store is closed,
+//! and opened again by the projector's next call that finds the cause gone.
+//!
 //! **Off the async threads.** Every call runs on tokio's blocking pool: a read may go to the
 //! disk, and a write waits while fjall's flushes are behind.
 
 mod active_promotions;
+mod cause;
 mod coupons_by_customer;
 mod coupons_by_promotion;
 mod progress;
@@ -23,7 +28,8 @@ use std::any::Any;
 use std::error::Error;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
@@ -40,10 +46,17 @@ use table::{Found, Table};
 /// Rows that a scan holds in memory at once.
 const SCAN_CHUNK: usize = 1_024;
 
+/// Open files of tables that are kept; connections need the rest of what a process may have.
+const MAX_OPEN_TABLES: usize = 128;
+/// How long a store that has failed is waited for until all calls have left it.
+const CLOSE_WITHIN: Duration = Duration::from_secs(30);
+
 /// The read model of one process, in a directory of its own.
 pub struct EmbeddedViews {
-    store: Arc<Store>,
+    /// While it is closed, why.
+    store: Arc<RwLock<Result<Arc<Store>, String>>>,
     dir: PathBuf,
+    partitions: u32,
 }
 
 struct Store {
@@ -52,7 +65,6 @@ struct Store {
     active: ActivePromotions,
     /// Held while stored positions are compared and the batch is committed.
     writing: Mutex<()>,
-    partitions: u32,
 }
 
 struct Tables {
@@ -71,13 +83,16 @@ impl EmbeddedViews {
     /// [`ViewsError::Locked`] while another process (or another value) has it open,
     /// [`ViewsError::Setup`] when it cannot be opened.
     pub fn open(dir: &Path, partitions: u32) -> Result<Self, ViewsError> {
-        // The engine panics over some damaged files; nothing of it is used after that.
-        let opened = catch_unwind(|| Store::open(dir, partitions));
-        let store = opened.unwrap_or_else(|panic| {
-            let source = words(&*panic).into();
-            Err(ViewsError::Setup { place: dir.display().to_string(), source })
-        })?;
-        Ok(Self { store: Arc::new(store), dir: dir.into() })
+        let store = Ok(Arc::new(Store::open(dir, partitions)?));
+        Ok(Self { store: Arc::new(RwLock::new(store)), dir: dir.into(), partitions })
+    }
+
+    fn store(&self) -> Result<Arc<Store>, ViewsError> {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        store.clone().map_err(|reason| ViewsError::Unavailable {
+            during: format!("the views in {} are closed: {reason}", self.dir.display()),
+            source: reason.into(),
+        })
     }
 
     async fn run<T, F>(&self, work: F) -> Result<T, ViewsError>
@@ -85,7 +100,14 @@ impl EmbeddedViews {
         T: Send + 'static,
         F: FnOnce(&Store) -> Result<T, ViewsError> + Send + 'static,
     {
-        let store = Arc::clone(&self.store);
+        self.run_on(self.store()?, work).await
+    }
+
+    async fn run_on<T, F>(&self, store: Arc<Store>, work: F) -> Result<T, ViewsError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Store) -> Result<T, ViewsError> + Send + 'static,
+    {
         match tokio::task::spawn_blocking(move || work(&store)).await {
             Ok(Err(ViewsError::Failed { during, source })) => Err(self.failed(&during, source)),
             Ok(result) => result,
@@ -98,6 +120,61 @@ impl EmbeddedViews {
                 source: error.into(),
             }),
         }
+    }
+
+    /// Opens the store where a write that failed has closed it.
+    async fn open_again(&self) -> Result<(), ViewsError> {
+        let (held, dir, partitions) = (Arc::clone(&self.store), self.dir.clone(), self.partitions);
+        if self.store().is_ok() {
+            return Ok(());
+        }
+        let open = move || {
+            // Of two that are here at once the second finds the directory locked, and comes again.
+            let store = Store::open(&dir, partitions).map_err(|error| match error {
+                ViewsError::Locked { directory } => ViewsError::Unavailable {
+                    during: format!("the views in {} are not closed yet", directory.display()),
+                    source: "calls are still under way".into(),
+                },
+                error => error,
+            })?;
+            tracing::info!(directory = %dir.display(), "the views are open again");
+            *held.write().unwrap_or_else(PoisonError::into_inner) = Ok(Arc::new(store));
+            Ok(())
+        };
+        self.blocking(open).await
+    }
+
+    /// Closes a store that takes no more writes.
+    async fn close(&self, failed: Weak<Store>, reason: String) -> Result<(), ViewsError> {
+        let (held, dir) = (Arc::clone(&self.store), self.dir.clone());
+        let close = move || {
+            let mut held = held.write().unwrap_or_else(PoisonError::into_inner);
+            let store = match &*held {
+                Ok(store) if std::ptr::eq(Arc::as_ptr(store), failed.as_ptr()) => Arc::clone(store),
+                Ok(_) | Err(_) => return Ok(()), // somebody else was quicker
+            };
+            *held = Err(reason.clone());
+            drop(held);
+            tracing::error!(directory = %dir.display(), reason, "the views are closed");
+            let begun = Instant::now();
+            while Arc::strong_count(&store) > 1 && begun.elapsed() < CLOSE_WITHIN {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            drop(store); // with the directory's lock, once the last call has left
+            Ok(())
+        };
+        self.blocking(close).await
+    }
+
+    async fn blocking(
+        &self,
+        call: impl FnOnce() -> Result<(), ViewsError> + Send + 'static,
+    ) -> Result<(), ViewsError> {
+        let ended = tokio::task::spawn_blocking(call).await;
+        ended.unwrap_or_else(|error| {
+            let during = "the runtime is shutting down".into();
+            Err(ViewsError::Unavailable { during, source: error.into() })
+        })
     }
 
     /// A failure with the way out of it.
@@ -117,7 +194,7 @@ impl EmbeddedViews {
         place: fn(&R) -> Place,
         each: &mut (dyn FnMut(Scanned<R>) + Send),
     ) -> Result<(), ViewsError> {
-        let snapshot = self.store.database.snapshot();
+        let snapshot = self.store()?.database.snapshot();
         let mut after = Vec::new();
         loop {
             let snapshot = snapshot.clone();
@@ -154,13 +231,23 @@ fn assert_whole(dir: &Path) -> Result<(), ViewsError> {
 }
 
 impl Store {
+    /// The engine panics over some damaged files; nothing of it is used after that.
     fn open(dir: &Path, partitions: u32) -> Result<Self, ViewsError> {
+        let opened = catch_unwind(|| Self::open_or_panic(dir, partitions));
+        opened.unwrap_or_else(|panic| {
+            let source = words(&*panic).into();
+            Err(ViewsError::Setup { place: dir.display().to_string(), source })
+        })
+    }
+
+    fn open_or_panic(dir: &Path, partitions: u32) -> Result<Self, ViewsError> {
         assert_whole(dir)?;
-        let database = Database::builder(dir).open().map_err(|error| not_opened(dir, error))?;
+        let builder = Database::builder(dir).max_cached_files(Some(MAX_OPEN_TABLES));
+        let database = builder.open().map_err(|error| not_opened(dir, error))?;
         let tables = Tables::open(&database, LIVE).map_err(|error| not_opened(dir, error))?;
         let active = ActivePromotions::load(&tables.active_promotions)?;
         let writing = Mutex::new(());
-        let store = Self { database, tables, active, writing, partitions };
+        let store = Self { database, tables, active, writing };
         (0..partitions).try_for_each(|partition| store.progress(partition).map(drop))?;
         Ok(store)
     }
@@ -208,28 +295,45 @@ fn place_of_customer(row: &CouponRow) -> Place {
 fn not_opened(dir: &Path, error: fjall::Error) -> ViewsError {
     match error {
         fjall::Error::Locked => ViewsError::Locked { directory: dir.into() },
-        error => ViewsError::Setup { place: dir.display().to_string(), source: error.into() },
+        error if cause::is_of_the_machine(&error) => ViewsError::Unavailable {
+            during: format!("{} cannot be opened: {}", dir.display(), cause::words(&error)),
+            source: error.into(),
+        },
+        error => {
+            let (place, source) = (dir.display().to_string(), cause::words(&error).into());
+            ViewsError::Setup { place, source }
+        }
     }
 }
 
 /// fjall gives no error that goes away: it refuses every write after the first that failed.
 fn failed(during: &str) -> impl Fn(fjall::Error) -> ViewsError {
-    move |error| ViewsError::Failed { during: during.into(), source: error.into() }
+    move |error| ViewsError::Failed { during: during.into(), source: cause::words(&error).into() }
 }
 
 #[async_trait]
 impl Views for EmbeddedViews {
     async fn write(&self, changes: Changes) -> Result<(), ViewsError> {
-        changes.assert_one_partition(self.store.partitions);
-        self.run(move |store| store.write(&changes)).await
+        changes.assert_one_partition(self.partitions);
+        self.open_again().await?;
+        let store = self.store()?;
+        let written_to = Arc::downgrade(&store);
+        match self.run_on(store, move |store| store.write(&changes)).await {
+            Err(ViewsError::Failed { during, source }) => {
+                self.close(written_to, source.to_string()).await?;
+                Err(ViewsError::Unavailable { during, source })
+            }
+            written => written,
+        }
     }
 
     async fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError> {
+        self.open_again().await?; // what a projector begins with
         self.run(move |store| store.progress(partition)).await
     }
 
     async fn active_promotions(&self) -> Result<Vec<PromotionRow>, ViewsError> {
-        Ok(self.store.active_promotions()) // from memory: nothing to wait for
+        Ok(self.store()?.active_promotions()) // from memory: nothing to wait for
     }
 
     async fn promotions(
@@ -243,7 +347,7 @@ impl Views for EmbeddedViews {
     }
 
     async fn promotion(&self, id: &str) -> Result<Option<PromotionRow>, ViewsError> {
-        let key = crate::promotions::PromotionKey::find(id, self.store.partitions);
+        let key = crate::promotions::PromotionKey::find(id, self.partitions);
         self.run(move |store| store.promotion(&key)).await
     }
 

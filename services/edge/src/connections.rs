@@ -1,0 +1,210 @@
+//! Connections: how many there may be, and how long each may keep the server waiting.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::Problem;
+
+/// How long a new connection may take to come up with its first request.
+pub(crate) const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// How long a connection may then stay without the whole head of a next one. Clients that keep
+/// connections for longer find some of them closed.
+pub(crate) const IDLE: Duration = Duration::from_secs(75);
+/// How long a client may take none of what it is sent.
+pub(crate) const WRITE: Duration = Duration::from_secs(10);
+/// Answers that wait to be sent on one connection: above this no further request of it is begun.
+const MAX_UNSENT_BYTES: usize = 64 * 1024;
+/// Connections above the limit that may be told so at the same time; more are just closed.
+const MAX_TURNED_AWAY: usize = 64;
+/// How long one of those may take to ask.
+const TURN_AWAY: Duration = Duration::from_secs(1);
+
+/// The connections of a listener, counted.
+#[derive(Debug)]
+pub struct Connections {
+    most: AtomicUsize,
+    open: AtomicUsize,
+    turned_away: AtomicUsize,
+}
+
+impl Connections {
+    /// None yet, and so many at most.
+    #[must_use]
+    pub fn at_most(most: usize) -> Arc<Self> {
+        let [open, turned_away] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        Arc::new(Self { most: AtomicUsize::new(most), open, turned_away })
+    }
+
+    /// Changes how many there may be; those that are open stay.
+    pub fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    /// How many there may be.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Finds a place for one more; none where even turning it away would cost too much.
+    pub(crate) fn place(self: &Arc<Self>) -> Option<Place> {
+        let place = |served, count: &AtomicUsize, most: usize| {
+            let counted = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                (count < most).then_some(count + 1)
+            });
+            counted.ok().map(|_| Place { connections: Arc::clone(self), served })
+        };
+        if let Some(served) = place(true, &self.open, self.most()) {
+            return Some(served);
+        }
+        metrics::counter!("seckill_http_connections_refused_total").increment(1);
+        place(false, &self.turned_away, MAX_TURNED_AWAY)
+    }
+}
+
+/// Where a connection is counted, for as long as it lives.
+pub(crate) struct Place {
+    connections: Arc<Connections>,
+    /// Otherwise it is only told that there are too many.
+    served: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Self { connections, served } = self;
+        let count = if *served { &connections.open } else { &connections.turned_away };
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What connections are attended with.
+#[derive(Clone)]
+pub(crate) struct Attendant {
+    http: http1::Builder,
+    routes: watch::Receiver<Router>,
+    /// From then on every answer is the last one of its connection.
+    last_requests: CancellationToken,
+    /// From then on connections without a request are closed.
+    no_more: CancellationToken,
+}
+
+impl Attendant {
+    pub(crate) fn new(
+        routes: watch::Receiver<Router>,
+        last_requests: CancellationToken,
+        no_more: CancellationToken,
+    ) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(MAX_UNSENT_BYTES);
+        Self { http, routes, last_requests, no_more }
+    }
+
+    /// Serves one connection to its end.
+    pub(crate) async fn attend(self, stream: TcpStream, place: Place) {
+        let _ = stream.set_nodelay(true); // a small answer would wait 40 ms for an acknowledgement
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE));
+        let asked = AtomicBool::new(false);
+        let service = service_fn(|request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            self.answer(request.map(Body::new), place.served)
+        });
+        let io = TokioIo::new(Box::pin(stream));
+        let mut connection = pin!(self.http.serve_connection(io, service));
+        let patience = if place.served { FIRST_REQUEST } else { TURN_AWAY };
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = still_silent(patience, &asked) => return,
+            () = self.no_more.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            count_failure(&error);
+        }
+    }
+
+    async fn answer(&self, request: Request<Body>, served: bool) -> Result<Response, Infallible> {
+        let mut response = if served {
+            let routes = self.routes.borrow().clone();
+            routes.oneshot(request).await?
+        } else {
+            too_many().into_response()
+        };
+        if !served || self.last_requests.is_cancelled() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
+}
+
+/// Comes back when there was no request for so long.
+async fn still_silent(patience: Duration, asked: &AtomicBool) {
+    tokio::time::sleep(patience).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
+}
+
+fn too_many() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too-many-connections",
+        "There are too many connections",
+        "Nothing was decided. Try again after the time given.",
+    )
+    .retry_after_s(1)
+}
+
+/// Counts a connection that ended before its request was understood, or its answer taken.
+fn count_failure(error: &hyper::Error) {
+    let reason = if error.is_timeout() {
+        "timeout"
+    } else if error.is_parse_too_large() {
+        "head-too-large"
+    } else if error.is_parse() {
+        "malformed"
+    } else {
+        "broken-off"
+    };
+    metrics::counter!("seckill_http_connections_failed_total", "reason" => reason).increment(1);
+}
+
+/// Says what the metrics of this file are.
+pub(crate) fn describe() {
+    metrics::describe_gauge!("seckill_http_connections", "Connections that are open");
+    metrics::describe_gauge!("seckill_http_connections_max", "Connections that may be open");
+    metrics::describe_counter!(
+        "seckill_http_connections_refused_total",
+        "Connections turned away because there were too many"
+    );
+    metrics::describe_counter!(
+        "seckill_http_connections_failed_total",
+        "Connections that ended in an error: a head that was too slow, too large or malformed, or a client that \
+         went away or did not read"
+    );
+}

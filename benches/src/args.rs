@@ -25,6 +25,35 @@ pub enum Command {
     /// Takes about rounds x contestants x (seconds + 2) and stops by itself. What it makes in
     /// Kafka or on the disk has a name of its own and is deleted at the end. Use a release build.
     Grabs(GrabsArgs),
+    /// What many coupons in one partition cost: memory, disk, pauses, taking over
+    ///
+    /// On the embedded log, in a directory of its own that is deleted at the end. Ten million coupons
+    /// take about two minutes and 2 GB of disk.
+    Grow(GrowArgs),
+    /// One step of `grow`, in a process of its own
+    #[command(hide = true)]
+    GrowStep(GrowStepArgs),
+}
+
+/// How far it grows.
+#[derive(Debug, Clone, Args)]
+pub struct GrowArgs {
+    /// Coupons granted, in rising order
+    #[arg(long, value_name = "N,...", default_value = "1000000,3000000,10000000", value_delimiter = ',', value_parser = value_parser!(u32).range(1..=10_000_000))]
+    pub coupons: Vec<u32>,
+
+    /// Where the log makes its directory; on a real disk, or there is no fsync to measure
+    #[arg(long, value_name = "DIR", default_value = "target/benches")]
+    pub data: PathBuf,
+}
+
+/// One step.
+#[derive(Debug, Clone, Args)]
+pub struct GrowStepArgs {
+    /// Of the log
+    pub directory: PathBuf,
+    /// Coupons to grant, earlier ones included; 0 only opens the log
+    pub coupons: u32,
 }
 
 /// How the contestants are measured.

@@ -29,6 +29,7 @@ mod contest;
 mod crowd;
 mod embedded;
 mod engine;
+mod grow;
 mod kafka;
 mod lap;
 mod machine;
@@ -41,5 +42,6 @@ mod server;
 mod shopper;
 mod statistics;
 
-pub use args::{Cli, Command, GrabsArgs};
+pub use args::{Cli, Command, GrabsArgs, GrowArgs, GrowStepArgs};
 pub use contest::grabs;
+pub use grow::{grow, grow_step};

@@ -19,5 +19,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Grabs(args) => seckill_benches::grabs(args).await,
+        Command::Grow(args) => seckill_benches::grow(args).await,
+        Command::GrowStep(args) => seckill_benches::grow_step(args).await,
     }
 }

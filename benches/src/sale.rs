@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::crowd::Crowd;
 
 /// How long it may take to own everything, to start a promotion, to give everything up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A promotion and where it lives.
@@ -50,6 +50,7 @@ impl Owned {
             clock: Clock::system(),
             views: None,
             room: None,
+            archive: None,
         };
         let node = Node::start(log, config, health.clone(), stop.clone()).await?;
         let owned = Self { node, health, stop };
@@ -133,7 +134,7 @@ fn in_partition(partition: u32, partitions: u32) -> Promotion {
     Promotion { id: id.expect("ids never end"), partition }
 }
 
-fn schedule(promotion_id: &str) -> Command {
+pub(crate) fn schedule(promotion_id: &str) -> Command {
     let terms = Terms {
         name: "a sale without end".into(),
         coupons: u32::MAX,

@@ -9,7 +9,7 @@ use seckill_proto::v1::{Answer, Command};
 
 use crate::forward::Forwarder;
 use crate::mailbox::Mailboxes;
-use crate::{Failure, measure};
+use crate::{Archive, Failure, archive, measure};
 
 /// How long a client waits for an answer before the outcome counts as unknown to it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,19 +20,20 @@ pub struct Dispatcher {
     partitions: u32,
     mailboxes: Mailboxes,
     forwarder: Arc<Forwarder>,
+    archive: Option<Archive>,
 }
 
 impl Dispatcher {
     /// A dispatcher that passes everything on to the nodes that own partitions.
     #[must_use]
     pub fn forwarding(log: Arc<dyn Log>) -> Self {
-        Self::new(log, Mailboxes::default())
+        Self::new(log, Mailboxes::default(), None)
     }
 
-    pub(crate) fn new(log: Arc<dyn Log>, mailboxes: Mailboxes) -> Self {
+    pub(crate) fn new(log: Arc<dyn Log>, mailboxes: Mailboxes, archive: Option<Archive>) -> Self {
         measure::describe();
         let partitions = log.partitions();
-        Self { partitions, mailboxes, forwarder: Arc::new(Forwarder::new(log)) }
+        Self { partitions, mailboxes, forwarder: Arc::new(Forwarder::new(log)), archive }
     }
 
     /// Sends a command to the owner of its promotion and waits for the answer, for a bounded time.
@@ -56,7 +57,8 @@ impl Dispatcher {
         let partition = partition_of(&command.promotion_id, self.partitions);
         let answer = self.mailboxes.put(partition, command)?;
         match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(reply)) => reply,
+            Ok(Ok(Ok(told))) => archive::complete(told, self.archive.as_ref()).await,
+            Ok(Ok(Err(failure))) => Err(failure),
             Ok(Err(_)) | Err(_) => Err(Failure::Unknown),
         }
     }

@@ -8,6 +8,7 @@
 //! Absent on purpose: a database, a lock, a transaction on the way of a grab.
 
 mod answer;
+mod archive;
 mod clock;
 mod coupons;
 mod dispatch;
@@ -25,6 +26,7 @@ mod takeover;
 use axum::Router;
 
 pub use answer::{accepted, position, problem};
+pub use archive::{Archive, AskViews, Shown};
 pub use clock::{Clock, JUMP_MS};
 pub use dispatch::Dispatcher;
 pub use failure::Failure;

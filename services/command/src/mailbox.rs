@@ -14,7 +14,22 @@ use crate::Failure;
 pub(crate) const CAPACITY: usize = 8_192;
 
 /// What a command comes to.
-pub(crate) type Reply = Result<Answer, Failure>;
+pub(crate) type Reply = Result<Told, Failure>;
+
+/// An answer, as the owner of the promotion knows it.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) answer: Answer,
+    /// The refusal of an archived promotion, which is right unless the views show a coupon.
+    pub(crate) unless_held: Option<Box<Asker>>,
+}
+
+/// Who asks an archived promotion for a coupon.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    pub(crate) promotion_id: String,
+    pub(crate) customer_id: String,
+}
 
 /// A command and who waits for its answer.
 pub(crate) struct Letter {

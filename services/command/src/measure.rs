@@ -49,6 +49,20 @@ pub(crate) fn describe() {
         "From wanting a partition until serving it"
     );
     metrics::describe_counter!("seckill_snapshots_total", "Snapshots made");
+    metrics::describe_counter!("seckill_snapshots_failed_total", "Snapshots that were not made");
+    metrics::describe_gauge!(
+        "seckill_snapshot_age_seconds",
+        "Time since this process last made a snapshot of the partition, or took it over; above a minute \
+         only while nothing happens there"
+    );
+    metrics::describe_gauge!(
+        "seckill_mailbox_commands",
+        "Commands that wait for the partition's owner"
+    );
+    metrics::describe_gauge!(
+        "seckill_held_in_memory",
+        "Promotions and coupons that the partition's owner keeps in memory"
+    );
     metrics::describe_gauge!(
         "seckill_clock_lead_seconds",
         "How far the wall clock is ahead of the time by which promotions start and finish"

@@ -6,17 +6,17 @@ use std::time::Duration;
 use seckill_log::{Group, Log, LogError, run_assigned};
 use seckill_proto::v1::Checkpoint;
 use seckill_telemetry::{Health, Part};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::Dispatcher;
 use crate::clock::{Clock, JUMP_MS};
 use crate::mailbox::{Mailbox, Mailboxes};
 use crate::partition::Partition;
 use crate::proof::{self, ViewsWitness};
 use crate::snapshot;
 use crate::takeover::Signature;
+use crate::{Archive, Dispatcher};
 
 /// How often the clock is looked at.
 const WATCH_CLOCK_EVERY: Duration = Duration::from_millis(500);
@@ -37,6 +37,8 @@ pub struct NodeConfig {
     pub views: Option<ViewsWitness>,
     /// While the log's disk has no room for more, why; nothing is decided then.
     pub room: Option<watch::Receiver<Option<String>>>,
+    /// Where promotions that are over go; without it they stay in memory.
+    pub archive: Option<Archive>,
 }
 
 /// A command node that runs.
@@ -55,6 +57,7 @@ struct Parts {
     clock: Clock,
     views: Option<ViewsWitness>,
     room: watch::Receiver<Option<String>>,
+    retain: Option<Duration>,
     /// One snapshot at a time, because each holds a second copy of a partition's state.
     snapshot_turn: Arc<Semaphore>,
 }
@@ -74,7 +77,8 @@ impl Node {
         asked.ok().flatten().into_iter().for_each(|time_ms| config.clock.hold_to(time_ms));
         let membership = log.join(Group::Command).await?;
         let mailboxes = Mailboxes::default();
-        let dispatcher = Dispatcher::new(Arc::clone(&log), mailboxes.clone());
+        let retain = config.archive.as_ref().map(|archive| archive.retain);
+        let dispatcher = Dispatcher::new(Arc::clone(&log), mailboxes.clone(), config.archive);
         // Not ready before the first assignment.
         let mut joining = Some(health.part("command/membership"));
         let parts = Parts {
@@ -84,6 +88,7 @@ impl Node {
             health,
             clock: config.clock,
             views: config.views,
+            retain,
             room: config.room.unwrap_or_else(|| watch::channel(None).1),
             snapshot_turn: Arc::new(Semaphore::new(1)),
         };
@@ -153,6 +158,7 @@ impl Parts {
         let registered = self.mailboxes.register(partition, mailbox.clone());
         let (confirmed, snapshots_follow) = watch::channel(Checkpoint::default());
         let marks = proof::keep_marking(Arc::clone(&self.log), partition, confirmed.subscribe());
+        let (ask, questions) = mpsc::channel(1);
         let owned = Partition {
             log: Arc::clone(&self.log),
             partition,
@@ -163,12 +169,14 @@ impl Parts {
             known: Checkpoint::default(),
             views: self.views,
             room: self.room,
+            retain: self.retain,
+            questions,
             clock: self.clock,
             health: self.health.part(format!("command/partition/{partition}")),
             stop: stop.clone(),
         };
         let snapshots =
-            snapshot::keep_making(self.log, partition, snapshots_follow, self.snapshot_turn);
+            snapshot::keep_making(self.log, partition, snapshots_follow, ask, self.snapshot_turn);
         async move {
             let mut beside = JoinSet::new(); // ends with this task, whichever way that ends
             beside.spawn(snapshots);

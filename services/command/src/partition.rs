@@ -11,7 +11,7 @@ use futures::stream::FuturesOrdered;
 use prost::Message;
 use seckill_log::{Delivery, Log, LogError, Look, Owner, Phase, Settled, Table};
 use seckill_promotion::Book;
-use seckill_proto::v1::{Answer, Checkpoint, OwnerHint, answer};
+use seckill_proto::v1::{Answer, Checkpoint, Command, OwnerHint, answer, command};
 use seckill_telemetry::Part;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use crate::Failure;
 use crate::clock::Clock;
 use crate::forward::OWNER_KEY;
-use crate::mailbox::{Letter, Mailbox, Reply};
+use crate::mailbox::{Asker, Letter, Mailbox, Reply, Told};
 use crate::proof::ViewsWitness;
+use crate::snapshot::WhichArchived;
 use crate::takeover::{self, Attempt, Signature, TakeoverError};
 
 /// Commands decided before what they wrote is handed to the log.
@@ -35,6 +36,7 @@ const STALLED: Duration = Duration::from_secs(1);
 /// [`STALLED`] a partition takes no commands, and [`GIVE_UP`] later it is given up.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const TIDY_EVERY: Duration = Duration::from_millis(500);
 const GIVE_UP: Duration = Duration::from_secs(5);
 /// How long a partition that is given up waits for its last answers.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -49,6 +51,7 @@ const NEEDS_HELP: Duration = Duration::from_secs(5);
 struct Waiting {
     reply: oneshot::Sender<Reply>,
     outcome: answer::Outcome,
+    unless_held: Option<Box<Asker>>,
 }
 
 type Bursts = FuturesOrdered<BoxFuture<'static, Vec<Delivery>>>;
@@ -66,6 +69,10 @@ pub(crate) struct Partition {
     pub(crate) views: Option<ViewsWitness>,
     /// While the log's disk has no room for more, why.
     pub(crate) room: watch::Receiver<Option<String>>,
+    /// After how long promotions that are over are archived; never, where it is absent.
+    pub(crate) retain: Option<Duration>,
+    /// What the maker of snapshots wants to know.
+    pub(crate) questions: mpsc::Receiver<WhichArchived>,
     pub(crate) clock: Clock,
     pub(crate) health: Part,
     pub(crate) stop: CancellationToken,
@@ -83,12 +90,13 @@ struct Session {
     /// When the next one is due, and when the log last gave word.
     look_at: Instant,
     heard: Instant,
+    tidy_at: Instant,
 }
 
 impl Session {
     fn new(term: u64, book: Book) -> Self {
         let (bursts, since, now) = (Bursts::new(), VecDeque::new(), Instant::now());
-        Self { term, book, bursts, since, look: None, look_at: now, heard: now }
+        Self { term, book, bursts, since, look: None, look_at: now, heard: now, tidy_at: now }
     }
 }
 
@@ -192,6 +200,7 @@ impl Partition {
             let (room, has_space) = (session.bursts.len() < MAX_BURSTS, self.no_room().is_none());
             let stalled = session.since.front().map(|(since, _)| *since + STALLED);
             self.begin_look(owner, session);
+            self.tidy_up(session);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.drain(owner, session).await,
@@ -205,6 +214,7 @@ impl Partition {
                 }
                 () = tokio::time::sleep_until(session.look_at), if session.look.is_none() => {}
                 Ok(()) = self.room.changed() => self.serve_on(),
+                Some(question) = self.questions.recv() => which_archived(&session.book, question),
                 received = self.letters.recv_many(&mut letters, MAX_BURST), if room => {
                     if received == 0 {
                         return;
@@ -230,11 +240,35 @@ impl Partition {
                 continue; // nobody waits any more, and nothing has been decided
             }
             let handled = session.book.handle(&command, now_ms);
-            let waiting = Waiting { reply, outcome: handled.outcome };
+            let unless_held = handled.unless_held.then(|| asker(command)).flatten();
+            let waiting = Waiting { reply, outcome: handled.outcome, unless_held };
             records.append(&mut owner.submit(handled.events, waiting));
         }
         self.append(session, records);
         self.settle(owner);
+    }
+
+    /// Now and then: measures, and lets go of promotions that have been over for long.
+    fn tidy_up(&self, session: &mut Session) {
+        if Instant::now() < session.tidy_at {
+            return;
+        }
+        session.tidy_at = Instant::now() + TIDY_EVERY;
+        self.archive(&mut session.book);
+        let gauge = |name, value| {
+            metrics::gauge!(name, "partition" => self.partition.to_string()).set(value as f64);
+        };
+        gauge("seckill_mailbox_commands", self.letters.len() as u64);
+        gauge("seckill_held_in_memory", session.book.size());
+    }
+
+    fn archive(&self, book: &mut Book) {
+        let Some(retain) = self.retain else { return };
+        let retain_ms = i64::try_from(retain.as_millis()).unwrap_or(i64::MAX);
+        let archived = book.archive(self.clock.now_ms().saturating_sub(retain_ms));
+        if !archived.is_empty() {
+            drop(tokio::task::spawn_blocking(move || drop(archived))); // it may be millions
+        }
     }
 
     /// Does what is due by the clock.
@@ -416,12 +450,29 @@ impl Partition {
 
 fn answer(partition: u32, settled: Settled<Waiting>) {
     let (reply, said) = match settled {
-        Settled::Durable(Waiting { reply, outcome }, offset) => {
-            (reply, Ok(Answer { partition, offset, outcome: Some(outcome) }))
+        Settled::Durable(Waiting { reply, outcome, unless_held }, offset) => {
+            let answer = Answer { partition, offset, outcome: Some(outcome) };
+            (reply, Ok(Told { answer, unless_held }))
         }
         Settled::Void(Waiting { reply, .. }) => (reply, Err(Failure::Unavailable)),
     };
     let _ = reply.send(said); // whoever asked may have stopped waiting
+}
+
+fn asker(command: Command) -> Option<Box<Asker>> {
+    let Command { promotion_id, body: Some(command::Body::Grab(grab)) } = command else {
+        return None;
+    };
+    Some(Box::new(Asker { promotion_id, customer_id: grab.customer_id }))
+}
+
+fn which_archived(book: &Book, question: WhichArchived) {
+    let WhichArchived { promotion_ids, answer } = question;
+    let archived = promotion_ids.into_iter().filter_map(|id| {
+        let granted = book.get(&id).filter(|promotion| promotion.is_archived())?.granted();
+        Some((id, granted))
+    });
+    let _ = answer.send(archived.collect()); // whoever asked may be gone
 }
 
 fn turn_letter_away(letter: Letter) {

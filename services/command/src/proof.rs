@@ -47,7 +47,7 @@ pub(crate) async fn examine(
 /// # Errors
 /// They cannot be read.
 pub async fn known_of(log: &dyn Log, partition: u32) -> Result<Vec<Witness>, LogError> {
-    let mut known = snapshot::load(log, partition).await?.witnesses;
+    let mut known = snapshot::witnesses(log, partition).await?;
     known.extend(marks(log, partition).await?);
     Ok(known)
 }
@@ -60,8 +60,7 @@ pub async fn forget_proof(log: &dyn Log, partition: u32) -> Result<(), LogError>
     let empty = |key: &str| (key.to_owned(), Bytes::new());
     let marks = vec![empty(COMMAND_MARK), empty(PROJECTOR_MARK)];
     log.put(Table::Owners, partition, marks).await?;
-    let manifests = snapshot::manifest_keys().iter().map(|key| empty(key)).collect();
-    log.put(Table::Snapshots, partition, manifests).await
+    snapshot::forget(log, partition).await
 }
 
 async fn marks(log: &dyn Log, partition: u32) -> Result<Vec<Witness>, LogError> {

@@ -1,251 +1,618 @@
 //! Snapshots: the state of a partition at an offset, so that a takeover reads only what follows.
 //!
-//! Made beside the owner and never by it: from the snapshot before and the log since, up to what
-//! has been confirmed. So no grab waits for a snapshot, and what it holds is durable.
+//! A row of segments, each of what a stretch of the log did, and a manifest that names them. The next
+//! segment follows from the log since the last one alone; so nobody copies the owner's state, no grab
+//! waits, and what was written stays as it is. Any number of the first segments is a snapshot too: where
+//! one is damaged, those before it count.
 //!
-//! Two slots take turns. A snapshot counts when its manifest is there and names exactly its parts;
-//! so one that was cut off, or written over by a second writer, is passed over.
+//! With every segment made, an older one is looked at again: one most of whose coupons are archived by
+//! now is written once more without them, and small neighbours become one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use seckill_log::{Entries, Fold, Folded, Log, LogError, Table, Witness};
-use seckill_promotion::{Book, Parts};
-use seckill_proto::v1::{Checkpoint, SnapshotManifest, SnapshotPart};
-use tokio::sync::{Semaphore, watch};
+use seckill_log::{Fetched, Fold, Folded, Log, LogError, Table, Witness};
+use seckill_promotion::{Book, Changes, Inconsistent, Restore};
+use seckill_proto::v1::{Checkpoint, SnapshotManifest, SnapshotPart, SnapshotSegment};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::takeover::{STEP, TakeoverError, assert_there};
 
-/// Events after which the next snapshot is made; more where there is more to write each time.
-const EVENTS_BETWEEN: u64 = 50_000;
+/// Records after which the next segment is made.
+const RECORDS_BETWEEN: u64 = 50_000;
+/// Or, where there are fewer, the time.
+const TIME_BETWEEN: Duration = Duration::from_secs(60);
+/// Records of the log in one segment; what was missed makes several.
+const MAX_RECORDS: u64 = 100_000;
+/// Parts that two neighbours may have together to become one segment.
+const MAX_PARTS: usize = 6;
+/// Promotions that the owner is asked about at once.
+const ASK: usize = 1_000;
+/// How often it is looked whether one is due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Key of the manifest, in the table of owners.
+const MANIFEST: &str = "snapshot";
 
 /// A state and how far it goes.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) book: Book,
     pub(crate) fold: Fold,
-    slot: Option<u8>,
 }
 
-/// What the table of snapshots holds of a partition.
+/// What the tables hold of a partition.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshots {
-    /// The newest whole one; the empty one where there is none.
+    /// What can be read of it; the empty one where that is nothing.
     pub(crate) newest: Snapshot,
-    /// What their manifests know of the log, whole or not.
+    /// What the manifest knows of the log, whether or not it can be read.
     pub(crate) witnesses: Vec<Witness>,
 }
 
-/// The snapshots of a partition. Whether they are of this log is for the caller to find out.
-pub(crate) async fn load(log: &dyn Log, partition: u32) -> Result<Snapshots, LogError> {
-    let entries = log.scan(Table::Snapshots, partition).await?;
-    let snapshots = tokio::task::spawn_blocking(move || snapshots(&entries)).await;
-    snapshots.map_err(|panic| LogError::Broken(panic.to_string()))
+/// Asks the owner which of these promotions are archived, and how many coupons each gave.
+pub(crate) struct WhichArchived {
+    pub(crate) promotion_ids: Vec<String>,
+    pub(crate) answer: oneshot::Sender<Vec<(String, u32)>>,
 }
 
-/// The newest whole snapshot of a partition, for whoever compares it with the log.
+/// The snapshot of a partition. Whether it is of this log is for the caller to find out.
+pub(crate) async fn load(log: &dyn Log, partition: u32) -> Result<Snapshots, LogError> {
+    let manifest = manifest(log, partition).await?;
+    let newest = manifest.segments.last().and_then(|segment| segment.checkpoint.clone());
+    let witnesses = newest.map(|seen| Witness::new("a snapshot", seen)).into_iter().collect();
+    let newest = restore(log, partition, &manifest).await?;
+    Ok(Snapshots { newest, witnesses })
+}
+
+/// The newest snapshot of a partition, for whoever compares it with the log.
 ///
 /// # Errors
-/// The table of snapshots cannot be read.
+/// The tables cannot be read.
 pub async fn newest_snapshot(
     log: &dyn Log,
     partition: u32,
 ) -> Result<Option<(Checkpoint, Book)>, LogError> {
-    let Snapshot { book, fold, slot } = load(log, partition).await?.newest;
-    Ok(slot.map(|_| (fold.checkpoint(), book)))
+    let Snapshot { book, fold } = load(log, partition).await?.newest;
+    Ok((fold.next_offset() > 0).then(|| (fold.checkpoint(), book)))
 }
 
-fn snapshots(entries: &Entries) -> Snapshots {
-    let mut manifests: Vec<(u8, Checkpoint, SnapshotManifest)> = (0..2)
-        .filter_map(|slot| {
-            let manifest = manifest(entries, slot)?;
-            Some((slot, manifest.checkpoint.clone()?, manifest))
-        })
-        .collect();
-    manifests.sort_by_key(|(_, checkpoint, _)| std::cmp::Reverse(checkpoint.next_offset));
-    let witnesses = manifests.iter().map(|(_, seen, _)| Witness::new("a snapshot", seen.clone()));
-    let witnesses = witnesses.collect();
-    let newest = manifests
-        .into_iter()
-        .find_map(|(slot, checkpoint, manifest)| restore(entries, slot, &checkpoint, &manifest));
-    Snapshots { newest: newest.unwrap_or_default(), witnesses }
+/// What the manifest knows of the log.
+pub(crate) async fn witnesses(log: &dyn Log, partition: u32) -> Result<Vec<Witness>, LogError> {
+    let manifest = manifest(log, partition).await?;
+    let newest = manifest.segments.into_iter().next_back().and_then(|segment| segment.checkpoint);
+    Ok(newest.map(|seen| Witness::new("a snapshot", seen)).into_iter().collect())
 }
 
-fn manifest(entries: &Entries, slot: u8) -> Option<SnapshotManifest> {
-    SnapshotManifest::decode(find(entries, &manifest_key(slot))?).ok()
+/// Makes the tables forget the snapshot of a partition.
+pub(crate) async fn forget(log: &dyn Log, partition: u32) -> Result<(), LogError> {
+    log.put(Table::Owners, partition, vec![(MANIFEST.to_owned(), Bytes::new())]).await
 }
 
-fn restore(
-    entries: &Entries,
-    slot: u8,
-    checkpoint: &Checkpoint,
-    manifest: &SnapshotManifest,
-) -> Option<Snapshot> {
-    let parts = (0..).zip(&manifest.part_crcs).map(|(index, crc)| {
-        let part = find(entries, &part_key(slot, index))?;
-        (crc32fast::hash(&part) == *crc).then(|| SnapshotPart::decode(part).ok())?
-    });
-    let parts = parts.collect::<Option<Vec<_>>>()?;
-    let book = Parts::into_book(parts, manifest.at_ms).ok()?;
-    Some(Snapshot { book, fold: Fold::resume(checkpoint), slot: Some(slot) })
+async fn manifest(log: &dyn Log, partition: u32) -> Result<SnapshotManifest, LogError> {
+    let entries = log.scan(Table::Owners, partition).await?;
+    let found = entries.into_iter().find(|(key, _)| key == MANIFEST);
+    let manifest = found.and_then(|(_, value)| SnapshotManifest::decode(value).ok());
+    Ok(manifest.unwrap_or_default())
 }
 
-fn find(entries: &Entries, key: &str) -> Option<Bytes> {
-    entries.iter().find(|(found, _)| found == key).map(|(_, value)| value.clone())
+fn keys(segment: &SnapshotSegment) -> impl Iterator<Item = String> {
+    (0..segment.part_crcs.len()).map(|index| format!("{}/{index:08}", segment.name))
 }
 
-pub(crate) fn manifest_keys() -> [String; 2] {
-    [0, 1].map(manifest_key)
+fn all_keys(segments: &[SnapshotSegment]) -> Vec<String> {
+    segments.iter().flat_map(keys).collect()
 }
 
-fn manifest_key(slot: u8) -> String {
-    format!("{slot}/manifest")
-}
-
-fn part_key(slot: u8, index: u32) -> String {
-    format!("{slot}/{index:08}")
-}
-
-/// Writes a state into the slot that the snapshot before it does not have. Part by part, so that
-/// events need not wait behind a whole snapshot. Gives the slot and how much there was to write.
-async fn write(
+/// Puts the state together from as many segments as can be read.
+async fn restore(
     log: &dyn Log,
     partition: u32,
-    snapshot: Snapshot,
-) -> Result<(u8, u64), TakeoverError> {
-    let slot = snapshot.slot.map_or(0, |slot| 1 - slot);
-    let size = snapshot.book.size();
-    let mut manifest = SnapshotManifest {
-        at_ms: snapshot.book.at_ms(),
-        part_crcs: Vec::new(),
-        checkpoint: Some(snapshot.fold.checkpoint()),
-    };
-    let parts = tokio::task::spawn_blocking(move || encode(&snapshot.book)).await;
-    let parts = parts.map_err(|panic| LogError::Broken(panic.to_string()))?;
-    for (index, part) in (0..).zip(parts) {
-        manifest.part_crcs.push(crc32fast::hash(&part));
-        log.put(Table::Snapshots, partition, vec![(part_key(slot, index), part)]).await?;
+    manifest: &SnapshotManifest,
+) -> Result<Snapshot, LogError> {
+    let mut segments = Segments::of(log, partition, &manifest.segments);
+    let (mut restoring, mut covered) = (Restore::default(), None);
+    for segment in &manifest.segments {
+        let Some(checkpoint) = &segment.checkpoint else { break };
+        let Some(parts) = segments.next().await? else {
+            tracing::warn!(partition, segment.name, "a segment of the snapshot cannot be read");
+            break;
+        };
+        let added = blocking(move || {
+            let added = parts.iter().try_for_each(|part| add(&mut restoring, part));
+            (restoring, added)
+        });
+        let added = added.await?;
+        restoring = added.0;
+        if let Err(error) = added.1 {
+            tracing::warn!(partition, segment.name, %error, "the snapshot is passed over");
+            return Ok(Snapshot::default());
+        }
+        covered = Some((checkpoint, segment.at_ms));
     }
-    let manifest = (manifest_key(slot), Bytes::from(manifest.encode_to_vec()));
-    log.put(Table::Snapshots, partition, vec![manifest]).await?;
-    Ok((slot, size))
+    let Some((checkpoint, at_ms)) = covered else { return Ok(Snapshot::default()) };
+    let book = blocking(move || restoring.finish(at_ms)).await?;
+    Ok(Snapshot { book, fold: Fold::resume(checkpoint) })
 }
 
-fn encode(book: &Book) -> Vec<Bytes> {
-    Parts::of(book).iter().map(|part| Bytes::from(part.encode_to_vec())).collect()
+fn add(restoring: &mut Restore, part: &Bytes) -> Result<(), Inconsistent> {
+    let part = SnapshotPart::decode(&part[..]);
+    restoring.add(&part.map_err(|_| Inconsistent("a part of a snapshot that cannot be read"))?)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LogError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|panic| LogError::Broken(panic.to_string()))
+}
+
+/// Gives the parts of one segment after another, in whichever order they come to hand.
+struct Segments {
+    fetched: Fetched,
+    /// Key and checksum of every part, and the part once it is there.
+    parts: Vec<(String, u32, Option<Bytes>)>,
+    /// Parts of the segments that are still to be given.
+    counts: std::vec::IntoIter<usize>,
+    begin: usize,
+}
+
+impl Segments {
+    fn of(log: &dyn Log, partition: u32, segments: &[SnapshotSegment]) -> Self {
+        let crcs = segments.iter().flat_map(|segment| segment.part_crcs.iter().copied());
+        let keys = all_keys(segments);
+        let parts = keys.iter().cloned().zip(crcs).map(|(key, crc)| (key, crc, None)).collect();
+        let counts: Vec<usize> = segments.iter().map(|segment| segment.part_crcs.len()).collect();
+        Self {
+            fetched: log.fetch(Table::Snapshots, partition, keys),
+            parts,
+            counts: counts.into_iter(),
+            begin: 0,
+        }
+    }
+
+    /// None where a part is missing or damaged.
+    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, LogError> {
+        let end = self.begin + self.counts.next().unwrap_or_default();
+        while self.parts[self.begin..end].iter().any(|(_, _, part)| part.is_none()) {
+            match self.fetched.recv().await.transpose()? {
+                Some((key, value)) => self.note(&key, value),
+                None => return Ok(None),
+            }
+        }
+        let parts = self.parts[self.begin..end].iter_mut().filter_map(|(_, _, part)| part.take());
+        let parts = parts.collect();
+        self.begin = end;
+        Ok(Some(parts))
+    }
+
+    /// As a rule the next one.
+    fn note(&mut self, key: &str, value: Bytes) {
+        let awaited = self.parts[self.begin..].iter_mut().find(|(awaited, _, _)| awaited == key);
+        if let Some((_, crc, part)) = awaited
+            && crc32fast::hash(&value) == *crc
+        {
+            *part = Some(value);
+        }
+    }
 }
 
 /// Makes snapshots of a partition as its confirmed offset grows, one partition at a time.
 pub(crate) async fn keep_making(
     log: Arc<dyn Log>,
     partition: u32,
-    mut confirmed: watch::Receiver<Checkpoint>,
+    confirmed: watch::Receiver<Checkpoint>,
+    owner: mpsc::Sender<WhichArchived>,
     turn: Arc<Semaphore>,
 ) {
-    let (mut covered, mut between) = (None, EVENTS_BETWEEN);
+    let mut failing = false;
     loop {
-        let offset = confirmed.borrow_and_update().next_offset;
-        let due = *covered.get_or_insert(offset) + between;
-        if offset >= due {
-            let Ok(_turn) = turn.acquire().await else { return };
-            match make(&*log, partition, offset).await {
-                Ok(size) => between = EVENTS_BETWEEN.max(size),
-                Err(error) => tracing::warn!(%error, partition, "no snapshot was made"),
-            }
-            covered = Some(offset);
-        }
-        if confirmed.changed().await.is_err() {
+        let Err(error) = make_all(&*log, partition, &confirmed, &owner, &turn).await else {
             return;
+        };
+        metrics::counter!("seckill_snapshots_failed_total").increment(1);
+        if !std::mem::replace(&mut failing, true) {
+            tracing::warn!(%error, partition, "no snapshot was made");
+        }
+        tokio::time::sleep(TIME_BETWEEN / 6).await;
+    }
+}
+
+async fn make_all(
+    log: &dyn Log,
+    partition: u32,
+    confirmed: &watch::Receiver<Checkpoint>,
+    owner: &mpsc::Sender<WhichArchived>,
+    turn: &Semaphore,
+) -> Result<(), TakeoverError> {
+    let mut maker: Option<Maker> = None;
+    let mut made = Instant::now();
+    let name = partition.to_string();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let end = confirmed.borrow().clone();
+        let Some(term) = end.term else { continue }; // never taken over yet
+        metrics::gauge!("seckill_snapshot_age_seconds", "partition" => name.clone())
+            .set(made.elapsed().as_secs_f64());
+        let maker = match &mut maker {
+            Some(maker) => maker,
+            None => {
+                maker = Some(Maker::begin(log, partition, term).await?);
+                continue;
+            }
+        };
+        let new = end.next_offset.saturating_sub(maker.fold.next_offset());
+        if new >= RECORDS_BETWEEN || (new > 0 && made.elapsed() >= TIME_BETWEEN) {
+            let Ok(_turn) = turn.acquire().await else { return Ok(()) };
+            maker.term = term;
+            while maker.fold.next_offset() < end.next_offset {
+                maker.make(end.next_offset).await?;
+            }
+            maker.look_again(owner).await?;
+            made = Instant::now();
+            metrics::counter!("seckill_snapshots_total").increment(1);
         }
     }
 }
 
-/// Makes one, up to a confirmed offset; how much it holds.
-async fn make(log: &dyn Log, partition: u32, confirmed: u64) -> Result<u64, TakeoverError> {
-    let mut snapshot = load(log, partition).await?.newest;
-    if confirmed < snapshot.fold.next_offset() + EVENTS_BETWEEN {
-        return Ok(snapshot.book.size()); // as good as new, after a restart
+/// Makes one segment after another.
+struct Maker<'a> {
+    log: &'a dyn Log,
+    partition: u32,
+    segments: Vec<SnapshotSegment>,
+    /// Folded up to where the segments end.
+    fold: Fold,
+    at_ms: i64,
+    /// The next segment to be looked at again.
+    next_look: usize,
+    /// Names are of a term and numbered, so that no two segments ever have the same.
+    term: u64,
+    named: u64,
+}
+
+impl<'a> Maker<'a> {
+    async fn begin(log: &'a dyn Log, partition: u32, term: u64) -> Result<Self, TakeoverError> {
+        let segments = manifest(log, partition).await?.segments;
+        let (checkpoint, at_ms) = segments
+            .last()
+            .map_or((None, 0), |segment| (segment.checkpoint.clone(), segment.at_ms));
+        log.sweep(Table::Snapshots, partition, all_keys(&segments)).await?;
+        let fold = checkpoint.map_or_else(Fold::default, |checkpoint| Fold::resume(&checkpoint));
+        let named =
+            segments.iter().filter_map(|segment| segment.name.rsplit_once('-')?.1.parse().ok());
+        let named = named.max().unwrap_or(0);
+        Ok(Self { log, partition, segments, fold, at_ms, next_look: 0, term, named })
     }
-    let mut reader = log.read(partition, snapshot.fold.next_offset()).await?;
-    while snapshot.fold.next_offset() < confirmed {
-        let records = reader.next(STEP).await?;
-        assert_there(log, partition, snapshot.fold.next_offset(), records.is_empty()).await?;
-        for (offset, record) in records {
-            if offset >= confirmed {
-                break;
-            }
-            match snapshot.fold.step(offset, &record)? {
-                Folded::Event(event) => snapshot.book.apply(&event)?,
-                Folded::Fence(fence) => {
-                    fence.clock_ms.into_iter().for_each(|at_ms| snapshot.book.reset_clock(at_ms));
-                }
-                Folded::Void => {}
+
+    /// Makes the next segment, up to a confirmed offset or until it is large. A small one before it
+    /// becomes part of it.
+    async fn make(&mut self, confirmed: u64) -> Result<(), TakeoverError> {
+        let (mut changes, mut records, mut replaced) = (Changes::default(), 0, None);
+        if let Some(last) = self.segments.last().filter(|last| last.records < RECORDS_BETWEEN) {
+            // One that cannot be read stays as it is: what follows it is good all the same.
+            if let Some(before) = self.changes_of(std::slice::from_ref(last)).await? {
+                (changes, records, replaced) =
+                    (before, last.records, Some(self.segments.len() - 1));
             }
         }
-        tokio::task::yield_now().await;
+        let mut reader = self.log.read(self.partition, self.fold.next_offset()).await?;
+        while self.fold.next_offset() < confirmed && records < MAX_RECORDS {
+            let batch = reader.next(STEP).await?;
+            let next = self.fold.next_offset();
+            assert_there(self.log, self.partition, next, batch.is_empty()).await?;
+            for (offset, record) in batch {
+                if offset >= confirmed || records >= MAX_RECORDS {
+                    break;
+                }
+                records += 1;
+                match self.fold.step(offset, &record)? {
+                    Folded::Event(event) => {
+                        changes.add(&event)?;
+                        self.at_ms = self.at_ms.max(event.at_ms);
+                    }
+                    Folded::Fence(fence) => self.at_ms = fence.clock_ms.unwrap_or(self.at_ms),
+                    Folded::Void => {}
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        let covers = SnapshotSegment {
+            checkpoint: Some(self.fold.checkpoint()),
+            at_ms: self.at_ms,
+            records,
+            ..SnapshotSegment::default()
+        };
+        let at = replaced.unwrap_or(self.segments.len());
+        self.replace(at..self.segments.len(), changes, covers).await
     }
-    let (_, size) = write(log, partition, snapshot).await?;
-    metrics::counter!("seckill_snapshots_total").increment(1);
-    Ok(size)
+
+    /// Looks at one more of the older segments: with the one before it, where both are small.
+    async fn look_again(
+        &mut self,
+        owner: &mpsc::Sender<WhichArchived>,
+    ) -> Result<(), TakeoverError> {
+        let older = self.segments.len().saturating_sub(1);
+        if older == 0 {
+            return Ok(());
+        }
+        let last = self.next_look % older;
+        self.next_look = last + 1;
+        let parts = |index: usize| self.segments[index].part_crcs.len();
+        let merges = last > 0 && parts(last - 1) + parts(last) <= MAX_PARTS;
+        let range = if merges { last - 1..last + 1 } else { last..last + 1 };
+        let looked_at = &self.segments[range.clone()];
+        let coupons: u64 = looked_at.iter().map(|segment| segment.coupons).sum();
+        let mut covers = SnapshotSegment {
+            records: looked_at.iter().map(|segment| segment.records).sum(),
+            ..looked_at.last().cloned().unwrap_or_default()
+        };
+        let Some(mut changes) = self.changes_of(looked_at).await? else {
+            tracing::warn!(partition = self.partition, "a segment of the snapshot is damaged");
+            // What comes after it is of no use without it: begin anew from there.
+            return self.cut_at(range.start).await;
+        };
+        let ids: Vec<String> = changes.promotion_ids().map(str::to_owned).collect();
+        for promotion_ids in ids.chunks(ASK) {
+            let (answer, archived) = oneshot::channel();
+            let promotion_ids = promotion_ids.to_vec();
+            if owner.send(WhichArchived { promotion_ids, answer }).await.is_err() {
+                return Ok(());
+            }
+            for (id, granted) in archived.await.unwrap_or_default() {
+                changes.archive(&id, granted);
+            }
+        }
+        if !merges && changes.coupons() * 2 > coupons {
+            return Ok(()); // most of it is wanted
+        }
+        if !merges && coupons == 0 {
+            return Ok(());
+        }
+        covers.coupons = changes.coupons();
+        self.replace(range, changes, covers).await
+    }
+
+    /// Forgets a segment and what comes after it.
+    async fn cut_at(&mut self, begin: usize) -> Result<(), TakeoverError> {
+        self.segments.truncate(begin);
+        let kept = self.segments.last();
+        let checkpoint = kept.and_then(|segment| segment.checkpoint.clone());
+        self.at_ms = kept.map_or(0, |segment| segment.at_ms);
+        self.fold = checkpoint.map_or_else(Fold::default, |checkpoint| Fold::resume(&checkpoint));
+        Ok(())
+    }
+
+    /// None where they cannot be read.
+    async fn changes_of(
+        &self,
+        segments: &[SnapshotSegment],
+    ) -> Result<Option<Changes>, TakeoverError> {
+        let mut fetched = Segments::of(self.log, self.partition, segments);
+        let mut changes = Changes::default();
+        for _ in segments {
+            let Some(parts) = fetched.next().await? else { return Ok(None) };
+            for part in parts {
+                let Ok(part) = SnapshotPart::decode(part) else { return Ok(None) };
+                changes.add_part(part);
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(Some(changes))
+    }
+
+    /// Writes changes in the place of some segments: first the parts, then the manifest that names
+    /// them; what it does not name any more is deleted last.
+    async fn replace(
+        &mut self,
+        range: std::ops::Range<usize>,
+        changes: Changes,
+        covers: SnapshotSegment,
+    ) -> Result<(), TakeoverError> {
+        self.named += 1;
+        let name = format!("{}-{}", self.term, self.named);
+        let mut segment = SnapshotSegment { name, coupons: changes.coupons(), ..covers };
+        segment.part_crcs.clear();
+        let parts = blocking(move || {
+            let parts = changes.into_parts();
+            parts.iter().map(|part| Bytes::from(part.encode_to_vec())).collect::<Vec<_>>()
+        });
+        let parts = parts.await?;
+        segment.part_crcs = parts.iter().map(|part| crc32fast::hash(part)).collect();
+        for (key, part) in keys(&segment).zip(parts) {
+            self.log.put(Table::Snapshots, self.partition, vec![(key, part)]).await?;
+        }
+        let replaced: Vec<SnapshotSegment> = self.segments.splice(range, [segment]).collect();
+        let manifest = SnapshotManifest { segments: self.segments.clone() }.encode_to_vec();
+        let manifest = (MANIFEST.to_owned(), Bytes::from(manifest));
+        self.log.put(Table::Owners, self.partition, vec![manifest]).await?;
+        if !replaced.is_empty() {
+            self.log.delete(Table::Snapshots, self.partition, all_keys(&replaced)).await?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use seckill_log::embedded::EmbeddedLog;
-    use seckill_proto::v1::{Command, GrabCoupon, SchedulePromotion, Terms, command};
+    use seckill_proto::v1::{Command, Fence, GrabCoupon, SchedulePromotion, Terms, command};
+    use seckill_proto::{encode_event, encode_fence};
+    use tempfile::TempDir;
 
     use super::*;
 
-    fn book(grabs: u32) -> Book {
-        let mut book = Book::default();
-        let terms = Terms {
-            name: "a sale".into(),
-            coupons: 1_000_000,
-            discount: 0.5,
-            starts_at_ms: 1,
-            finishes_at_ms: None,
-            limit_per_customer: 1,
-        };
-        let schedule = command::Body::Schedule(SchedulePromotion { terms: Some(terms) });
-        book.handle(&Command { promotion_id: "p".into(), body: Some(schedule) }, 5);
-        for number in 0..grabs {
-            let grab =
-                GrabCoupon { customer_id: format!("customer {number}"), ..GrabCoupon::default() };
-            let body = Some(command::Body::Grab(grab));
-            book.handle(&Command { promotion_id: "p".into(), body }, 5);
+    /// A log of one partition and one term, and the state that it makes.
+    struct Sale {
+        directory: TempDir,
+        log: EmbeddedLog,
+        book: Book,
+        end: u64,
+    }
+
+    impl Sale {
+        async fn open() -> Self {
+            let directory = tempfile::tempdir().expect("a directory");
+            let log = EmbeddedLog::open(directory.path(), Some(1)).expect("a log");
+            let fence = encode_fence(Fence { fence_id: vec![7; 16], ..Fence::default() });
+            log.append(0, vec![fence]).deliveries().await;
+            Self { directory, log, book: Book::default(), end: 1 }
         }
-        book
-    }
 
-    fn snapshot(grabs: u32, next_offset: u64, slot: Option<u8>) -> Snapshot {
-        Snapshot { book: book(grabs), fold: fold(next_offset), slot }
-    }
+        async fn offer(&mut self, id: &str, coupons: u32) {
+            let terms = Terms {
+                name: "a sale".into(),
+                coupons,
+                discount: 0.5,
+                starts_at_ms: 1,
+                finishes_at_ms: None,
+                limit_per_customer: 1,
+            };
+            let schedule = command::Body::Schedule(SchedulePromotion { terms: Some(terms) });
+            self.handle(id, vec![schedule]).await;
+        }
 
-    fn fold(next_offset: u64) -> Fold {
-        Fold::resume(&Checkpoint { next_offset, term: Some(0), ..Checkpoint::default() })
+        async fn grab(&mut self, id: &str, customers: std::ops::Range<u32>) {
+            let grab = |number| {
+                let customer_id = format!("customer {number}");
+                command::Body::Grab(GrabCoupon { customer_id, ..GrabCoupon::default() })
+            };
+            self.handle(id, customers.map(grab).collect()).await;
+        }
+
+        async fn handle(&mut self, id: &str, bodies: Vec<command::Body>) {
+            let mut records = Vec::new();
+            for body in bodies {
+                let command = Command { promotion_id: id.into(), body: Some(body) };
+                for event in self.book.handle(&command, 5).events {
+                    records.push(encode_event(seckill_proto::v1::Event {
+                        seq: self.end - 1,
+                        ..event
+                    }));
+                    self.end += 1;
+                }
+            }
+            self.log.append(0, records).deliveries().await;
+        }
+
+        async fn make(&self) -> Maker<'_> {
+            let mut maker = Maker::begin(&self.log, 0, 0).await.expect("a maker");
+            while maker.fold.next_offset() < self.end {
+                maker.make(self.end).await.expect("made");
+            }
+            maker
+        }
+
+        async fn loaded(&self) -> Snapshot {
+            load(&self.log, 0).await.expect("loaded").newest
+        }
+
+        fn files(&self) -> Vec<PathBuf> {
+            let folder = self.directory.path().join("tables/snapshots/0000");
+            let files = std::fs::read_dir(folder).expect("a folder");
+            let mut files: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
+            files.sort();
+            files
+        }
+
+        /// Answers as the owner does.
+        fn owner(&self) -> mpsc::Sender<WhichArchived> {
+            let (owner, mut questions) = mpsc::channel::<WhichArchived>(1);
+            let book = self.book.clone();
+            tokio::spawn(async move {
+                while let Some(WhichArchived { promotion_ids, answer }) = questions.recv().await {
+                    let archived = promotion_ids.into_iter().filter_map(|id| {
+                        let promotion =
+                            book.get(&id).filter(|promotion| promotion.is_archived())?;
+                        Some((id, promotion.granted()))
+                    });
+                    let _ = answer.send(archived.collect());
+                }
+            });
+            owner
+        }
     }
 
     #[tokio::test]
-    async fn the_newest_whole_snapshot_is_loaded() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let log = EmbeddedLog::open(directory.path(), Some(1)).expect("a log");
-        assert_eq!(load(&log, 0).await.expect("none").newest.book, Book::default());
+    async fn a_snapshot_is_made_of_the_log_and_only_what_is_new_is_written() {
+        let mut sale = Sale::open().await;
+        assert_eq!(sale.loaded().await.book, Book::default());
+        sale.offer("p", 1_000_000).await;
+        sale.grab("p", 0..120_000).await;
+        let segments = sale.make().await.segments.len();
+        assert_eq!(segments, 2);
+        let before = sale.files();
+        assert_eq!(sale.loaded().await.book, sale.book);
+        sale.grab("p", 120_000..121_000).await;
+        // The last segment was small and is written again with what is new; the first one is not.
+        assert_eq!(sale.make().await.segments.len(), 2);
+        let kept = sale.files().into_iter().filter(|file| before.contains(file)).count();
+        assert!(kept >= 4, "{kept} of {} files are the same", before.len());
+        let loaded = sale.loaded().await;
+        assert_eq!((loaded.book, loaded.fold.next_offset()), (sale.book.clone(), sale.end));
+    }
 
-        let (first, _) = write(&log, 0, snapshot(10, 100, None)).await.expect("written");
-        let second = snapshot(30_000, 40_000, Some(first));
-        let (second, _) = write(&log, 0, second).await.expect("written");
-        assert_ne!(first, second);
-        let loaded = load(&log, 0).await.expect("a snapshot");
-        assert_eq!(loaded.newest.fold, fold(40_000));
-        assert_eq!(loaded.newest.book, book(30_000));
+    #[tokio::test]
+    async fn of_a_damaged_snapshot_the_part_before_the_damage_counts() {
+        let mut sale = Sale::open().await;
+        sale.offer("p", 1_000_000).await;
+        sale.grab("p", 0..250_000).await;
+        sale.make().await;
+        let second = sale.files().into_iter().find(|file| file.to_string_lossy().contains("0-2"));
+        std::fs::write(second.expect("a part"), b"something else").expect("written");
+        let loaded = sale.loaded().await;
+        let promotion = loaded.book.get("p").expect("the promotion");
+        assert_eq!(loaded.fold.next_offset(), 100_000);
+        assert_eq!(promotion.granted(), 100_000 - 3);
+        let known = witnesses(&sale.log, 0).await.expect("known");
+        assert_eq!(
+            known[0].checkpoint.next_offset, sale.end,
+            "what was seen is known all the same"
+        );
+        // Whoever makes the next one finds out, and begins anew from there.
+        let mut maker = sale.make().await;
+        let owner = sale.owner();
+        for _ in 0..3 {
+            maker.look_again(&owner).await.expect("looked");
+        }
+        while maker.fold.next_offset() < sale.end {
+            maker.make(sale.end).await.expect("made");
+        }
+        assert_eq!(sale.loaded().await.book, sale.book);
+    }
 
-        // A second writer damages a part of the newer one: the older one counts, and what the newer
-        // one has seen of the log is still known.
-        let damage = vec![(part_key(second, 1), Bytes::from_static(b"something else"))];
-        log.put(Table::Snapshots, 0, damage).await.expect("put");
-        let loaded = load(&log, 0).await.expect("a snapshot");
-        assert_eq!(loaded.newest.book, book(10));
-        assert_eq!(loaded.witnesses[0].checkpoint.next_offset, 40_000);
+    #[tokio::test]
+    async fn what_is_archived_leaves_the_snapshot_and_neighbours_become_one() {
+        let mut sale = Sale::open().await;
+        for number in 0..6 {
+            let id = format!("sale {number}");
+            sale.offer(&id, 50_000).await;
+            sale.grab(&id, 0..50_000).await;
+        }
+        sale.offer("on sale", 1_000).await;
+        sale.grab("on sale", 0..10).await;
+        sale.make().await;
+        let before = sale.files().len();
+        drop(sale.book.archive(i64::MAX));
+        let mut maker = sale.make().await;
+        let owner = sale.owner();
+        for _ in 0..12 {
+            maker.look_again(&owner).await.expect("looked");
+        }
+        let files = sale.files().len();
+        assert!(files <= 3, "{files} of {before} files are left");
+        assert!(maker.segments.len() <= 2, "{} segments", maker.segments.len());
+        let loaded = sale.loaded().await.book;
+        assert!(loaded.agrees_with(&sale.book));
+        let archived = loaded.iter().filter(|(_, promotion)| promotion.is_archived()).count();
+        assert!(archived >= 5, "{archived}");
+        // Nothing that was deleted is named, and nothing that is not named is left.
+        drop(maker);
+        Maker::begin(&sale.log, 0, 9).await.expect("a maker");
+        assert_eq!(sale.files().len(), files);
     }
 }

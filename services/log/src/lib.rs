@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 pub use assigned::run_assigned;
 pub use error::{Damage, LogError};
@@ -55,6 +55,19 @@ pub trait Log: Send + Sync + 'static {
 
     /// The last value of every key of a table, in no order.
     async fn scan(&self, table: Table, partition: u32) -> Result<Entries, LogError>;
+
+    /// The values of these keys of a table, each as it comes to hand, and nothing of a key that is not
+    /// there. Meant for what is too large to be held at once.
+    fn fetch(&self, table: Table, partition: u32, keys: Vec<String>) -> Fetched;
+
+    /// Deletes keys of a table.
+    async fn delete(&self, table: Table, partition: u32, keys: Vec<String>)
+    -> Result<(), LogError>;
+
+    /// Deletes whatever keys of a table are not among these, where the engine can do that cheaply.
+    async fn sweep(&self, _: Table, _: u32, _keep: Vec<String>) -> Result<(), LogError> {
+        Ok(())
+    }
 
     /// Takes part in sharing the partitions out among the processes of a group.
     async fn join(&self, group: Group) -> Result<Membership, LogError>;
@@ -91,6 +104,12 @@ pub enum Table {
 
 /// Keys and values of a [`Table`].
 pub type Entries = Vec<(String, Bytes)>;
+
+/// Keys and values of a [`Table`], one after another. After an error nothing comes any more.
+pub type Fetched = mpsc::Receiver<Result<(String, Bytes), LogError>>;
+
+/// How many values may wait to be taken.
+const FETCHED_AHEAD: usize = 4;
 
 /// What became of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -252,7 +252,7 @@ impl Claim {
                 format!("partition {partition}: {what} is of another log: it has {checkpoint:?}, the log has {should:?}")
             });
         }
-        if self.book.as_ref().is_some_and(|kept| kept != book) {
+        if self.book.as_ref().is_some_and(|kept| !kept.agrees_with(book)) {
             let offset = fold.next_offset();
             report.differ(|| {
                 format!("partition {partition}: {what} at offset {offset} differs from the log")

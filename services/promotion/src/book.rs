@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use seckill_proto::v1::{Accepted, Command, Event, Refusal, answer, event};
 
+use crate::holders::Holders;
 use crate::promotion::{self, Decision, Inconsistent, Promotion};
 
 /// The state of one partition: a fold of its events.
@@ -12,9 +13,25 @@ pub struct Book {
     promotions: HashMap<String, Promotion>,
     /// (when, promotion) of everything that the clock alone will do.
     due: BTreeSet<(i64, String)>,
+    /// (when it was over, promotion) of everything that can be archived.
+    over: BTreeSet<(i64, String)>,
     /// Time of the newest event: time never goes back within a partition.
     at_ms: i64,
+    /// Coupons whose holders are known here.
     coupons: u64,
+}
+
+/// What was archived, to be dropped where that may take a moment.
+#[must_use]
+#[derive(Debug, Default)]
+pub struct Archived(Vec<Holders>);
+
+impl Archived {
+    /// Whether nothing was.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// What became of a command: the events to write, in order, and the answer once they are durable.
@@ -24,6 +41,9 @@ pub struct Handled {
     pub events: Vec<Event>,
     /// What to tell, but only once all these events and all before them are durable.
     pub outcome: answer::Outcome,
+    /// The promotion is archived: the outcome is right only where its views show no coupon of the
+    /// customer.
+    pub unless_held: bool,
 }
 
 impl Book {
@@ -37,8 +57,10 @@ impl Book {
         let id = command.promotion_id.as_str();
         self.settle(id, now_ms, &mut events);
         let Some(body) = &command.body else {
-            return Handled { events, outcome: answer::Outcome::Refused(Refusal::NotFound.into()) };
+            let outcome = answer::Outcome::Refused(Refusal::NotFound.into());
+            return Handled { events, outcome, unless_held: false };
         };
+        let mut unless_held = false;
         let outcome = match promotion::decide(self.promotions.get(id), body, now_ms) {
             Decision::Accept(body) => {
                 let accepted = accepted(&body, now_ms);
@@ -48,8 +70,12 @@ impl Book {
             }
             Decision::Repeat(accepted) => answer::Outcome::Accepted(accepted),
             Decision::Refuse(refusal) => answer::Outcome::Refused(refusal.into()),
+            Decision::RefuseUnlessHeld(refusal) => {
+                unless_held = true;
+                answer::Outcome::Refused(refusal.into())
+            }
         };
-        Handled { events, outcome }
+        Handled { events, outcome, unless_held }
     }
 
     /// Does what the clock asks for, in the order of its times.
@@ -81,6 +107,8 @@ impl Book {
         let id = event.promotion_id.as_str();
         let due_before = self.promotions.get(id).and_then(Promotion::due_at_ms);
         match self.promotions.get_mut(id) {
+            // A snapshot that knows the end of it, and the log from before that.
+            Some(promotion) if promotion.archived => return Ok(()),
             Some(promotion) => promotion::apply(promotion, body, event.at_ms)?,
             None => {
                 self.promotions.insert(id.to_owned(), promotion::apply_first(body)?);
@@ -89,7 +117,34 @@ impl Book {
         self.coupons += u64::from(matches!(body, event::Body::Grabbed(_)));
         self.at_ms = self.at_ms.max(event.at_ms);
         self.reschedule(id, due_before);
+        if matches!(body, event::Body::Finished(_)) {
+            self.note_over(id);
+        }
         Ok(())
+    }
+
+    /// Forgets who holds the coupons of promotions that were over at `before_ms`: only the log and the
+    /// views know then. Where requests had keys, which the views do not show, all is kept.
+    pub fn archive(&mut self, before_ms: i64) -> Archived {
+        let mut archived = Vec::new();
+        while self.over.first().is_some_and(|(at_ms, _)| *at_ms < before_ms) {
+            let (_, id) = self.over.pop_first().expect("there is one");
+            let promotion = self.promotions.get_mut(&id).expect("what is over was offered");
+            self.coupons -= u64::from(promotion.holders.len());
+            archived.push(promotion.archive(promotion.granted));
+        }
+        Archived(archived)
+    }
+
+    /// Whether two books are of the same events, though one may have archived more.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let same = |(id, promotion): (&String, &Promotion)| {
+            other.get(id).is_some_and(|other| promotion.agrees_with(other))
+        };
+        self.at_ms == other.at_ms
+            && self.promotions.len() == other.promotions.len()
+            && self.promotions.iter().all(same)
     }
 
     /// Goes on from another time: the one way in which time goes back, by an operator's word in the
@@ -123,9 +178,33 @@ impl Book {
 
     /// Puts a promotion in as a snapshot had it.
     pub(crate) fn restore(&mut self, id: String, promotion: Promotion) {
-        self.coupons += u64::from(promotion.granted);
-        self.due.extend(promotion.due_at_ms().map(|at_ms| (at_ms, id.clone())));
         self.promotions.insert(id, promotion);
+    }
+
+    pub(crate) fn promotion_to_restore(&mut self, id: &str) -> Option<&mut Promotion> {
+        self.promotions.get_mut(id)
+    }
+
+    /// Makes what follows from the promotions, once they are all there.
+    pub(crate) fn finish_restoring(&mut self, at_ms: i64) {
+        self.at_ms = at_ms;
+        let ids: Vec<String> = self.promotions.keys().cloned().collect();
+        for id in ids {
+            let Some(promotion) = self.promotions.get_mut(&id) else { continue };
+            promotion.holders.restored();
+            self.coupons += u64::from(promotion.holders.len());
+            self.due.extend(promotion.due_at_ms().map(|at_ms| (at_ms, id.clone())));
+            self.note_over(&id);
+        }
+    }
+
+    fn note_over(&mut self, id: &str) {
+        let Some(promotion) = self.promotions.get(id) else { return };
+        if let (Some(finished), false) = (promotion.finished, promotion.archived)
+            && !promotion.holders.has_keys()
+        {
+            self.over.insert((finished.at_ms, id.to_owned()));
+        }
     }
 
     fn settle(&mut self, id: &str, now_ms: i64, events: &mut Vec<Event>) {

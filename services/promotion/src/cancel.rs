@@ -6,7 +6,7 @@ use crate::promotion::{Decision, Promotion};
 
 pub(crate) fn decide(promotion: Option<&Promotion>) -> Decision {
     let Some(promotion) = promotion else { return Decision::Refuse(Refusal::NotFound) };
-    match promotion.finished {
+    match promotion.finished() {
         Some(FinishReason::Cancelled) => {
             Decision::Repeat(Accepted { repeated: true, ..Accepted::default() })
         }

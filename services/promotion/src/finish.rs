@@ -2,7 +2,7 @@
 
 use seckill_proto::v1::{FinishReason, PromotionFinished, event};
 
-use crate::promotion::{Inconsistent, Promotion};
+use crate::promotion::{Finished, Inconsistent, Promotion};
 
 /// Also repairs a log that ends between the last grab and its finish.
 pub(crate) fn due(promotion: &Promotion, now_ms: i64) -> Option<event::Body> {
@@ -23,11 +23,12 @@ pub(crate) fn due(promotion: &Promotion, now_ms: i64) -> Option<event::Body> {
 pub(crate) fn apply(
     promotion: &mut Promotion,
     event: &PromotionFinished,
+    at_ms: i64,
 ) -> Result<(), Inconsistent> {
     if promotion.finished.is_some() {
         return Err(Inconsistent("finished a second time"));
     }
-    promotion.finished = Some(event.reason());
+    promotion.finished = Some(Finished { reason: event.reason(), at_ms });
     Ok(())
 }
 

@@ -2,22 +2,19 @@
 
 use seckill_proto::v1::{Accepted, CouponGrabbed, FinishReason, GrabCoupon, Refusal, event};
 
-use crate::promotion::{Coupon, Decision, Held, Inconsistent, Promotion};
+use crate::holders::Coupon;
+use crate::promotion::{Decision, Inconsistent, Promotion};
 
 /// Refusals in order of precedence. A customer who holds the coupon asked for gets it again,
 /// whatever has become of the promotion; one who holds none is never told "already yours".
 pub(crate) fn decide(promotion: Option<&Promotion>, grab: &GrabCoupon, now_ms: i64) -> Decision {
     let Some(promotion) = promotion else { return Decision::Refuse(Refusal::NotFound) };
-    let held = promotion.held.get(grab.customer_id.as_str()).map_or(&[][..], Held::coupons);
-    if let Some(coupon) = same_request(promotion, held, &grab.idempotency_key) {
+    let newest = promotion.holders.newest(&grab.customer_id);
+    if let Some(coupon) = same_request(promotion, newest, grab) {
         return Decision::Repeat(coupon.accepted());
     }
-    match promotion.finished {
-        Some(FinishReason::SoldOut) => return Decision::Refuse(Refusal::RefusedSoldOut),
-        Some(FinishReason::Time | FinishReason::Cancelled | FinishReason::Unspecified) => {
-            return Decision::Refuse(Refusal::Finished);
-        }
-        None => {}
+    if let Some(reason) = promotion.finished() {
+        return refuse_finished(promotion, reason);
     }
     if !promotion.started {
         return Decision::Refuse(Refusal::NotStarted);
@@ -28,7 +25,7 @@ pub(crate) fn decide(promotion: Option<&Promotion>, grab: &GrabCoupon, now_ms: i
     if promotion.remaining() == 0 {
         return Decision::Refuse(Refusal::RefusedSoldOut);
     }
-    if held.len() >= promotion.terms.limit_per_customer as usize {
+    if newest.is_some_and(|coupon| coupon.nth >= promotion.terms.limit_per_customer) {
         return Decision::Refuse(Refusal::LimitReached);
     }
     Decision::Accept(event::Body::Grabbed(grabbed(promotion, grab)))
@@ -36,15 +33,29 @@ pub(crate) fn decide(promotion: Option<&Promotion>, grab: &GrabCoupon, now_ms: i
 
 /// With a limit of one the customer is the request; above it, an equal Idempotency-Key is.
 fn same_request<'a>(
-    promotion: &Promotion,
-    held: &'a [Coupon],
-    idempotency_key: &str,
-) -> Option<&'a Coupon> {
+    promotion: &'a Promotion,
+    newest: Option<Coupon<'a>>,
+    grab: &GrabCoupon,
+) -> Option<Coupon<'a>> {
     if promotion.terms.limit_per_customer == 1 {
-        return held.first();
+        return newest;
     }
-    held.iter()
-        .find(|coupon| coupon.idempotency_key.as_deref().is_some_and(|key| key == idempotency_key))
+    promotion.holders.of_key(&grab.customer_id, &grab.idempotency_key)
+}
+
+fn refuse_finished(promotion: &Promotion, reason: FinishReason) -> Decision {
+    let refusal = match reason {
+        FinishReason::SoldOut => Refusal::RefusedSoldOut,
+        FinishReason::Time | FinishReason::Cancelled | FinishReason::Unspecified => {
+            Refusal::Finished
+        }
+    };
+    // Above a limit of one only a key says that a request is asked again, and with keys nothing is archived.
+    if promotion.archived && promotion.terms.limit_per_customer == 1 {
+        Decision::RefuseUnlessHeld(refusal)
+    } else {
+        Decision::Refuse(refusal)
+    }
 }
 
 fn grabbed(promotion: &Promotion, grab: &GrabCoupon) -> CouponGrabbed {
@@ -71,45 +82,13 @@ pub(crate) fn apply(
     if promotion.terms.coupons.checked_sub(event.serial) != Some(event.remaining) {
         return Err(Inconsistent("more coupons granted than offered, or remaining is wrong"));
     }
-    let key = Some(event.idempotency_key.as_str()).filter(|key| !key.is_empty());
-    let coupon = Coupon { serial: event.serial, at_ms, idempotency_key: key.map(Box::from) };
-    promotion.hold(&event.customer_id, coupon)?;
+    let limit = promotion.terms.limit_per_customer;
+    promotion.holders.give(&event.customer_id, &event.idempotency_key, at_ms, limit)?;
     promotion.granted = event.serial;
     Ok(())
 }
 
-impl Promotion {
-    /// Notes a coupon as the customer's, unless that is one too many.
-    pub(crate) fn hold(&mut self, customer_id: &str, coupon: Coupon) -> Result<(), Inconsistent> {
-        let limit = self.terms.limit_per_customer as usize;
-        match self.held.get_mut(customer_id) {
-            None => {
-                self.held.insert(customer_id.into(), Held::One(coupon));
-            }
-            Some(held) if held.coupons().len() < limit => held.push(coupon),
-            Some(_) => return Err(Inconsistent("a customer over the limit")),
-        }
-        Ok(())
-    }
-}
-
-impl Held {
-    pub(crate) fn coupons(&self) -> &[Coupon] {
-        match self {
-            Self::One(coupon) => std::slice::from_ref(coupon),
-            Self::Many(coupons) => coupons,
-        }
-    }
-
-    fn push(&mut self, coupon: Coupon) {
-        match self {
-            Self::One(first) => *self = Self::Many(vec![first.clone(), coupon]),
-            Self::Many(coupons) => coupons.push(coupon),
-        }
-    }
-}
-
-impl Coupon {
+impl Coupon<'_> {
     fn accepted(&self) -> Accepted {
         Accepted { repeated: true, serial: self.serial, at_ms: self.at_ms }
     }

@@ -15,6 +15,8 @@ mod cancel;
 mod change;
 mod finish;
 mod grab;
+mod holders;
+mod index;
 mod promotion;
 mod restock;
 mod schedule;
@@ -25,7 +27,7 @@ mod terms;
 #[cfg(test)]
 mod scenario;
 
-pub use book::{Book, Handled};
+pub use book::{Archived, Book, Handled};
 pub use promotion::{Decision, Inconsistent, Promotion};
-pub use snapshot::{MAX_PART_BYTES, Parts};
+pub use snapshot::{Changes, MAX_PART_BYTES, Restore};
 pub use terms::check as check_terms;

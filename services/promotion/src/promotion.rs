@@ -1,9 +1,8 @@
 //! One promotion: its state, which rule decides which command, which applies which event.
 
-use std::collections::HashMap;
-
 use seckill_proto::v1::{Accepted, FinishReason, Refusal, Terms, command, event};
 
+use crate::holders::Holders;
 use crate::{cancel, change, finish, grab, restock, schedule, start};
 
 /// The state of a promotion, as the events so far have made it.
@@ -11,25 +10,21 @@ use crate::{cancel, change, finish, grab, restock, schedule, start};
 pub struct Promotion {
     pub(crate) terms: Terms,
     pub(crate) started: bool,
-    pub(crate) finished: Option<FinishReason>,
+    pub(crate) finished: Option<Finished>,
     /// Coupons given so far, and the serial of the last one.
     pub(crate) granted: u32,
-    /// Who holds what. Kept after the end: a customer may ask again at any time.
-    pub(crate) held: HashMap<Box<str>, Held>,
+    /// Who holds what. Kept after the end, because a customer may ask again at any time; until it is
+    /// archived.
+    pub(crate) holders: Holders,
+    /// It is over for so long that its holders are known to the log and the views only.
+    pub(crate) archived: bool,
 }
 
-/// The coupons of one customer. Nearly always one, so one costs no allocation of its own.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Held {
-    One(Coupon),
-    Many(Vec<Coupon>),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Coupon {
-    pub(crate) serial: u32,
+/// Why and when a promotion was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Finished {
+    pub(crate) reason: FinishReason,
     pub(crate) at_ms: i64,
-    pub(crate) idempotency_key: Option<Box<str>>,
 }
 
 /// What a rule says to a command.
@@ -41,6 +36,8 @@ pub enum Decision {
     Repeat(Accepted),
     /// No, and why.
     Refuse(Refusal),
+    /// No, and why; unless the customer holds a coupon of this promotion, which is archived.
+    RefuseUnlessHeld(Refusal),
 }
 
 /// An event that does not fit the state it is applied to: the log is damaged.
@@ -57,7 +54,8 @@ impl std::error::Error for Inconsistent {}
 
 impl Promotion {
     pub(crate) fn new(terms: Terms) -> Self {
-        Self { terms, started: false, finished: None, granted: 0, held: HashMap::new() }
+        let holders = Holders::default();
+        Self { terms, started: false, finished: None, granted: 0, holders, archived: false }
     }
 
     /// The terms now in force.
@@ -75,7 +73,7 @@ impl Promotion {
     /// Why it is over; `None` while it is not.
     #[must_use]
     pub fn finished(&self) -> Option<FinishReason> {
-        self.finished
+        self.finished.map(|finished| finished.reason)
     }
 
     /// Coupons given so far.
@@ -84,11 +82,33 @@ impl Promotion {
         self.granted
     }
 
-    /// Every coupon given, by its serial, and who holds it; in no order.
+    /// Every coupon given, by its serial, and who holds it; none once it is archived.
     pub fn holders(&self) -> impl Iterator<Item = (u32, &str)> {
-        self.held.iter().flat_map(|(customer_id, held)| {
-            held.coupons().iter().map(|coupon| (coupon.serial, &**customer_id))
-        })
+        let holder = |id| std::str::from_utf8(id).expect("it was a string");
+        self.holders.iter().map(move |coupon| (coupon.serial, holder(coupon.customer_id)))
+    }
+
+    /// Whether its holders are known to the log and the views only.
+    #[must_use]
+    pub fn is_archived(&self) -> bool {
+        self.archived
+    }
+
+    /// Forgets its holders, of whom there were so many.
+    pub(crate) fn archive(&mut self, granted: u32) -> Holders {
+        self.archived = true;
+        self.granted = self.granted.max(granted);
+        std::mem::take(&mut self.holders)
+    }
+
+    /// Whether two states are of the same events, one of which may be archived.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        let heads = |promotion: &Self| {
+            let Self { terms, started, finished, granted, .. } = promotion;
+            (terms.clone(), *started, *finished, *granted)
+        };
+        let archived = self.archived || other.archived;
+        heads(self) == heads(other) && (archived || self.holders == other.holders)
     }
 
     /// Coupons left.
@@ -146,7 +166,7 @@ pub(crate) fn apply(
         event::Body::Started(_) => start::apply(promotion),
         event::Body::Grabbed(grabbed) => grab::apply(promotion, grabbed, at_ms),
         event::Body::Restocked(restocked) => restock::apply(promotion, restocked),
-        event::Body::Finished(finished) => finish::apply(promotion, finished),
+        event::Body::Finished(finished) => finish::apply(promotion, finished, at_ms),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Given/when/then for the rules, and properties of every run.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 use seckill_proto::v1::{
     Accepted, CancelPromotion, ChangePromotion, Command, Event, GrabCoupon, Refusal,
@@ -27,11 +29,18 @@ pub(crate) struct Scenario {
     now_ms: i64,
     outcome: Option<answer::Outcome>,
     events: Vec<Event>,
+    all_events: Vec<Event>,
 }
 
 impl Scenario {
     pub(crate) fn at(now_ms: i64) -> Self {
-        Self { book: Book::default(), now_ms, outcome: None, events: Vec::new() }
+        Self {
+            book: Book::default(),
+            now_ms,
+            outcome: None,
+            events: Vec::new(),
+            all_events: Vec::new(),
+        }
     }
 
     pub(crate) fn at_time(mut self, now_ms: i64) -> Self {
@@ -44,6 +53,7 @@ impl Scenario {
         let handled = self.book.handle(&command, self.now_ms);
         self.outcome = Some(handled.outcome);
         self.events = handled.events;
+        self.all_events.extend(self.events.iter().cloned());
         self
     }
 
@@ -74,6 +84,7 @@ impl Scenario {
 
     pub(crate) fn wake(mut self) -> Self {
         self.events = self.book.wake(self.now_ms);
+        self.all_events.extend(self.events.iter().cloned());
         self
     }
 
@@ -152,6 +163,10 @@ impl Scenario {
         self.book.get(id).expect("a promotion")
     }
 
+    pub(crate) fn all_events(&self) -> &[Event] {
+        &self.all_events
+    }
+
     pub(crate) fn book(&self) -> &Book {
         &self.book
     }
@@ -220,12 +235,13 @@ fn take(book: &mut Book, step: Step, promotion: bool, now_ms: i64) -> Vec<Event>
 
 fn check_promotion(promotion: &Promotion) {
     assert!(promotion.granted <= promotion.terms.coupons, "oversold: {promotion:?}");
+    let mut held: HashMap<&str, u32> = HashMap::new();
     let mut serials = Vec::new();
-    for held in promotion.held.values() {
-        assert!(held.coupons().len() <= promotion.terms.limit_per_customer as usize);
-        serials.extend(held.coupons().iter().map(|coupon| coupon.serial));
+    for (serial, holder) in promotion.holders() {
+        serials.push(serial);
+        *held.entry(holder).or_default() += 1;
     }
-    serials.sort_unstable();
+    assert!(held.values().all(|coupons| *coupons <= promotion.terms.limit_per_customer));
     let dense: Vec<u32> = (1..=promotion.granted).collect();
     assert_eq!(serials, dense, "serials are not dense");
 }

@@ -1,129 +1,299 @@
-//! A book as messages of bounded size, and back.
+//! What a stretch of events did, as messages of bounded size; and a book made of such stretches.
+//!
+//! Coupons are only ever added, and a promotion's terms are few: so what has changed since the last
+//! stretch follows from its events alone, without the state before. Nobody copies a book.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use prost::Message;
-use seckill_proto::v1::{FinishReason, HeldCoupon, PromotionState, SnapshotPart};
+use seckill_proto::v1::{CouponsGiven, Event, FinishReason, PromotionChanges, SnapshotPart, event};
 
 use crate::book::Book;
-use crate::promotion::{Coupon, Inconsistent, Promotion};
+use crate::promotion::{Finished, Inconsistent, Promotion};
 
-/// A part is closed once it has this many bytes: half of the 1 MB that a broker takes by default.
+/// A part is closed once it has about so many bytes: half of the 1 MB that a broker takes by default.
 pub const MAX_PART_BYTES: usize = 512 * 1024;
+/// What a coupon has beside its ids, at most.
+const COUPON_BYTES: usize = 24;
 
-/// Splits a book into parts, and puts one together again.
-pub struct Parts;
+/// What events did, promotion by promotion.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Changes {
+    promotions: BTreeMap<String, Changed>,
+    coupons: u64,
+}
 
-impl Parts {
-    /// The book as parts of at most about [`MAX_PART_BYTES`] each.
-    #[must_use]
-    pub fn of(book: &Book) -> Vec<SnapshotPart> {
-        let mut parts = Splitter::default();
-        for (id, promotion) in book.iter() {
-            parts.add(id, promotion);
-        }
-        parts.finish()
-    }
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Changed {
+    changes: PromotionChanges,
+    /// When the last of the coupons was given.
+    last_at_ms: i64,
+}
 
-    /// The book that the parts were made of, with its clock at `at_ms`.
+impl Changes {
+    /// Adds what an event did; events come in their order.
     ///
     /// # Errors
-    /// The parts contradict themselves or leave something out.
-    pub fn into_book(parts: Vec<SnapshotPart>, at_ms: i64) -> Result<Book, Inconsistent> {
-        let mut promotions = HashMap::<String, Promotion>::new();
-        for state in parts.into_iter().flat_map(|part| part.promotions) {
-            add_state(&mut promotions, state)?;
-        }
-        let mut book = Book::default();
-        for (id, promotion) in promotions {
-            let held: usize = promotion.held.values().map(|held| held.coupons().len()).sum();
-            if held != promotion.granted as usize {
-                return Err(Inconsistent("a snapshot without all its coupons"));
+    /// The event has no body.
+    pub fn add(&mut self, event: &Event) -> Result<(), Inconsistent> {
+        let body = event.body.as_ref().ok_or(Inconsistent("an event without a body"))?;
+        let changed = self.changed(&event.promotion_id);
+        let changes = &mut changed.changes;
+        match body {
+            event::Body::Scheduled(scheduled) => changes.terms.clone_from(&scheduled.terms),
+            event::Body::Changed(changed) => changes.terms.clone_from(&changed.terms),
+            event::Body::Started(_) => changes.started = true,
+            event::Body::Restocked(restocked) => changes.coupons = Some(restocked.coupons),
+            event::Body::Finished(finished) => {
+                (changes.finished, changes.finished_at_ms) = (Some(finished.reason), event.at_ms);
             }
-            book.restore(id, promotion);
-        }
-        book.reset_clock(at_ms);
-        Ok(book)
-    }
-}
-
-#[derive(Default)]
-struct Splitter {
-    full: Vec<SnapshotPart>,
-    open: SnapshotPart,
-    open_bytes: usize,
-}
-
-impl Splitter {
-    fn add(&mut self, id: &str, promotion: &Promotion) {
-        self.push_head(id, promotion);
-        for (customer_id, held) in &promotion.held {
-            for coupon in held.coupons() {
-                if self.open_bytes >= MAX_PART_BYTES {
-                    self.push_head(id, promotion);
-                }
-                self.push_coupon(customer_id, coupon);
+            event::Body::Grabbed(grabbed) => {
+                let (serial, customer_id) = (grabbed.serial, &grabbed.customer_id);
+                changed.give(serial, customer_id, &grabbed.idempotency_key, event.at_ms);
+                self.coupons += 1;
             }
         }
+        Ok(())
     }
 
-    fn push_head(&mut self, id: &str, promotion: &Promotion) {
-        if self.open_bytes >= MAX_PART_BYTES {
-            self.full.push(std::mem::take(&mut self.open));
-            self.open_bytes = 0;
+    /// Adds an earlier stretch, before any event that came after it.
+    pub fn add_part(&mut self, part: SnapshotPart) {
+        for mut later in part.promotions {
+            let given = later.given.take().unwrap_or_default();
+            self.coupons += given.customer_id_lengths.len() as u64;
+            let changed = self.changed(&later.promotion_id);
+            changed.follow(later);
+            let (mut at_ms, mut serial) = (0, given.first_serial);
+            let coupons = given.customers().zip(given.keys()).zip(&given.at_ms_differences);
+            for ((customer_id, key), difference) in coupons {
+                at_ms += difference;
+                changed.give(serial, customer_id, key, at_ms);
+                serial += 1;
+            }
         }
-        let head = PromotionState {
-            promotion_id: id.to_owned(),
-            terms: Some(promotion.terms.clone()),
-            started: promotion.started,
-            finished: promotion.finished.map(Into::into),
-            granted: promotion.granted,
-            held: Vec::new(),
-        };
-        self.open_bytes += head.encoded_len() + 8;
-        self.open.promotions.push(head);
     }
 
-    fn push_coupon(&mut self, customer_id: &str, coupon: &Coupon) {
-        let held = HeldCoupon {
-            serial: coupon.serial,
-            customer_id: customer_id.to_owned(),
-            at_ms: coupon.at_ms,
-            idempotency_key: coupon.idempotency_key.as_deref().unwrap_or_default().to_owned(),
-        };
-        self.open_bytes += held.encoded_len() + 4;
-        self.open.promotions.last_mut().expect("the head comes first").held.push(held);
+    /// Coupons given.
+    #[must_use]
+    pub fn coupons(&self) -> u64 {
+        self.coupons
     }
 
-    fn finish(mut self) -> Vec<SnapshotPart> {
-        if !self.open.promotions.is_empty() {
-            self.full.push(self.open);
+    /// The promotions that were touched.
+    pub fn promotion_ids(&self) -> impl Iterator<Item = &str> {
+        self.promotions.keys().map(String::as_str)
+    }
+
+    /// Leaves out the coupons of a promotion that is archived.
+    pub fn archive(&mut self, promotion_id: &str, granted: u32) {
+        if let Some(changed) = self.promotions.get_mut(promotion_id) {
+            let given = changed.changes.given.take();
+            let coupons = given.map_or(0, |given| given.customer_id_lengths.len() as u64);
+            self.coupons = self.coupons.saturating_sub(coupons);
+            (changed.changes.archived, changed.changes.granted) = (true, granted);
         }
-        self.full
+    }
+
+    /// As parts of about [`MAX_PART_BYTES`] each.
+    #[must_use]
+    pub fn into_parts(self) -> Vec<SnapshotPart> {
+        let (mut parts, mut open, mut bytes) = (Vec::new(), SnapshotPart::default(), 0);
+        for piece in self.promotions.into_values().flat_map(|changed| pieces(changed.changes)) {
+            let more = piece.encoded_len() + 8;
+            if bytes + more > MAX_PART_BYTES && !open.promotions.is_empty() {
+                parts.push(std::mem::take(&mut open));
+                bytes = 0;
+            }
+            bytes += more;
+            open.promotions.push(piece);
+        }
+        if !open.promotions.is_empty() {
+            parts.push(open);
+        }
+        parts
+    }
+
+    fn changed(&mut self, promotion_id: &str) -> &mut Changed {
+        if !self.promotions.contains_key(promotion_id) {
+            let promotion_id = promotion_id.to_owned();
+            let changes = PromotionChanges { promotion_id, ..PromotionChanges::default() };
+            let changed = Changed { changes, last_at_ms: 0 };
+            self.promotions.insert(changed.changes.promotion_id.clone(), changed);
+        }
+        self.promotions.get_mut(promotion_id).expect("just put in")
     }
 }
 
-fn add_state(
-    promotions: &mut HashMap<String, Promotion>,
-    state: PromotionState,
-) -> Result<(), Inconsistent> {
-    let finished = state.finished.map(FinishReason::try_from).transpose();
-    let finished = finished.map_err(|_| Inconsistent("an unknown reason to finish"))?;
-    let terms = state.terms.ok_or(Inconsistent("a promotion without terms"))?;
-    let promotion = promotions.entry(state.promotion_id).or_insert_with(|| Promotion {
-        started: state.started,
-        finished,
-        granted: state.granted,
-        ..Promotion::new(terms)
+impl Changed {
+    fn give(&mut self, serial: u32, customer_id: &str, key: &str, at_ms: i64) {
+        let first = || CouponsGiven { first_serial: serial, ..CouponsGiven::default() };
+        let given = self.changes.given.get_or_insert_with(first);
+        given.push(customer_id, key, at_ms - self.last_at_ms);
+        self.last_at_ms = at_ms;
+    }
+
+    /// Takes over everything but the coupons.
+    fn follow(&mut self, later: PromotionChanges) {
+        let changes = &mut self.changes;
+        if later.terms.is_some() {
+            (changes.terms, changes.coupons) = (later.terms, None);
+        }
+        changes.coupons = later.coupons.or(changes.coupons);
+        changes.started |= later.started;
+        if later.finished.is_some() {
+            (changes.finished, changes.finished_at_ms) = (later.finished, later.finished_at_ms);
+        }
+        changes.archived |= later.archived;
+        changes.granted = changes.granted.max(later.granted);
+    }
+}
+
+/// Cuts changes with many coupons into ones of bounded size; the first has the rest too.
+fn pieces(mut changes: PromotionChanges) -> Vec<PromotionChanges> {
+    let Some(given) = changes.given.take() else { return vec![changes] };
+    let mut cut: Vec<CouponsGiven> = Vec::new();
+    let (mut room, mut at_ms, mut before) = (0, 0, 0);
+    for (index, (customer_id, key)) in given.customers().zip(given.keys()).enumerate() {
+        at_ms += given.at_ms_differences.get(index).copied().unwrap_or_default();
+        let bytes = customer_id.len() + key.len() + COUPON_BYTES;
+        if room < bytes {
+            let first_serial = given.first_serial + u32::try_from(index).unwrap_or(u32::MAX);
+            cut.push(CouponsGiven { first_serial, ..CouponsGiven::default() });
+            (room, before) = (MAX_PART_BYTES, 0);
+        }
+        room -= bytes;
+        let piece = cut.last_mut().expect("there is one");
+        piece.push(customer_id, key, at_ms - before);
+        before = at_ms;
+    }
+    let id = changes.promotion_id.clone();
+    let mut pieces = cut.into_iter().map(|given| PromotionChanges {
+        promotion_id: id.clone(),
+        given: Some(given),
+        ..PromotionChanges::default()
     });
-    for held in state.held {
-        let key = Some(held.idempotency_key).filter(|key| !key.is_empty());
-        let coupon = Coupon {
-            serial: held.serial,
-            at_ms: held.at_ms,
-            idempotency_key: key.map(String::into_boxed_str),
-        };
-        promotion.hold(&held.customer_id, coupon)?;
+    changes.given = pieces.next().and_then(|first| first.given);
+    std::iter::once(changes).chain(pieces).collect()
+}
+
+/// Columns of coupons. What is not as `push` left it is cut short, and noticed by its serials.
+trait Columns {
+    fn push(&mut self, customer_id: &str, key: &str, at_ms_difference: i64);
+    fn customers(&self) -> impl Iterator<Item = &str>;
+    /// As many as customers.
+    fn keys(&self) -> impl Iterator<Item = &str>;
+}
+
+impl Columns for CouponsGiven {
+    fn push(&mut self, customer_id: &str, key: &str, at_ms_difference: i64) {
+        let length = |text: &str| u32::try_from(text.len()).expect("an id is short");
+        if !key.is_empty() {
+            self.key_lengths.resize(self.customer_id_lengths.len(), 0);
+            self.key_lengths.push(length(key));
+            self.keys.extend_from_slice(key.as_bytes());
+        } else if !self.key_lengths.is_empty() {
+            self.key_lengths.push(0);
+        }
+        self.customer_ids.extend_from_slice(customer_id.as_bytes());
+        self.customer_id_lengths.push(length(customer_id));
+        self.at_ms_differences.push(at_ms_difference);
+    }
+
+    fn customers(&self) -> impl Iterator<Item = &str> {
+        cut(&self.customer_ids, self.customer_id_lengths.iter())
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        let none = &0;
+        let missing = self.customer_id_lengths.len().saturating_sub(self.key_lengths.len());
+        cut(&self.keys, self.key_lengths.iter().chain(std::iter::repeat_n(none, missing)))
+    }
+}
+
+fn cut<'a>(
+    mut bytes: &'a [u8],
+    lengths: impl Iterator<Item = &'a u32>,
+) -> impl Iterator<Item = &'a str> {
+    lengths.map_while(move |length| {
+        let (text, rest) = bytes.split_at_checked(*length as usize)?;
+        bytes = rest;
+        std::str::from_utf8(text).ok()
+    })
+}
+
+/// A book that is put together from stretches, in their order.
+#[derive(Debug, Default)]
+pub struct Restore {
+    book: Book,
+}
+
+impl Restore {
+    /// Adds the next part.
+    ///
+    /// # Errors
+    /// It does not fit what was added before: nothing that was restored counts.
+    pub fn add(&mut self, part: &SnapshotPart) -> Result<(), Inconsistent> {
+        part.promotions.iter().try_for_each(|changes| {
+            let id = changes.promotion_id.as_str();
+            match self.book.promotion_to_restore(id) {
+                Some(promotion) => change(promotion, changes),
+                None => {
+                    let terms = changes.terms.clone();
+                    let terms = terms.ok_or(Inconsistent("a promotion without terms"))?;
+                    let mut promotion = Promotion::new(terms);
+                    change(&mut promotion, changes)?;
+                    self.book.restore(id.to_owned(), promotion);
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    /// The book, with its clock at `at_ms`.
+    #[must_use]
+    pub fn finish(self, at_ms: i64) -> Book {
+        let mut book = self.book;
+        book.finish_restoring(at_ms);
+        book
+    }
+}
+
+fn change(promotion: &mut Promotion, changes: &PromotionChanges) -> Result<(), Inconsistent> {
+    if let Some(terms) = &changes.terms {
+        promotion.terms.clone_from(terms);
+    }
+    promotion.terms.coupons = changes.coupons.unwrap_or(promotion.terms.coupons);
+    promotion.started |= changes.started;
+    if let Some(reason) = changes.finished {
+        let reason = FinishReason::try_from(reason);
+        let reason = reason.map_err(|_| Inconsistent("an unknown reason to finish"))?;
+        promotion.finished = Some(Finished { reason, at_ms: changes.finished_at_ms });
+    }
+    if changes.archived {
+        promotion.archive(changes.granted);
+    }
+    match &changes.given {
+        Some(given) if !promotion.archived => give(promotion, given),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn give(promotion: &mut Promotion, given: &CouponsGiven) -> Result<(), Inconsistent> {
+    let count = given.customer_id_lengths.len();
+    let begin = promotion.granted;
+    if begin.checked_add(1) != Some(given.first_serial) || given.at_ms_differences.len() != count {
+        return Err(Inconsistent("a snapshot without all its coupons"));
+    }
+    let (mut at_ms, limit) = (0, promotion.terms.limit_per_customer);
+    let coupons = given.customers().zip(given.keys()).zip(&given.at_ms_differences);
+    for ((customer_id, key), difference) in coupons {
+        at_ms += difference;
+        promotion.holders.give_again(customer_id, key, at_ms, limit)?;
+    }
+    promotion.granted = promotion.holders.len();
+    if (promotion.granted - begin) as usize != count || promotion.granted > promotion.terms.coupons
+    {
+        return Err(Inconsistent("a snapshot without all its coupons, or with too many"));
     }
     Ok(())
 }
@@ -135,34 +305,87 @@ mod tests {
     use super::*;
     use crate::scenario::{Scenario, terms};
 
-    #[test]
-    fn a_book_comes_back_whole_from_parts_of_bounded_size() {
+    fn scenario() -> Scenario {
         let mut scenario = Scenario::at(1_000)
-            .schedule("large", terms(40_000))
+            .schedule("large", terms(60_000))
             .schedule("limit", Terms { limit_per_customer: 3, ..terms(10) })
             .schedule("later", Terms { starts_at_ms: 9_000, ..terms(10) })
             .schedule("over", terms(1))
             .grab("over", "c")
+            .grab("limit", "c")
             .grab_with_key("limit", "c", "k1")
+            .grab("limit", "d")
             .grab_with_key("limit", "c", "k2");
-        for number in 0..20_000 {
-            scenario = scenario.grab("large", &format!("customer-with-a-long-name-{number}"));
+        for number in 0..40_000 {
+            let customer = format!("customer-with-a-long-name-{number}");
+            scenario = scenario.at_time(1_000 + number / 7).grab("large", &customer);
         }
+        scenario.restock("large", 70_000).grab("large", "one more")
+    }
+
+    fn changes(events: &[Event]) -> Changes {
+        let mut changes = Changes::default();
+        events.iter().for_each(|event| changes.add(event).expect("an event"));
+        changes
+    }
+
+    fn restored(stretches: Vec<Changes>, at_ms: i64) -> Result<Book, Inconsistent> {
+        let mut restore = Restore::default();
+        for part in stretches.into_iter().flat_map(Changes::into_parts) {
+            restore.add(&part)?;
+        }
+        Ok(restore.finish(at_ms))
+    }
+
+    #[test]
+    fn a_book_comes_back_whole_from_stretches_however_they_are_cut() {
+        let scenario = scenario();
+        let (book, events) = (scenario.book(), scenario.all_events());
+        for stretch in [events.len(), 7, 10_000] {
+            let stretches: Vec<Changes> = events.chunks(stretch).map(changes).collect();
+            let parts = stretches.iter().cloned().flat_map(Changes::into_parts);
+            assert!(parts.clone().all(|part| part.encoded_len() < MAX_PART_BYTES + 4_096));
+            assert_eq!(restored(stretches, book.at_ms()).as_ref(), Ok(book), "{stretch}");
+        }
+    }
+
+    #[test]
+    fn two_stretches_are_made_one() {
+        let scenario = scenario();
+        let (first, second) = scenario.all_events().split_at(13_000);
+        let mut both = Changes::default();
+        for part in changes(first).into_parts() {
+            both.add_part(part);
+        }
+        second.iter().for_each(|event| both.add(event).expect("an event"));
         let book = scenario.book();
-        let parts = Parts::of(book);
-        assert!(parts.len() > 1);
-        assert!(parts.iter().all(|part| part.encoded_len() < MAX_PART_BYTES + 1_024));
-        assert_eq!(Parts::into_book(parts, book.at_ms()).as_ref(), Ok(book));
+        assert_eq!(both.coupons(), 40_006);
+        assert_eq!(restored(vec![both], book.at_ms()).as_ref(), Ok(book));
     }
 
     #[test]
     fn a_missing_part_is_noticed() {
-        let mut scenario = Scenario::at(1_000).schedule("p", terms(40_000));
-        for number in 0..20_000 {
-            scenario = scenario.grab("p", &format!("customer-with-a-long-name-{number}"));
+        let scenario = scenario();
+        let parts = changes(scenario.all_events()).into_parts();
+        assert!(parts.len() > 2);
+        for missing in 0..parts.len() - 1 {
+            let mut restore = Restore::default();
+            let mut there = (0..parts.len()).filter(|part| *part != missing);
+            let added = there.try_for_each(|part| restore.add(&parts[part]));
+            assert!(added.is_err(), "{missing}");
         }
-        let mut parts = Parts::of(scenario.book());
-        parts.pop();
-        assert!(Parts::into_book(parts, 1_000).is_err());
+    }
+
+    #[test]
+    fn what_is_archived_is_left_out_and_keeps_its_head() {
+        let scenario = scenario();
+        let mut book = scenario.book().clone();
+        let mut changes = changes(scenario.all_events());
+        drop(book.archive(i64::MAX));
+        assert!(book.get("over").is_some_and(Promotion::is_archived));
+        changes.archive("over", 1);
+        let restored = restored(vec![changes], book.at_ms());
+        assert_eq!(restored.as_ref(), Ok(&book));
+        assert!(restored.is_ok_and(|restored| restored.agrees_with(scenario.book())));
     }
 }

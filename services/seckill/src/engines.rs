@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use seckill_command::ViewsWitness;
+use seckill_command::{Archive, AskViews, Shown, ViewsWitness};
 use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
 use seckill_log::kafka::KafkaLog;
@@ -133,6 +134,26 @@ pub(crate) fn witness(views: &Arc<dyn Views>) -> ViewsWitness {
             Ok(progress.map(|progress| progress.checkpoint()))
         })
     })
+}
+
+/// Where the coupons of promotions are found that were over for `retain`.
+pub(crate) fn archive(views: &Arc<dyn Views>, retain: Duration) -> Archive {
+    let views = Arc::clone(views);
+    let ask: AskViews = Arc::new(move |partition, promotion_id, customer_id| {
+        let views = Arc::clone(&views);
+        Box::pin(async move {
+            let asked = async {
+                // First how far they are: what is found after that is at least as new.
+                let progress = views.progress(partition).await?;
+                let row = views.coupon_of(&customer_id, &promotion_id).await?;
+                let coupon = row.map(|row| (row.serial, row.grabbed_at.as_millisecond()));
+                let next_offset = progress.map_or(0, |progress| progress.next_offset);
+                Ok::<_, ViewsError>(Shown { coupon, next_offset })
+            };
+            asked.await.map_err(|error| error.to_string())
+        })
+    });
+    Archive { retain, ask }
 }
 
 /// Words for where the engines are.

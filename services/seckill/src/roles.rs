@@ -35,6 +35,7 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
         clock: Clock::system(),
         views: views.as_ref().map(engines::witness),
         room: None,
+        archive: views.as_ref().map(|views| engines::archive(views, settings.retain)),
     };
     let stop = CancellationToken::new();
     let node = Node::start(log, config, app.health.clone(), stop.clone()).await?;

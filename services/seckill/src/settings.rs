@@ -20,6 +20,7 @@ const CONNECTIONS: RangeInclusive<u32> = 1..=1_000_000;
 /// Free megabytes below which nothing more is decided.
 const RESERVE_MB: RangeInclusive<u32> = 1..=1_000_000;
 const DEFAULT_RESERVE_MB: u32 = 128;
+const DEFAULT_RETAIN: Duration = Duration::from_secs(60 * 60);
 
 /// What this system does, and of the engines only what needs somebody.
 const QUIET_LIBRARIES: &str = "info,fjall=warn,lsm_tree=warn,scylla=warn,rdkafka=error";
@@ -39,6 +40,10 @@ pub(crate) struct Given {
     /// Free megabytes on the disk of --data below which the embedded log takes no more [default: 128]
     #[arg(long, value_name = "MB", env = "SECKILL_DISK_RESERVE", value_parser = |text: &str| number(text, &RESERVE_MB))]
     disk_reserve: Option<u32>,
+    /// How long the owner keeps in memory who holds what of a promotion that is over, such as 90s or 2h;
+    /// later the views are asked [default: 1h]
+    #[arg(long, value_name = "TIME", env = "SECKILL_RETAIN")]
+    retain: Option<String>,
     /// Address to serve HTTP on [default: 127.0.0.1:8080; alone: admin 8081, command 8082,
     /// query 8083, projector 8084]
     #[arg(long, value_name = "HOST:PORT", env = "SECKILL_LISTEN")]
@@ -136,6 +141,7 @@ pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) connections: Option<u32>,
+    pub(crate) retain: Duration,
     /// In bytes.
     pub(crate) disk_reserve: u64,
     pub(crate) partitions: Option<u32>,
@@ -178,6 +184,7 @@ impl Given {
             listen: self.listen.or(file.listen),
             disk_reserve: self.disk_reserve.or(file.disk_reserve),
             connections: self.connections.or(file.connections),
+            retain: self.retain.or(file.retain),
             partitions: self.partitions.or(file.partitions),
             kafka: self.kafka.or(file.kafka),
             kafka_prefix: self.kafka_prefix.or(file.kafka_prefix),
@@ -205,6 +212,7 @@ impl Given {
             kafka: self.kafka_config()?,
             cql: self.cql_config()?,
             connections: self.connections,
+            retain: retain(self.retain.as_deref())?,
             disk_reserve: u64::from(self.disk_reserve.unwrap_or(DEFAULT_RESERVE_MB)) << 20,
             partitions: self.partitions,
             advertise: self.advertise.map(base_url).transpose()?,
@@ -316,6 +324,13 @@ fn base_url(text: String) -> anyhow::Result<String> {
     }
 }
 
+fn retain(text: Option<&str>) -> anyhow::Result<Duration> {
+    let Some(text) = text else { return Ok(DEFAULT_RETAIN) };
+    let duration = text.parse::<jiff::SignedDuration>().ok();
+    let duration = duration.and_then(|duration| Duration::try_from(duration).ok());
+    duration.with_context(|| format!("retain must be a time such as 90s or 2h, not {text:?}"))
+}
+
 fn log_format(text: Option<&str>) -> anyhow::Result<LogFormat> {
     match text {
         None | Some("text") => Ok(LogFormat::Text),
@@ -361,6 +376,9 @@ mod tests {
             ("cql = \"a:1\"\ncql_keyspace = \"Sales\"", "cql_keyspace may have"),
             ("cql_replication = 99", "cql_replication must be from 1 to 16"),
             ("advertise = \"ftp://x\"", "advertise must be a URL"),
+            ("retain = \"soon\"", "retain must be a time"),
+            ("disk_reserve = 0", "disk_reserve must be from 1"),
+            ("connections = 0", "connections must be from 1"),
             ("log_format = \"xml\"", "log_format must be text or json"),
             ("partition = 3", "unknown field `partition`"),
         ];

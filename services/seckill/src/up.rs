@@ -31,6 +31,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         clock: Clock::system(),
         views: Some(engines::witness(&views)),
         room,
+        archive: Some(engines::archive(&views, settings.retain)),
     };
     let node = Node::start(Arc::clone(&log), config, app.health.clone(), stop_node.clone())
         .await

@@ -54,6 +54,7 @@ impl Clocked {
             clock: Clock::new(wall, move || since_boot.since_boot_ms()),
             views: None,
             room: None,
+            archive: None,
         };
         let (health, stop) = (Health::default(), CancellationToken::new());
         let node = Node::start(log, config, health.clone(), stop.clone()).await.expect("a node");

@@ -58,10 +58,9 @@ async fn base() -> Base {
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    let snapshots = system.data().join("log/tables/snapshots");
+    let tables = system.data().join("log/tables");
     sale::eventually("there is a snapshot", ANSWER_TIMEOUT, async || {
-        let manifests = files(&snapshots);
-        manifests.iter().any(|path| path.to_string_lossy().contains("manifest"))
+        files(&tables).iter().any(|path| path.ends_with("snapshot.value"))
     })
     .await;
     system.kill(); // as a power cut would leave it, but for what was not synced

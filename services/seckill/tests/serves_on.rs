@@ -215,6 +215,54 @@ async fn a_start_that_waits_answers_at_once_and_says_little() {
     sale.kill();
 }
 
+fn held_in_memory(metrics: &str) -> f64 {
+    let values = metrics.lines().filter(|line| line.starts_with("seckill_held_in_memory{"));
+    values
+        .map(|line| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()))
+        .sum::<Option<f64>>()
+        .expect("numbers")
+}
+
+async fn archived(engines: Engines) {
+    let mut sale = Sale::closed(engines).through("true", &["--retain", "1s"]);
+    sale.start().await;
+    sale.offer("over", 300).await;
+    sale.offer("on sale", 300).await;
+    for number in 0..300 {
+        assert_eq!(sale.grab("over", &format!("customer {number}")).await.status, 201);
+    }
+    assert_eq!(sale.grab("on sale", "customer 7").await.status, 201);
+    for _ in 0..2 {
+        eventually("what is over has left the memory", TIMEOUT, async || {
+            held_in_memory(&sale.get("/metrics").await.text) == 3.0
+        })
+        .await;
+        let again = sale.grab("over", "customer 7").await;
+        assert_eq!((again.status, again.json["serial"].as_u64()), (200, Some(8)), "{again:?}");
+        let late = sale.grab("over", "customer 300").await;
+        assert_eq!(late.json["type"], "urn:seckill:problem:sold-out", "{late:?}");
+        let elsewhere = sale.grab("on sale", "customer 7").await;
+        assert_eq!((elsewhere.status, elsewhere.json["serial"].as_u64()), (200, Some(1)));
+        let body = serde_json::json!({"id": "over", "name": "over", "coupons": 9, "discount": 0.7});
+        assert_eq!(sale.post("/v1/promotions", body).await.status, 409);
+        sale.kill();
+        sale.start().await;
+    }
+    sale.stop();
+    sale.assert_verified();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_left_the_memory_is_answered_from_the_views() {
+    archived(Engines::Embedded).await;
+}
+
+#[cfg(feature = "real-engines")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_left_the_memory_is_answered_from_cassandra() {
+    archived(Engines::real()).await;
+}
+
 /// Everything at once, for `SECKILL_SOAK_SECONDS`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_soak_ends_with_the_audit_passed_and_the_process_serving() {

@@ -20,6 +20,7 @@ mod position_text;
 mod progress;
 mod promotions;
 
+use crate::coupons_by_customer::CouponOfCustomer;
 use async_trait::async_trait;
 use seckill_proto::CouponId;
 use serde::{Deserialize, Serialize};
@@ -143,6 +144,20 @@ pub trait Views: Send + Sync + 'static {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<CouponRow>, ViewsError>;
+
+    /// The first coupon that a customer holds of a promotion.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    async fn coupon_of(
+        &self,
+        customer_id: &str,
+        promotion_id: &str,
+    ) -> Result<Option<CouponRow>, ViewsError> {
+        let before = CouponOfCustomer { promotion_id: promotion_id.to_owned(), serial: 0 };
+        let page = self.coupons_of_customer(customer_id, Some(&before.to_cursor()), 1).await?;
+        Ok(page.items.into_iter().find(|coupon| coupon.promotion_id == promotion_id))
+    }
 
     /// A promotion's coupons by serial. Serials are dense, so the list may end where some
     /// thousands in a row are missing; only [`Views::scan_coupons_by_promotion`] sees past that.

@@ -20,14 +20,14 @@ mod tables;
 mod upgrade;
 mod writer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::embedded::format::{cannot, partition_folder};
 use crate::embedded::high_water::{HighWater, Mark};
@@ -36,7 +36,10 @@ use crate::embedded::recovery::Recovered;
 use crate::embedded::segment::Header;
 use crate::embedded::state::State;
 use crate::embedded::writer::Writer;
-use crate::{Appending, Entries, Group, History, Log, LogError, Membership, Reader, Table};
+use crate::{
+    Appending, Entries, FETCHED_AHEAD, Fetched, Group, History, Log, LogError, Membership, Reader,
+    Table,
+};
 
 pub use repair::Survey;
 pub use upgrade::Upgraded;
@@ -97,6 +100,21 @@ impl EmbeddedLog {
         };
         let recovered = look(directory, partitions)?;
         Ok(Self::new(Arc::new(State::new(directory, &recovered)), None, lock))
+    }
+
+    async fn delete_if(
+        &self,
+        table: Table,
+        partition: u32,
+        is_meant: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Result<(), LogError> {
+        let state = Arc::clone(&self.state);
+        blocking(move || {
+            let directory = state.directory();
+            let deleted = tables::delete(directory, table, partition, is_meant);
+            deleted.map_err(|error| cannot(&directory.join(tables::FOLDER), &error))
+        })
+        .await
     }
 
     fn new(state: Arc<State>, writer: Option<Writer>, lock: Option<File>) -> Self {
@@ -176,6 +194,40 @@ impl Log for EmbeddedLog {
             scanned.map_err(|error| cannot(&directory.join(tables::FOLDER), &error))
         })
         .await
+    }
+
+    fn fetch(&self, table: Table, partition: u32, keys: Vec<String>) -> Fetched {
+        let (sender, fetched) = mpsc::channel(FETCHED_AHEAD);
+        let state = Arc::clone(&self.state);
+        tokio::task::spawn_blocking(move || {
+            let directory = state.directory();
+            for key in keys {
+                let got = state.assert_well().and_then(|()| {
+                    let got = tables::get(directory, table, partition, &key);
+                    got.map_err(|error| cannot(&directory.join(tables::FOLDER), &error))
+                });
+                let Some(got) = got.transpose() else { continue };
+                let failed = got.is_err();
+                if sender.blocking_send(got.map(|value| (key, value))).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        fetched
+    }
+
+    async fn delete(
+        &self,
+        table: Table,
+        partition: u32,
+        keys: Vec<String>,
+    ) -> Result<(), LogError> {
+        self.delete_if(table, partition, move |key| keys.iter().any(|other| other == key)).await
+    }
+
+    async fn sweep(&self, table: Table, partition: u32, keep: Vec<String>) -> Result<(), LogError> {
+        let keep: HashSet<String> = keep.into_iter().collect();
+        self.delete_if(table, partition, move |key| !keep.contains(key)).await
     }
 
     async fn join(&self, _: Group) -> Result<Membership, LogError> {

@@ -61,6 +61,40 @@ pub(super) fn scan(directory: &Path, table: Table, partition: u32) -> io::Result
     Ok(entries)
 }
 
+/// None where there is no such key, or its file is damaged.
+pub(super) fn get(
+    directory: &Path,
+    table: Table,
+    partition: u32,
+    key: &str,
+) -> io::Result<Option<Bytes>> {
+    match fs::read(folder(directory, table, partition).join(file_name(key))) {
+        Ok(bytes) => Ok(value(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes the keys for which `is_meant` says so.
+pub(super) fn delete(
+    directory: &Path,
+    table: Table,
+    partition: u32,
+    is_meant: impl Fn(&str) -> bool,
+) -> io::Result<()> {
+    let folder = folder(directory, table, partition);
+    if !folder.exists() {
+        return Ok(());
+    }
+    for file in fs::read_dir(&folder)? {
+        let path = file?.path();
+        if key(&path).is_some_and(|key| is_meant(&key)) {
+            fs::remove_file(&path)?;
+        }
+    }
+    sync_folder(&folder)
+}
+
 fn folder(directory: &Path, table: Table, partition: u32) -> PathBuf {
     let table = match table {
         Table::Snapshots => "snapshots",

@@ -21,11 +21,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::producer::Producer as _;
 use seckill_proto::Topics;
+use tokio::sync::mpsc;
 
 use crate::kafka::client::{blocking, unavailable};
 use crate::kafka::producer::Producer;
 use crate::kafka::reader::KafkaReader;
-use crate::{Appending, Delivery, Entries, Group, Log, LogError, Membership, Reader, Table};
+use crate::{
+    Appending, Delivery, Entries, FETCHED_AHEAD, Fetched, Group, Log, LogError, Membership, Reader,
+    Table,
+};
 
 /// Partitions of a new log, unless asked for otherwise.
 pub const DEFAULT_PARTITIONS: u32 = 8;
@@ -131,6 +135,32 @@ impl Log for KafkaLog {
     async fn scan(&self, table: Table, partition: u32) -> Result<Entries, LogError> {
         let (config, topic) = (Arc::clone(&self.config), self.table_topic(table).to_owned());
         blocking(move || table::scan(&config, &topic, partition)).await
+    }
+
+    fn fetch(&self, table: Table, partition: u32, keys: Vec<String>) -> Fetched {
+        let (sender, fetched) = mpsc::channel(FETCHED_AHEAD);
+        let (config, topic) = (Arc::clone(&self.config), self.table_topic(table).to_owned());
+        tokio::task::spawn_blocking(move || {
+            let keys = keys.into_iter().collect();
+            if let Err(error) = table::fetch(&config, &topic, partition, &keys, &sender) {
+                let _ = sender.blocking_send(Err(error)); // nobody may be reading
+            }
+        });
+        fetched
+    }
+
+    async fn delete(
+        &self,
+        table: Table,
+        partition: u32,
+        keys: Vec<String>,
+    ) -> Result<(), LogError> {
+        let topic = self.table_topic(table);
+        let deliveries = self.producer.delete(topic, partition, &keys).deliveries().await;
+        if deliveries.contains(&Delivery::Unknown) {
+            return Err(LogError::Unavailable(format!("{topic} could not be written")));
+        }
+        Ok(())
     }
 
     async fn time_ms(&self) -> Option<i64> {

@@ -51,18 +51,24 @@ impl Producer {
     }
 
     pub(super) fn append(&self, topic: &str, partition: u32, records: &[Vec<u8>]) -> Appending {
-        let records = records.iter().map(|record| (None, record.as_slice()));
+        let records = records.iter().map(|record| (None, Some(record.as_slice())));
         self.send(topic, partition, records)
     }
 
     pub(super) fn put(&self, topic: &str, partition: u32, entries: &Entries) -> Appending {
-        let records = entries.iter().map(|(key, value)| (Some(key.as_str()), &value[..]));
+        let records = entries.iter().map(|(key, value)| (Some(key.as_str()), Some(&value[..])));
+        self.send(topic, partition, records)
+    }
+
+    pub(super) fn delete(&self, topic: &str, partition: u32, keys: &[String]) -> Appending {
+        let records = keys.iter().map(|key| (Some(key.as_str()), None));
         self.send(topic, partition, records)
     }
 
     /// The broker's time when it took a record of this key, where the topic has the broker's time.
     pub(super) async fn time_ms(&self, topic: &str, key: &str) -> Option<i64> {
-        let (appending, burst) = self.send_burst(topic, 0, std::iter::once((Some(key), &[][..])));
+        let (appending, burst) =
+            self.send_burst(topic, 0, std::iter::once((Some(key), Some(&[][..]))));
         appending.deliveries().await;
         burst.appended_ms()
     }
@@ -71,7 +77,7 @@ impl Producer {
         &self,
         topic: &str,
         partition: u32,
-        records: impl ExactSizeIterator<Item = (Option<&'a str>, &'a [u8])>,
+        records: impl ExactSizeIterator<Item = (Option<&'a str>, Option<&'a [u8]>)>,
     ) -> Appending {
         self.send_burst(topic, partition, records).0
     }
@@ -80,7 +86,7 @@ impl Producer {
         &self,
         topic: &str,
         partition: u32,
-        records: impl ExactSizeIterator<Item = (Option<&'a str>, &'a [u8])>,
+        records: impl ExactSizeIterator<Item = (Option<&'a str>, Option<&'a [u8]>)>,
     ) -> (Appending, Arc<Burst>) {
         let (done, appending) = Appending::new(records.len());
         let burst = Burst::new(records.len(), done);
@@ -180,14 +186,13 @@ fn enqueue(
     topic: &str,
     partition: u32,
     key: Option<&str>,
-    record: &[u8],
+    record: Option<&[u8]>,
     burst: &Arc<Burst>,
     index: usize,
 ) -> bool {
     let slot = Box::new(Slot { burst: Arc::clone(burst), index });
     let mut message = BaseRecord::<str, [u8], _>::with_opaque_to(topic, slot)
-        .partition(partition_number(partition))
-        .payload(record);
-    message.key = key;
+        .partition(partition_number(partition));
+    (message.key, message.payload) = (key, record);
     handle.send(message).inspect_err(|(error, _)| tracing::warn!(%error, "not queued")).is_ok()
 }

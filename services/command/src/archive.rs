@@ -1,7 +1,7 @@
 //! Coupons of promotions that were over for so long that their holders have left the owner's memory.
 //!
-//! The views show them all. A coupon that is found there was given; that there is none counts only once
-//! the views have got as far as the refusal.
+//! The views show them all. A coupon that is found there was given; that there is none counts only where
+//! the views have got past the end of the promotion, as they have long since as a rule.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::Failure;
 use crate::mailbox::{Asker, Told};
 
-/// How long the views may take to get as far as a refusal.
+/// How long the views may take to get past the end of a promotion.
 const WITHIN: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -45,7 +45,7 @@ pub(crate) async fn complete(told: Told, archive: Option<&Archive>) -> Result<An
     let Told { mut answer, unless_held } = told;
     let Some(asker) = unless_held else { return Ok(answer) };
     let archive = archive.ok_or(Failure::Unavailable)?;
-    let shown = shown(archive, &answer, *asker).await.ok_or(Failure::Unavailable)?;
+    let shown = shown(archive, answer.partition, *asker).await.ok_or(Failure::Unavailable)?;
     if let Some((serial, at_ms)) = shown {
         answer.outcome =
             Some(answer::Outcome::Accepted(Accepted { repeated: true, serial, at_ms }));
@@ -54,13 +54,13 @@ pub(crate) async fn complete(told: Told, archive: Option<&Archive>) -> Result<An
 }
 
 /// The coupon, if there is one; none where the views do not say.
-async fn shown(archive: &Archive, answer: &Answer, asker: Asker) -> Option<Option<(u32, i64)>> {
+async fn shown(archive: &Archive, partition: u32, asker: Asker) -> Option<Option<(u32, i64)>> {
     let deadline = Instant::now() + WITHIN;
     loop {
-        let Asker { promotion_id, customer_id } = asker.clone();
-        let asked = (archive.ask)(answer.partition, promotion_id, customer_id);
+        let Asker { promotion_id, customer_id, ended_by } = asker.clone();
+        let asked = (archive.ask)(partition, promotion_id, customer_id);
         match tokio::time::timeout_at(deadline, asked).await.ok()? {
-            Ok(shown) if shown.coupon.is_some() || shown.next_offset > answer.offset => {
+            Ok(shown) if shown.coupon.is_some() || shown.next_offset >= ended_by => {
                 return Some(shown.coupon);
             }
             Ok(_) => tokio::time::sleep(LOOK_AGAIN).await,

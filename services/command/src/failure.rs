@@ -41,7 +41,9 @@ impl From<Failure> for Problem {
                 StatusCode::GATEWAY_TIMEOUT,
                 "outcome-unknown",
                 "The outcome is not known",
-                "The command may have been accepted. The same request again is safe and tells.",
+                "The command may have been accepted. The same request again tells; it is safe where it names an \
+                 id or an Idempotency-Key, and for grabs where the limit per customer is 1. Otherwise it is \
+                 another wish.",
             ),
             Failure::NotOwner => Self::new(
                 StatusCode::MISDIRECTED_REQUEST,

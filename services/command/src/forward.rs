@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use seckill_edge::{Problem, checked, read_body};
 use seckill_log::{Entries, Log, Table};
+use seckill_promotion::check_terms;
 use seckill_proto::v1::{Answer, Command, OwnerHint, Terms, command};
 
 use crate::dispatch::PATIENCE;
@@ -140,7 +141,7 @@ fn failure_in(body: &[u8]) -> Failure {
     let name = problem["type"].as_str().and_then(|name| name.strip_prefix("urn:seckill:problem:"));
     match name {
         Some("overloaded") => Failure::Overloaded,
-        Some("unavailable") => Failure::Unavailable,
+        Some("unavailable" | "starting" | "too-many-connections") => Failure::Unavailable,
         Some("not-owner") => Failure::NotOwner,
         Some(_) | None => Failure::Unknown,
     }
@@ -176,6 +177,11 @@ fn check(command: &Command) -> Result<(), Problem> {
         }
         Some(command::Body::Cancel(_) | command::Body::Restock(_)) => [None, None],
     };
+    let terms = match &command.body {
+        Some(command::Body::Schedule(schedule)) => schedule.terms.as_ref().map(check_terms),
+        _ => None,
+    };
+    terms.transpose().map_err(|error| Problem::bad_request("invalid-terms", error))?;
     for text in texts.into_iter().flatten() {
         checked("A text in the command", text)?;
     }

@@ -29,6 +29,8 @@ pub(crate) struct Told {
 pub(crate) struct Asker {
     pub(crate) promotion_id: String,
     pub(crate) customer_id: String,
+    /// Views that are so far show all of its coupons.
+    pub(crate) ended_by: u64,
 }
 
 /// A command and who waits for its answer.

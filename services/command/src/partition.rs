@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use prost::Message;
 use seckill_log::{Delivery, Log, LogError, Look, Owner, Phase, Settled, Table};
-use seckill_promotion::Book;
+use seckill_promotion::{Book, end_of};
 use seckill_proto::v1::{Answer, Checkpoint, Command, OwnerHint, answer, command};
 use seckill_telemetry::Part;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -78,13 +78,23 @@ pub(crate) struct Partition {
     pub(crate) stop: CancellationToken,
 }
 
+/// When a burst was handed to the log: for how long it has been on its way, by the clock that leases are
+/// measured with, and by the time of the sale.
+struct Burst {
+    since: Instant,
+    sent_ms: u64,
+    decided_ms: i64,
+}
+
 /// What serving needs, and what is dropped as a whole when it ends.
 struct Session {
     term: u64,
     book: Book,
     bursts: Bursts,
-    /// When each burst was handed to the log, also by the clock that leases are measured with.
-    since: VecDeque<(Instant, u64)>,
+    /// The bursts on their way, in order.
+    since: VecDeque<Burst>,
+    /// The offset by which every promotion had ended that is archived.
+    archived_by: u64,
     /// A look at the log's end that is under way.
     look: Option<BoxFuture<'static, (Look, Result<u64, LogError>)>>,
     /// When the next one is due, and when the log last gave word.
@@ -96,7 +106,17 @@ struct Session {
 impl Session {
     fn new(term: u64, book: Book) -> Self {
         let (bursts, since, now) = (Bursts::new(), VecDeque::new(), Instant::now());
-        Self { term, book, bursts, since, look: None, look_at: now, heard: now, tidy_at: now }
+        Self {
+            term,
+            book,
+            bursts,
+            since,
+            archived_by: term,
+            look: None,
+            look_at: now,
+            heard: now,
+            tidy_at: now,
+        }
     }
 }
 
@@ -198,9 +218,9 @@ impl Partition {
         let mut letters = Vec::with_capacity(MAX_BURST);
         while let Phase::Serving { .. } = owner.phase() {
             let (room, has_space) = (session.bursts.len() < MAX_BURSTS, self.no_room().is_none());
-            let stalled = session.since.front().map(|(since, _)| *since + STALLED);
+            let stalled = session.since.front().map(|burst| burst.since + STALLED);
             self.begin_look(owner, session);
-            self.tidy_up(session);
+            self.tidy_up(owner, session);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.drain(owner, session).await,
@@ -240,21 +260,22 @@ impl Partition {
                 continue; // nobody waits any more, and nothing has been decided
             }
             let handled = session.book.handle(&command, now_ms);
-            let unless_held = handled.unless_held.then(|| asker(command)).flatten();
+            let unless_held = handled.unless_held.then(|| asker(command, session.archived_by));
+            let unless_held = unless_held.flatten();
             let waiting = Waiting { reply, outcome: handled.outcome, unless_held };
             records.append(&mut owner.submit(handled.events, waiting));
         }
-        self.append(session, records);
+        self.append(session, records, now_ms);
         self.settle(owner);
     }
 
     /// Now and then: measures, and lets go of promotions that have been over for long.
-    fn tidy_up(&self, session: &mut Session) {
+    fn tidy_up(&self, owner: &Owner<Waiting>, session: &mut Session) {
         if Instant::now() < session.tidy_at {
             return;
         }
         session.tidy_at = Instant::now() + TIDY_EVERY;
-        self.archive(&mut session.book);
+        self.archive(owner, session);
         let gauge = |name, value| {
             metrics::gauge!(name, "partition" => self.partition.to_string()).set(value as f64);
         };
@@ -262,34 +283,40 @@ impl Partition {
         gauge("seckill_held_in_memory", session.book.size());
     }
 
-    fn archive(&self, book: &mut Book) {
+    /// Of promotions that are over for certain: no end of them is still on its way.
+    fn archive(&self, owner: &Owner<Waiting>, session: &mut Session) {
         let Some(retain) = self.retain else { return };
         let retain_ms = i64::try_from(retain.as_millis()).unwrap_or(i64::MAX);
-        let archived = book.archive(self.clock.now_ms().saturating_sub(retain_ms));
+        let before_ms = self.clock.now_ms().saturating_sub(retain_ms);
+        let pending_ms = session.since.front().map_or(i64::MAX, |burst| burst.decided_ms);
+        let archived = session.book.archive(before_ms.min(pending_ms));
         if !archived.is_empty() {
+            session.archived_by = owner.next_offset();
             drop(tokio::task::spawn_blocking(move || drop(archived))); // it may be millions
         }
     }
 
     /// Does what is due by the clock.
     fn wake(&self, owner: &mut Owner<Waiting>, session: &mut Session) {
-        let events = session.book.wake(self.clock.now_ms());
-        let records = owner.stamp(events);
-        self.append(session, records);
+        let now_ms = self.clock.now_ms();
+        let records = owner.stamp(session.book.wake(now_ms));
+        self.append(session, records, now_ms);
     }
 
-    fn append(&self, session: &mut Session, records: Vec<Vec<u8>>) {
+    fn append(&self, session: &mut Session, records: Vec<Vec<u8>>, decided_ms: i64) {
         if records.is_empty() {
             return;
         }
         metrics::histogram!("seckill_burst_records").record(records.len() as f64);
+        // Before they are sent: a process may stand still in between.
+        let (since, sent_ms) = (Instant::now(), self.clock.since_boot_ms());
         let appending = self.log.append(self.partition, records);
         session.bursts.push_back(Box::pin(appending.deliveries()));
-        session.since.push_back((Instant::now(), self.clock.since_boot_ms()));
+        session.since.push_back(Burst { since, sent_ms, decided_ms });
     }
 
     fn confirm(&self, owner: &mut Owner<Waiting>, session: &mut Session, deliveries: &[Delivery]) {
-        let Some((since, sent_ms)) = session.since.pop_front() else { return };
+        let Some(Burst { since, sent_ms, .. }) = session.since.pop_front() else { return };
         metrics::histogram!("seckill_append_seconds").record(since.elapsed());
         owner.delivered(session.term, deliveries, sent_ms);
         session.heard = Instant::now();
@@ -459,20 +486,17 @@ fn answer(partition: u32, settled: Settled<Waiting>) {
     let _ = reply.send(said); // whoever asked may have stopped waiting
 }
 
-fn asker(command: Command) -> Option<Box<Asker>> {
+fn asker(command: Command, ended_by: u64) -> Option<Box<Asker>> {
     let Command { promotion_id, body: Some(command::Body::Grab(grab)) } = command else {
         return None;
     };
-    Some(Box::new(Asker { promotion_id, customer_id: grab.customer_id }))
+    Some(Box::new(Asker { promotion_id, customer_id: grab.customer_id, ended_by }))
 }
 
 fn which_archived(book: &Book, question: WhichArchived) {
     let WhichArchived { promotion_ids, answer } = question;
-    let archived = promotion_ids.into_iter().filter_map(|id| {
-        let granted = book.get(&id).filter(|promotion| promotion.is_archived())?.granted();
-        Some((id, granted))
-    });
-    let _ = answer.send(archived.collect()); // whoever asked may be gone
+    let ends = promotion_ids.iter().filter_map(|id| end_of(id, book.get(id)?));
+    let _ = answer.send(ends.collect()); // whoever asked may be gone
 }
 
 fn turn_letter_away(letter: Letter) {

@@ -15,7 +15,9 @@ use bytes::Bytes;
 use prost::Message;
 use seckill_log::{Fetched, Fold, Folded, Log, LogError, Table, Witness};
 use seckill_promotion::{Book, Changes, Inconsistent, Restore};
-use seckill_proto::v1::{Checkpoint, SnapshotManifest, SnapshotPart, SnapshotSegment};
+use seckill_proto::v1::{
+    Checkpoint, PromotionChanges, SnapshotManifest, SnapshotPart, SnapshotSegment,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -31,6 +33,8 @@ const MAX_RECORDS: u64 = 100_000;
 const MAX_PARTS: usize = 6;
 /// Promotions that the owner is asked about at once.
 const ASK: usize = 1_000;
+/// How long the owner may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often it is looked whether one is due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -53,10 +57,10 @@ pub(crate) struct Snapshots {
     pub(crate) witnesses: Vec<Witness>,
 }
 
-/// Asks the owner which of these promotions are archived, and how many coupons each gave.
+/// Asks the owner which of these promotions are archived, and how each ended.
 pub(crate) struct WhichArchived {
     pub(crate) promotion_ids: Vec<String>,
-    pub(crate) answer: oneshot::Sender<Vec<(String, u32)>>,
+    pub(crate) answer: oneshot::Sender<Vec<PromotionChanges>>,
 }
 
 /// The snapshot of a partition. Whether it is of this log is for the caller to find out.
@@ -247,6 +251,7 @@ async fn make_all(
         let new = end.next_offset.saturating_sub(maker.fold.next_offset());
         if new >= RECORDS_BETWEEN || (new > 0 && made.elapsed() >= TIME_BETWEEN) {
             let Ok(_turn) = turn.acquire().await else { return Ok(()) };
+            let end = confirmed.borrow().clone(); // it may have taken long
             maker.term = term;
             while maker.fold.next_offset() < end.next_offset {
                 maker.make(end.next_offset).await?;
@@ -358,12 +363,13 @@ impl<'a> Maker<'a> {
         for promotion_ids in ids.chunks(ASK) {
             let (answer, archived) = oneshot::channel();
             let promotion_ids = promotion_ids.to_vec();
-            if owner.send(WhichArchived { promotion_ids, answer }).await.is_err() {
-                return Ok(());
-            }
-            for (id, granted) in archived.await.unwrap_or_default() {
-                changes.archive(&id, granted);
-            }
+            // An owner that does not serve at the moment says nothing.
+            let asked = owner.try_send(WhichArchived { promotion_ids, answer });
+            let archived = tokio::time::timeout(ANSWER_TIMEOUT, archived).await;
+            let (Ok(()), Ok(Ok(archived))) = (asked, archived) else { return Ok(()) };
+            // What ended after the segments do is left alone: they would know more than they cover.
+            let covered = |end: &PromotionChanges| end.finished_at_ms < self.at_ms;
+            archived.into_iter().filter(covered).for_each(|end| changes.archive(end));
         }
         if !merges && changes.coupons() * 2 > coupons {
             return Ok(()); // most of it is wanted
@@ -377,7 +383,9 @@ impl<'a> Maker<'a> {
 
     /// Forgets a segment and what comes after it.
     async fn cut_at(&mut self, begin: usize) -> Result<(), TakeoverError> {
-        self.segments.truncate(begin);
+        let forgotten = self.segments.split_off(begin);
+        self.write_manifest().await?;
+        self.log.delete(Table::Snapshots, self.partition, all_keys(&forgotten)).await?;
         let kept = self.segments.last();
         let checkpoint = kept.and_then(|segment| segment.checkpoint.clone());
         self.at_ms = kept.map_or(0, |segment| segment.at_ms);
@@ -425,13 +433,17 @@ impl<'a> Maker<'a> {
             self.log.put(Table::Snapshots, self.partition, vec![(key, part)]).await?;
         }
         let replaced: Vec<SnapshotSegment> = self.segments.splice(range, [segment]).collect();
-        let manifest = SnapshotManifest { segments: self.segments.clone() }.encode_to_vec();
-        let manifest = (MANIFEST.to_owned(), Bytes::from(manifest));
-        self.log.put(Table::Owners, self.partition, vec![manifest]).await?;
+        self.write_manifest().await?;
         if !replaced.is_empty() {
             self.log.delete(Table::Snapshots, self.partition, all_keys(&replaced)).await?;
         }
         Ok(())
+    }
+
+    async fn write_manifest(&self) -> Result<(), TakeoverError> {
+        let manifest = SnapshotManifest { segments: self.segments.clone() }.encode_to_vec();
+        let manifest = (MANIFEST.to_owned(), Bytes::from(manifest));
+        Ok(self.log.put(Table::Owners, self.partition, vec![manifest]).await?)
     }
 }
 
@@ -440,7 +452,10 @@ mod tests {
     use std::path::PathBuf;
 
     use seckill_log::embedded::EmbeddedLog;
-    use seckill_proto::v1::{Command, Fence, GrabCoupon, SchedulePromotion, Terms, command};
+    use seckill_promotion::end_of;
+    use seckill_proto::v1::{
+        CancelPromotion, Command, Fence, GrabCoupon, SchedulePromotion, Terms, command,
+    };
     use seckill_proto::{encode_event, encode_fence};
     use tempfile::TempDir;
 
@@ -488,7 +503,8 @@ mod tests {
             let mut records = Vec::new();
             for body in bodies {
                 let command = Command { promotion_id: id.into(), body: Some(body) };
-                for event in self.book.handle(&command, 5).events {
+                let now_ms = 5 + i64::try_from(self.end).expect("few");
+                for event in self.book.handle(&command, now_ms).events {
                     records.push(encode_event(seckill_proto::v1::Event {
                         seq: self.end - 1,
                         ..event
@@ -525,12 +541,8 @@ mod tests {
             let book = self.book.clone();
             tokio::spawn(async move {
                 while let Some(WhichArchived { promotion_ids, answer }) = questions.recv().await {
-                    let archived = promotion_ids.into_iter().filter_map(|id| {
-                        let promotion =
-                            book.get(&id).filter(|promotion| promotion.is_archived())?;
-                        Some((id, promotion.granted()))
-                    });
-                    let _ = answer.send(archived.collect());
+                    let ends = promotion_ids.iter().filter_map(|id| end_of(id, book.get(id)?));
+                    let _ = answer.send(ends.collect());
                 }
             });
             owner
@@ -614,5 +626,62 @@ mod tests {
         drop(maker);
         Maker::begin(&sale.log, 0, 9).await.expect("a maker");
         assert_eq!(sale.files().len(), files);
+    }
+
+    /// The end of a promotion may be in a segment that is lost, and its beginning in one that has been
+    /// written again without its coupons.
+    #[tokio::test]
+    async fn an_archived_promotion_stays_over_whichever_segment_is_lost() {
+        let mut sale = Sale::open().await;
+        sale.offer("sold out", 120_000).await;
+        sale.grab("sold out", 0..60_000).await;
+        sale.offer("cancelled", 9).await;
+        sale.grab("cancelled", 0..3).await;
+        sale.grab("sold out", 60_000..120_000).await;
+        sale.handle("cancelled", vec![command::Body::Cancel(CancelPromotion {})]).await;
+        sale.offer("on sale", 1_000_000).await;
+        sale.grab("on sale", 0..150_000).await;
+        drop(sale.book.archive(i64::MAX));
+        let mut maker = sale.make().await;
+        let owner = sale.owner();
+        maker.look_again(&owner).await.expect("looked");
+        let names: Vec<String> = maker.segments.iter().map(|part| part.name.clone()).collect();
+        assert!(names.len() >= 3, "{names:?}");
+        for name in names.iter().rev() {
+            let file = sale.files().into_iter().find(|file| file.to_string_lossy().contains(name));
+            std::fs::write(file.expect("a part"), b"something else").expect("written");
+            let Snapshot { mut book, fold } = sale.loaded().await;
+            let mut reader = sale.log.read(0, fold.next_offset()).await.expect("a reader");
+            let mut fold = fold;
+            while fold.next_offset() < sale.end {
+                for (offset, record) in reader.next(STEP).await.expect("records") {
+                    if let Folded::Event(event) = fold.step(offset, &record).expect("readable") {
+                        book.apply(&event).expect("it fits");
+                    }
+                }
+            }
+            assert!(book.agrees_with(&sale.book), "without {name}");
+            assert_eq!(book.wake(i64::MAX), [], "without {name}");
+            let grab = GrabCoupon { customer_id: "late".into(), ..GrabCoupon::default() };
+            for id in ["sold out", "cancelled"] {
+                let body = Some(command::Body::Grab(grab.clone()));
+                let command = Command { promotion_id: id.into(), body };
+                assert_eq!(book.handle(&command, i64::MAX).events, [], "{id} without {name}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_says_nothing_keeps_nobody_waiting() {
+        let mut sale = Sale::open().await;
+        sale.offer("p", 1_000_000).await;
+        sale.grab("p", 0..250_000).await;
+        let mut maker = sale.make().await;
+        let (owner, _silent) = mpsc::channel(1);
+        for _ in 0..2 {
+            let looked = maker.look_again(&owner);
+            let looked = tokio::time::timeout(ANSWER_TIMEOUT * 3, looked).await;
+            looked.expect("in time").expect("looked");
+        }
     }
 }

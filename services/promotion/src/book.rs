@@ -106,6 +106,7 @@ impl Book {
         let body = event.body.as_ref().ok_or(Inconsistent("an event without a body"))?;
         let id = event.promotion_id.as_str();
         let due_before = self.promotions.get(id).and_then(Promotion::due_at_ms);
+        self.at_ms = self.at_ms.max(event.at_ms);
         match self.promotions.get_mut(id) {
             // A snapshot that knows the end of it, and the log from before that.
             Some(promotion) if promotion.archived => return Ok(()),
@@ -115,7 +116,6 @@ impl Book {
             }
         }
         self.coupons += u64::from(matches!(body, event::Body::Grabbed(_)));
-        self.at_ms = self.at_ms.max(event.at_ms);
         self.reschedule(id, due_before);
         if matches!(body, event::Body::Finished(_)) {
             self.note_over(id);

@@ -29,5 +29,5 @@ mod scenario;
 
 pub use book::{Archived, Book, Handled};
 pub use promotion::{Decision, Inconsistent, Promotion};
-pub use snapshot::{Changes, MAX_PART_BYTES, Restore};
+pub use snapshot::{Changes, MAX_PART_BYTES, Restore, end_of};
 pub use terms::check as check_terms;

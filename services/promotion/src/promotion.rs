@@ -101,8 +101,14 @@ impl Promotion {
         std::mem::take(&mut self.holders)
     }
 
-    /// Whether two states are of the same events, one of which may be archived.
+    /// Whether two states are of the same events, one of which may be archived. One that is archived is
+    /// known by its end, so that any state before that is before it.
     pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        if (self.archived && other.finished.is_none())
+            || (other.archived && self.finished.is_none())
+        {
+            return true;
+        }
         let heads = |promotion: &Self| {
             let Self { terms, started, finished, granted, .. } = promotion;
             (terms.clone(), *started, *finished, *granted)

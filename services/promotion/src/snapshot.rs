@@ -39,6 +39,9 @@ impl Changes {
         let body = event.body.as_ref().ok_or(Inconsistent("an event without a body"))?;
         let changed = self.changed(&event.promotion_id);
         let changes = &mut changed.changes;
+        if changes.archived {
+            return Ok(()); // its end is known, and this was before
+        }
         match body {
             event::Body::Scheduled(scheduled) => changes.terms.clone_from(&scheduled.terms),
             event::Body::Changed(changed) => changes.terms.clone_from(&changed.terms),
@@ -60,9 +63,13 @@ impl Changes {
     pub fn add_part(&mut self, part: SnapshotPart) {
         for mut later in part.promotions {
             let given = later.given.take().unwrap_or_default();
-            self.coupons += given.customer_id_lengths.len() as u64;
             let changed = self.changed(&later.promotion_id);
+            let before = coupons_in(changed.changes.given.as_ref());
             changed.follow(later);
+            if changed.changes.archived {
+                self.coupons -= before;
+                continue;
+            }
             let (mut at_ms, mut serial) = (0, given.first_serial);
             let coupons = given.customers().zip(given.keys()).zip(&given.at_ms_differences);
             for ((customer_id, key), difference) in coupons {
@@ -70,6 +77,7 @@ impl Changes {
                 changed.give(serial, customer_id, key, at_ms);
                 serial += 1;
             }
+            self.coupons += coupons_in(Some(&given));
         }
     }
 
@@ -84,13 +92,12 @@ impl Changes {
         self.promotions.keys().map(String::as_str)
     }
 
-    /// Leaves out the coupons of a promotion that is archived.
-    pub fn archive(&mut self, promotion_id: &str, granted: u32) {
-        if let Some(changed) = self.promotions.get_mut(promotion_id) {
-            let given = changed.changes.given.take();
-            let coupons = given.map_or(0, |given| given.customer_id_lengths.len() as u64);
-            self.coupons = self.coupons.saturating_sub(coupons);
-            (changed.changes.archived, changed.changes.granted) = (true, granted);
+    /// Leaves out the coupons of a promotion that is archived, and says how it ended: the stretch that
+    /// the end is in may be lost.
+    pub fn archive(&mut self, end: PromotionChanges) {
+        if let Some(changed) = self.promotions.get_mut(&end.promotion_id) {
+            self.coupons -= coupons_in(changed.changes.given.as_ref());
+            changed.changes = end;
         }
     }
 
@@ -132,9 +139,16 @@ impl Changed {
         self.last_at_ms = at_ms;
     }
 
-    /// Takes over everything but the coupons.
+    /// Takes over everything but the coupons. Of one that is archived the end is known.
     fn follow(&mut self, later: PromotionChanges) {
         let changes = &mut self.changes;
+        if changes.archived {
+            return;
+        }
+        if later.archived {
+            *changes = later;
+            return;
+        }
         if later.terms.is_some() {
             (changes.terms, changes.coupons) = (later.terms, None);
         }
@@ -143,9 +157,27 @@ impl Changed {
         if later.finished.is_some() {
             (changes.finished, changes.finished_at_ms) = (later.finished, later.finished_at_ms);
         }
-        changes.archived |= later.archived;
-        changes.granted = changes.granted.max(later.granted);
     }
+}
+
+fn coupons_in(given: Option<&CouponsGiven>) -> u64 {
+    given.map_or(0, |given| given.customer_id_lengths.len() as u64)
+}
+
+/// How a promotion ended, for the snapshot that leaves its coupons out; none while they are here.
+#[must_use]
+pub fn end_of(promotion_id: &str, promotion: &Promotion) -> Option<PromotionChanges> {
+    let finished = promotion.finished.filter(|_| promotion.archived)?;
+    Some(PromotionChanges {
+        promotion_id: promotion_id.to_owned(),
+        terms: Some(promotion.terms.clone()),
+        started: promotion.started,
+        finished: Some(finished.reason.into()),
+        finished_at_ms: finished.at_ms,
+        archived: true,
+        granted: promotion.granted,
+        ..PromotionChanges::default()
+    })
 }
 
 /// Cuts changes with many coupons into ones of bounded size; the first has the rest too.
@@ -259,6 +291,9 @@ impl Restore {
 }
 
 fn change(promotion: &mut Promotion, changes: &PromotionChanges) -> Result<(), Inconsistent> {
+    if promotion.archived {
+        return Ok(()); // its end is known, and this was before
+    }
     if let Some(terms) = &changes.terms {
         promotion.terms.clone_from(terms);
     }
@@ -270,6 +305,9 @@ fn change(promotion: &mut Promotion, changes: &PromotionChanges) -> Result<(), I
         promotion.finished = Some(Finished { reason, at_ms: changes.finished_at_ms });
     }
     if changes.archived {
+        if promotion.finished.is_none() || changes.granted > promotion.terms.coupons {
+            return Err(Inconsistent("an archived promotion without its end"));
+        }
         promotion.archive(changes.granted);
     }
     match &changes.given {
@@ -364,6 +402,55 @@ mod tests {
     }
 
     #[test]
+    fn any_stretches_before_a_loss_and_the_log_from_there_make_the_same_book() {
+        let scenario = Scenario::at(1_000)
+            .schedule("sold out", terms(3))
+            .schedule("cancelled", Terms { finishes_at_ms: None, ..terms(5) })
+            .schedule("timed", Terms { finishes_at_ms: Some(3_000), ..terms(5) })
+            .grab("sold out", "a")
+            .grab("cancelled", "a")
+            .grab("timed", "a")
+            .restock("sold out", 5)
+            .grab("sold out", "b")
+            .grab("cancelled", "b")
+            .at_time(2_000)
+            .grab("sold out", "c")
+            .grab("sold out", "d")
+            .grab("sold out", "e")
+            .cancel("cancelled")
+            .at_time(3_000)
+            .wake()
+            .at_time(4_000)
+            .schedule("on sale", terms(5))
+            .grab("on sale", "a");
+        let (mut book, events) = (scenario.book().clone(), scenario.all_events());
+        drop(book.archive(i64::MAX));
+        let ends: Vec<_> = book.iter().filter_map(|(id, over)| end_of(id, over)).collect();
+        assert_eq!(ends.len(), 3);
+        for stretch in 1..=events.len() {
+            let mut stretches: Vec<Changes> = events.chunks(stretch).map(changes).collect();
+            for trimmed in 0..stretches.len() {
+                ends.iter().cloned().for_each(|end| stretches[trimmed].archive(end));
+                for kept in 1..=stretches.len() {
+                    let from = events.len().min(kept * stretch);
+                    let at_ms = events[..from].last().map_or(0, |event| event.at_ms);
+                    let mut again = restored(stretches[..kept].to_vec(), at_ms).expect("a book");
+                    for event in &events[from..] {
+                        again.apply(event).expect("it fits");
+                    }
+                    assert!(again.agrees_with(&book), "{stretch}, {trimmed}, {kept}");
+                    assert!(again.iter().all(|(id, promotion)| {
+                        let right = book.get(id).expect("the same promotions");
+                        (promotion.granted(), promotion.terms()) == (right.granted(), right.terms())
+                    }));
+                    assert_eq!(again.at_ms(), book.at_ms());
+                    assert_eq!(again.wake(9_000), [], "{stretch}, {trimmed}, {kept}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_missing_part_is_noticed() {
         let scenario = scenario();
         let parts = changes(scenario.all_events()).into_parts();
@@ -383,7 +470,8 @@ mod tests {
         let mut changes = changes(scenario.all_events());
         drop(book.archive(i64::MAX));
         assert!(book.get("over").is_some_and(Promotion::is_archived));
-        changes.archive("over", 1);
+        let over = book.get("over").expect("it was offered");
+        changes.archive(end_of("over", over).expect("it is archived"));
         let restored = restored(vec![changes], book.at_ms());
         assert_eq!(restored.as_ref(), Ok(&book));
         assert!(restored.is_ok_and(|restored| restored.agrees_with(scenario.book())));

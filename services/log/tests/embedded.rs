@@ -41,6 +41,36 @@ async fn the_partition_count_cannot_change() {
 }
 
 #[tokio::test]
+async fn a_first_start_that_was_cut_off_is_begun_again() {
+    let (log, directory) = fresh().await;
+    drop(log);
+    let files: Vec<_> = files(directory.path()).into_keys().collect();
+    std::fs::remove_file(directory.path().join("format")).expect("removed");
+    for file in files.iter().filter(|file| file.to_string_lossy().contains("partition-0002")) {
+        std::fs::remove_file(file).expect("removed");
+    }
+    let log: AnyLog = Arc::new(EmbeddedLog::open(directory.path(), Some(3)).expect("a log"));
+    assert_eq!(log.append(2, records(0..3)).deliveries().await, at(0..3));
+    drop(log);
+    std::fs::remove_file(directory.path().join("format")).expect("removed");
+    let refused = EmbeddedLog::open(directory.path(), Some(3)).map(|_| ()).expect_err("an error");
+    assert!(matches!(refused, LogError::Damaged(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn what_a_killed_process_was_writing_into_a_table_is_deleted() {
+    let (log, directory) = fresh().await;
+    let entry = vec![("a-key".to_owned(), bytes::Bytes::from_static(b"a value"))];
+    log.put(Table::Snapshots, 1, entry.clone()).await.expect("put");
+    drop(log);
+    let left = directory.path().join("tables/snapshots/0001/7.new");
+    std::fs::write(&left, b"half").expect("written");
+    let log = EmbeddedLog::open(directory.path(), None).expect("a log");
+    assert!(!left.exists());
+    assert_eq!(seckill_log::Log::scan(&log, Table::Snapshots, 1).await.expect("read"), entry);
+}
+
+#[tokio::test]
 async fn a_second_opening_of_the_directory_says_why_not() {
     let (_log, directory) = fresh().await;
     let error = EmbeddedLog::open(directory.path(), None).map(|_| ()).expect_err("an error");

@@ -24,6 +24,15 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Makes it durable that a file or a folder is where it is.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
+    }
+}
+
 /// Where the lock is.
 pub(super) fn lock_path(directory: &Path) -> PathBuf {
     directory.join(LOCK)
@@ -88,11 +97,11 @@ fn is_used(partition: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(partition)? {
         let entry = entry?;
         let is_mark = entry.file_name() == high_water::NAME;
-        if is_mark || entry.metadata()?.len() > segment::FIRST_BATCH {
+        if !is_mark && entry.metadata()?.len() > segment::FIRST_BATCH {
             return Ok(true);
         }
     }
-    Ok(false)
+    Ok(high_water::read(partition).is_some_and(|mark| mark.next_offset > 0))
 }
 
 pub(super) fn write(directory: &Path, partitions: u32) -> Result<(), LogError> {
@@ -104,10 +113,7 @@ pub(super) fn write(directory: &Path, partitions: u32) -> Result<(), LogError> {
         file.sync_all()?;
         fs::rename(&new, &path)?;
         sync_folder(directory)?;
-        directory.parent().map_or(Ok(()), |parent| match parent.as_os_str().is_empty() {
-            true => sync_folder(Path::new(".")),
-            false => sync_folder(parent),
-        })
+        sync_parent(directory)
     };
     write().map_err(|error| cannot(&path, &error))
 }

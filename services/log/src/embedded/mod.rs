@@ -41,7 +41,7 @@ use crate::{
     Table,
 };
 
-pub use repair::Survey;
+pub use repair::{Cut, Survey};
 pub use upgrade::Upgraded;
 
 /// Partitions of a new log, unless asked for otherwise.
@@ -82,6 +82,7 @@ impl EmbeddedLog {
         for found in &recovered {
             found.settle().map_err(|error| cannot(&found.folder, &error))?;
         }
+        tables::tidy(directory).map_err(|error| cannot(&directory.join(tables::FOLDER), &error))?;
         let state = Arc::new(State::new(directory, &recovered));
         let writer = Writer::start(&state, recovered, lock)?;
         Ok(Self::new(state, Some(writer), None))
@@ -202,10 +203,8 @@ impl Log for EmbeddedLog {
         tokio::task::spawn_blocking(move || {
             let directory = state.directory();
             for key in keys {
-                let got = state.assert_well().and_then(|()| {
-                    let got = tables::get(directory, table, partition, &key);
-                    got.map_err(|error| cannot(&directory.join(tables::FOLDER), &error))
-                });
+                let got = state.assert_well();
+                let got = got.map(|()| tables::get(directory, table, partition, &key));
                 let Some(got) = got.transpose() else { continue };
                 let failed = got.is_err();
                 if sender.blocking_send(got.map(|value| (key, value))).is_err() || failed {

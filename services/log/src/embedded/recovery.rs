@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::embedded::batch;
@@ -21,6 +22,8 @@ pub(super) struct Recovered {
     pub(super) bases: Vec<u64>,
     /// Where the last segment's batches end, in bytes.
     pub(super) position: u64,
+    /// Where the last of them begins.
+    last_batch: u64,
     /// The end of the log, and its history.
     pub(super) mark: Mark,
     /// Bytes behind the end that were never acknowledged.
@@ -42,7 +45,7 @@ pub(super) struct Prefix {
 impl Prefix {
     pub(super) fn into_recovered(self, folder: PathBuf) -> Recovered {
         let Self { bases, position, mark, .. } = self;
-        Recovered { folder, bases, position, mark, torn: 0, unfinished: None }
+        Recovered { folder, bases, position, last_batch: position, mark, torn: 0, unfinished: None }
     }
 }
 
@@ -88,9 +91,17 @@ struct Readable {
     damage: Option<Damage>,
 }
 
+/// Where batches that follow each other end, and where the last of them begins.
+struct Batches {
+    position: usize,
+    last_batch: usize,
+    mark: Mark,
+}
+
 /// What a segment holds.
 struct Scanned {
     position: u64,
+    last_batch: u64,
     mark: Mark,
     torn: u64,
 }
@@ -106,24 +117,29 @@ pub(super) fn look(directory: &Path, partition: u32) -> Result<Recovered, LogErr
     search.check_sealed(&bases)?;
     let last =
         *bases.last().ok_or_else(|| search.damage(0, 0, 0, "its first segment is missing"))?;
-    let Scanned { position, mark, torn } = search.scan(last)?;
+    let Scanned { position, last_batch, mark, torn } = search.scan(last)?;
     if high_water.is_none() {
         let file = search.folder.join(high_water::NAME);
         tracing::warn!(file = %file.display(), "no high-water mark: made anew from the segments");
     }
-    Ok(Recovered { folder: search.folder, bases, position, mark, torn, unfinished })
+    Ok(Recovered { folder: search.folder, bases, position, last_batch, mark, torn, unfinished })
 }
 
 impl Recovered {
-    /// Cuts what was never acknowledged, and makes durable what a process that was killed may only
-    /// have written.
+    /// Cuts what was never acknowledged, and makes durable what the process before may only have
+    /// written. After a sync that failed the system holds pages in its cache that it takes for synced;
+    /// so the last batch, the only one that can be among them, is written once more.
     pub(super) fn settle(&self) -> io::Result<()> {
         if let Some(unfinished) = &self.unfinished {
             fs::remove_file(unfinished)?;
         }
         let Some(last) = self.bases.last() else { return Ok(()) };
         let path = segment::path(&self.folder, *last);
-        let file = File::options().write(true).open(&path)?;
+        let file = File::options().read(true).write(true).open(&path)?;
+        let length = usize::try_from(self.position - self.last_batch);
+        let mut last_batch = vec![0; length.map_err(io::Error::other)?];
+        file.read_exact_at(&mut last_batch, self.last_batch)?;
+        file.write_all_at(&last_batch, self.last_batch)?;
         if self.torn > 0 {
             let (file_name, bytes) = (path.display(), self.torn);
             tracing::warn!(file = %file_name, bytes, "the rest of a write that nobody was told of is cut");
@@ -156,7 +172,7 @@ impl Search {
             return Ok(Readable { up_to: None, damage });
         };
         let begin = Mark { next_offset: base, history: header.history };
-        let (position, mark) = self.read_batches(base, &bytes, begin)?;
+        let Batches { position, mark, .. } = self.read_batches(base, &bytes, begin)?;
         let rest = &bytes[position..];
         let ended = match (sealed, rest.is_empty()) {
             (true, true) => Ok(0),
@@ -220,30 +236,26 @@ impl Search {
         let header =
             Header::decode(&bytes).ok_or_else(|| self.damage(base, 0, base, "no header"))?;
         let begin = Mark { next_offset: base, history: header.history };
-        let (position, mark) = self.read_batches(base, &bytes, begin)?;
+        let Batches { position, last_batch, mark } = self.read_batches(base, &bytes, begin)?;
         let torn = self.check_rest(base, position, mark, &bytes[position..])?;
-        Ok(Scanned { position: position as u64, mark, torn })
+        Ok(Scanned { position: position as u64, last_batch: last_batch as u64, mark, torn })
     }
 
     /// Goes over batches that follow each other: where they end.
-    fn read_batches(
-        &self,
-        base: u64,
-        bytes: &[u8],
-        begin: Mark,
-    ) -> Result<(usize, Mark), LogError> {
-        let (mut position, mut mark) = (HEADER, begin);
+    fn read_batches(&self, base: u64, bytes: &[u8], begin: Mark) -> Result<Batches, LogError> {
+        let (mut position, mut last_batch, mut mark) = (HEADER, HEADER, begin);
         self.check_history(base, position, mark)?;
         while let Some(next) = batch::decode(&bytes[position..]) {
             let follows = next.offsets.start == mark.next_offset && next.before == mark.history;
             if !follows || !next.is_consistent() {
                 break;
             }
+            last_batch = position;
             position += batch::length(&bytes[position..]).unwrap_or_default();
             mark = Mark { next_offset: next.offsets.end, history: next.after };
             self.check_history(base, position, mark)?;
         }
-        Ok((position, mark))
+        Ok(Batches { position, last_batch, mark })
     }
 
     fn check_history(&self, base: u64, position: usize, mark: Mark) -> Result<(), LogError> {

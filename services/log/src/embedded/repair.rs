@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use seckill_proto::v1::Checkpoint;
+
 use crate::embedded::format::{self, cannot, partition_folder, sync_folder};
 use crate::embedded::recovery::{self, Prefix};
 use crate::embedded::segment::{self, FIRST_BATCH, Header};
@@ -20,6 +22,15 @@ pub struct Survey {
     pub partitions: u32,
     /// What is damaged or missing; nothing where the log is whole.
     pub damages: Vec<Damage>,
+}
+
+/// A partition that was cut.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cut {
+    /// Partition of the event log.
+    pub partition: u32,
+    /// How far it was acknowledged, where that is known.
+    pub reached: Option<Checkpoint>,
 }
 
 impl EmbeddedLog {
@@ -61,25 +72,32 @@ impl EmbeddedLog {
         Ok(Self::new(Arc::new(State::new(directory, &left)), None, lock))
     }
 
-    /// Cuts every damaged partition at its damage, so that the log can be opened. What is cut goes
-    /// into a folder `lost-N` beside its segments.
+    /// Cuts every damaged partition at its damage, so that the log can be opened: which ones. What is
+    /// cut goes into a folder `lost-N` beside its segments.
     ///
     /// # Errors
     /// There is no log, it is in use, or a file cannot be written.
-    pub fn cut_damage(directory: &Path) -> Result<(), LogError> {
+    pub fn cut_damage(directory: &Path) -> Result<Vec<Cut>, LogError> {
+        let mut cuts = Vec::new();
         let _lock = format::lock(directory, true)?;
         let (partitions, format_damage) = partitions(directory)?;
         for partition in 0..partitions {
             let prefix = recovery::survey(directory, partition)?;
             let folder = partition_folder(directory, partition);
             if prefix.damage.is_some() {
+                let reached = high_water::read(&folder).map(|mark| Checkpoint {
+                    next_offset: mark.next_offset,
+                    history: mark.history.number(),
+                    ..Checkpoint::default()
+                });
+                cuts.push(Cut { partition, reached });
                 cut(&folder, partition, &prefix).map_err(|error| cannot(&folder, &error))?;
             }
         }
         if format_damage.is_some() {
             format::write(directory, partitions)?;
         }
-        Ok(())
+        Ok(cuts)
     }
 }
 

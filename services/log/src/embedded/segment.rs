@@ -57,9 +57,15 @@ pub(super) fn create(folder: &Path, header: Header) -> io::Result<File> {
     let path = path(folder, header.base);
     let file = File::options().create(true).truncate(true).read(true).write(true).open(path)?;
     file.write_all_at(&header.encode(), 0)?;
-    file.sync_all()?;
-    sync_folder(folder)?;
+    synced(file.sync_all())?;
+    synced(sync_folder(folder))?;
     Ok(file)
+}
+
+/// A sync that failed is told once, and nobody knows then what is on the disk: never a mere want of
+/// space, whatever the system calls it.
+pub(super) fn synced(result: io::Result<()>) -> io::Result<()> {
+    result.map_err(|error| io::Error::other(format!("a sync has failed: {error}")))
 }
 
 impl Header {

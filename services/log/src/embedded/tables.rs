@@ -14,6 +14,8 @@ use crate::embedded::format::sync_folder;
 use crate::{Entries, Table};
 
 pub(super) const FOLDER: &str = "tables";
+/// How the name of a file ends that is being written.
+const NEW: &str = ".new";
 
 /// Names of files that are being written never meet.
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
@@ -31,27 +33,50 @@ pub(super) fn put(
     fs::create_dir_all(&folder)?;
     for (key, value) in entries {
         let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
-        let written = folder.join(format!("{number}.new"));
-        let mut file = File::create(&written)?;
-        file.write_all(&crc32fast::hash(value).to_le_bytes())?;
-        file.write_all(value)?;
-        file.sync_data()?;
-        fs::rename(&written, folder.join(file_name(key)))?;
+        let new = folder.join(format!("{number}{NEW}"));
+        let written = write(&new, value);
+        if let Err(error) = written.and_then(|()| fs::rename(&new, folder.join(file_name(key)))) {
+            let _ = fs::remove_file(&new); // its room may be what is missing
+            return Err(error);
+        }
     }
     sync_folder(&folder)
 }
 
+fn write(path: &Path, value: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(&crc32fast::hash(value).to_le_bytes())?;
+    file.write_all(value)?;
+    file.sync_data()
+}
+
+/// Deletes what a process that was killed was writing. Before anything is written.
+pub(super) fn tidy(directory: &Path) -> io::Result<()> {
+    for table in read_folder(&directory.join(FOLDER))? {
+        for partition in read_folder(&table)? {
+            for file in read_folder(&partition)? {
+                if file.to_str().is_some_and(|name| name.ends_with(NEW)) {
+                    fs::remove_file(file)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The paths in a folder; none where it is not there.
+fn read_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// A table that was never written is empty.
 pub(super) fn scan(directory: &Path, table: Table, partition: u32) -> io::Result<Entries> {
-    let folder = folder(directory, table, partition);
-    let files = match fs::read_dir(&folder) {
-        Ok(files) => files,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Entries::new()),
-        Err(error) => return Err(error),
-    };
     let mut entries = Entries::new();
-    for file in files {
-        let path = file?.path();
+    for path in read_folder(&folder(directory, table, partition))? {
         let Some(key) = key(&path) else { continue };
         match value(fs::read(&path)?) {
             Some(value) => entries.push((key, value)),
@@ -61,17 +86,16 @@ pub(super) fn scan(directory: &Path, table: Table, partition: u32) -> io::Result
     Ok(entries)
 }
 
-/// None where there is no such key, or its file is damaged.
-pub(super) fn get(
-    directory: &Path,
-    table: Table,
-    partition: u32,
-    key: &str,
-) -> io::Result<Option<Bytes>> {
-    match fs::read(folder(directory, table, partition).join(file_name(key))) {
-        Ok(bytes) => Ok(value(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+/// None where there is no such key, or its file is damaged or cannot be read.
+pub(super) fn get(directory: &Path, table: Table, partition: u32, key: &str) -> Option<Bytes> {
+    let path = folder(directory, table, partition).join(file_name(key));
+    match fs::read(&path) {
+        Ok(bytes) => value(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(file = %path.display(), %error, "a file that cannot be read is passed over");
+            None
+        }
     }
 }
 

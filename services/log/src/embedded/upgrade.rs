@@ -34,7 +34,7 @@ impl EmbeddedLog {
         let (new, kept) = (upgrading(directory), directory.with_file_name("log.version-0.1"));
         if kept.exists() && new.exists() && !directory.exists() {
             // Cut off between the two renames of a try before.
-            fs::rename(&new, directory).map_err(|error| cannot(directory, &error))?;
+            rename(&new, directory)?;
         }
         match format::read(directory) {
             Ok(Some(_)) => return Ok(None),
@@ -46,10 +46,16 @@ impl EmbeddedLog {
             fs::remove_dir_all(&new).map_err(|error| cannot(&new, &error))?; // of a try before
         }
         let records = move_records(directory, &new).await?;
-        fs::rename(directory, &kept).map_err(|error| cannot(&kept, &error))?;
-        fs::rename(&new, directory).map_err(|error| cannot(directory, &error))?;
+        rename(directory, &kept)?;
+        rename(&new, directory)?;
         Ok(Some(Upgraded { records, kept }))
     }
+}
+
+/// Durably: the next start may write to what is there then.
+fn rename(from: &Path, to: &Path) -> Result<(), LogError> {
+    let renamed = fs::rename(from, to).and_then(|()| format::sync_parent(to));
+    renamed.map_err(|error| cannot(to, &error))
 }
 
 /// Where a log is made of an old one. While this is there, no new log is to be made beside it.

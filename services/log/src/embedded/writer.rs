@@ -269,7 +269,7 @@ impl Active {
     /// Seals the segment and begins the next one.
     fn roll(&mut self, state: &State) -> io::Result<()> {
         self.segment.file.set_len(self.position)?;
-        self.segment.file.sync_all()?;
+        segment::synced(self.segment.file.sync_all())?;
         let header = Header {
             partition: self.partition,
             base: self.mark.next_offset,

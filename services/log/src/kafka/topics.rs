@@ -1,9 +1,12 @@
 //! The topics: made when they are missing, checked when they are there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
@@ -65,6 +68,7 @@ async fn attempt(
         (None, asked) => asked.unwrap_or(DEFAULT_PARTITIONS),
     };
     if all_led(&metadata, topics, partitions)? {
+        assert_kept(admin, &metadata, &topics.events).await?;
         return Ok(Some(partitions));
     }
     create(config, topics, admin, partitions).await?;
@@ -104,6 +108,60 @@ fn all_led(metadata: &Metadata, topics: &Topics, partitions: u32) -> Result<bool
     Ok(true)
 }
 
+/// What a topic that forgets events is set to, and what it must be.
+const KEPT: [(&str, &str); 3] =
+    [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+
+/// Somebody may have made the topic, or changed it: a log that forgets its events is no log.
+async fn assert_kept(admin: &Admin, metadata: &Metadata, events: &str) -> Result<(), LogError> {
+    let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT));
+    let described = admin.describe_configs(&[ResourceSpecifier::Topic(events)], &options).await;
+    let described = described.map_err(|error| unavailable(&error))?.pop();
+    let settings = match described {
+        Some(Ok(resource)) => resource.entry_map().into_iter().map(setting).collect(),
+        Some(Err(code)) => {
+            tracing::warn!(%code, events, "Kafka does not tell whether the topic keeps its records for ever");
+            return Ok(());
+        }
+        None => HashMap::new(),
+    };
+    assert_settings(events, &settings)?;
+    let in_sync = settings.get("min.insync.replicas").map(String::as_str);
+    if replicas(metadata, events) > 1 && in_sync == Some("1") {
+        tracing::warn!(
+            events,
+            "min.insync.replicas is 1: an answer may be durable on one broker alone; set it to a majority"
+        );
+    }
+    Ok(())
+}
+
+fn setting((name, entry): (&str, &ConfigEntry)) -> (String, String) {
+    (name.to_owned(), entry.value.clone().unwrap_or_default())
+}
+
+fn assert_settings(events: &str, settings: &HashMap<String, String>) -> Result<(), LogError> {
+    let differs = |(name, kept): &(&str, &str)| settings.get(*name).is_some_and(|set| set != kept);
+    let wrong: Vec<_> = KEPT.into_iter().filter(differs).collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let is: Vec<_> = wrong.iter().map(|(name, _)| format!("{name}={}", settings[*name])).collect();
+    let set: Vec<_> = wrong.iter().map(|(name, kept)| format!("{name}={kept}")).collect();
+    Err(LogError::Broken(format!(
+        "topic {events} has {}, so Kafka would delete events: nothing is decided on it. Set it first: \
+         kafka-configs.sh --alter --entity-type topics --entity-name {events} --add-config {}",
+        is.join(" "),
+        set.join(",")
+    )))
+}
+
+fn replicas(metadata: &Metadata, topic: &str) -> usize {
+    let topic = metadata.topics().iter().find(|found| found.name() == topic);
+    let partitions = topic.into_iter().flat_map(|topic| topic.partitions());
+    partitions.map(|partition| partition.replicas().len()).min().unwrap_or_default()
+}
+
 async fn create(
     config: &KafkaConfig,
     topics: &Topics,
@@ -113,7 +171,16 @@ async fn create(
     let partitions = i32::try_from(partitions)
         .map_err(|_| LogError::Broken("Kafka takes no more than 2147483647 partitions".into()))?;
     let replication = config.replication.map_or(-1, i32::from);
-    let topic = |name| NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+    // Of several copies a majority must have a record before it counts as written.
+    let in_sync = config.replication.filter(|replicas| *replicas > 1);
+    let in_sync = in_sync.map(|replicas| (replicas / 2 + 1).to_string());
+    let topic = |name| {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+        in_sync
+            .as_deref()
+            .into_iter()
+            .fold(topic, |topic, in_sync| topic.set("min.insync.replicas", in_sync))
+    };
     // Kept for ever: the log is the truth, and a reader of its beginning must find it.
     let kept = |name| {
         topic(name)
@@ -131,8 +198,11 @@ async fn create(
     let wanted = [
         kept(&topics.events),
         compacted(&topics.snapshots),
-        // Tells the broker's time: see `time_ms`.
-        compacted(&topics.owners).set("message.timestamp.type", "LogAppendTime"),
+        // Tells the broker's time: see `time_ms`. What it proves of the events must outlast a power cut
+        // that they do not; it is written once a second.
+        compacted(&topics.owners)
+            .set("message.timestamp.type", "LogAppendTime")
+            .set("flush.messages", "1"),
         topic(&topics.slots),
     ];
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(5)));
@@ -147,4 +217,30 @@ async fn create(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_forgets_is_refused_with_the_way_out() {
+        let with = |name: &str, value: &str| {
+            let mut settings: HashMap<_, _> =
+                KEPT.map(|(name, kept)| (name.to_owned(), kept.to_owned())).into();
+            settings.insert(name.to_owned(), value.to_owned());
+            assert_settings("t.events", &settings)
+        };
+        assert!(with("retention.ms", "-1").is_ok());
+        for (name, value) in [
+            ("retention.ms", "604800000"),
+            ("retention.bytes", "1000"),
+            ("cleanup.policy", "compact"),
+            ("cleanup.policy", "compact,delete"),
+        ] {
+            let error = with(name, value).expect_err(value).to_string();
+            assert!(error.contains(&format!("t.events has {name}={value}")), "{error}");
+            assert!(error.contains("--alter"), "{error}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::middleware::from_fn;
 use seckill_command::Dispatcher;
-use seckill_edge::{Connections, not_found, observe, serve, wrong_method};
+use seckill_edge::{Connections, check_head, not_found, observe, serve, wrong_method};
 use seckill_telemetry::{Health, Metrics};
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
@@ -69,6 +69,7 @@ fn routes(dispatcher: Dispatcher, metrics: Metrics) -> Router {
         .merge(seckill_telemetry::routes(Health::default(), metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(check_head))
         .layer(from_fn(observe))
         .layer(CatchPanicLayer::new())
 }

@@ -28,6 +28,10 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
 /// Says which rule it breaks; `what` names it.
 pub fn checked(what: &str, id: String) -> Result<String, Problem> {
     match check_identifier(&id) {
+        // Clients and proxies take these out of a path: nobody could ask for what they name.
+        Ok(()) if matches!(id.as_str(), "." | "..") => {
+            Err(Problem::bad_request("invalid-identifier", format!("{what} must not be {id:?}.")))
+        }
         Ok(()) => Ok(id),
         Err(error) => Err(Problem::bad_request("invalid-identifier", format!("{what} {error}."))),
     }

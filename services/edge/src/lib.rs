@@ -12,6 +12,7 @@ mod observe;
 mod problem;
 mod serve;
 mod time;
+mod words;
 
 pub use body::{Body, parse_json, read_body};
 pub use connections::Connections;
@@ -19,5 +20,5 @@ pub use header::{idempotency_key, position_header};
 pub use identifier::{PathId, checked};
 pub use observe::{describe_metrics, observe};
 pub use problem::{PROBLEM_JSON, Problem};
-pub use serve::{not_found, serve, wrong_method};
+pub use serve::{check_head, not_found, serve, wrong_method};
 pub use time::{Moment, now_ms, timestamp};

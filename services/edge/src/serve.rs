@@ -3,11 +3,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::http::{Method, StatusCode, Uri};
-use futures::FutureExt;
+use axum::extract::Request;
+use axum::http::{Method, StatusCode, Uri, Version, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -63,11 +65,24 @@ pub async fn serve(
         failing = false;
     }
     // Whoever has connected by now is not reset.
-    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-        take(&mut open, stream);
-    }
-    drop(listener);
+    let _ = listener.into_std().map(|listener| {
+        waiting(&listener).for_each(|stream| take(&mut open, stream));
+    });
     finish(open, &no_more).await;
+}
+
+/// The connections that wait to be taken, without waiting for more, and for a bounded time.
+fn waiting(listener: &std::net::TcpListener) -> impl Iterator<Item = TcpStream> {
+    let begun = Instant::now();
+    let taken = std::iter::from_fn(move || match listener.accept() {
+        Ok((stream, _)) if begun.elapsed() < LAST_REQUESTS => Some(Some(stream)),
+        Err(error) if is_of_client(&error) => Some(None),
+        Ok(_) | Err(_) => None,
+    });
+    taken.flatten().filter_map(|stream| {
+        stream.set_nonblocking(true).ok()?;
+        TcpStream::from_std(stream).ok()
+    })
 }
 
 async fn finish(mut open: JoinSet<()>, no_more: &CancellationToken) {
@@ -87,6 +102,21 @@ async fn all_of(open: &mut JoinSet<()>) {
 fn is_of_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// A layer that refuses what HTTP/1.1 does not allow, and what different servers understand
+/// differently.
+///
+/// # Errors
+/// The request has no `Host`, or more than one.
+pub async fn check_head(request: Request, next: Next) -> Result<Response, Problem> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    let wanted = if request.version() == Version::HTTP_10 { 0..=1 } else { 1..=1 };
+    if wanted.contains(&hosts) {
+        Ok(next.run(request).await)
+    } else {
+        Err(Problem::bad_request("invalid-host", "The request must have exactly one Host."))
+    }
 }
 
 /// The answer to a path that does not exist.
@@ -114,7 +144,6 @@ mod tests {
     use std::net::SocketAddr;
 
     use axum::body::Bytes;
-    use axum::extract::Request;
     use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::Instant;
@@ -133,7 +162,9 @@ mod tests {
     }
 
     async fn server(most: usize) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let listener = socket.listen(2_048).expect("a listener");
         let address = listener.local_addr().expect("an address");
         let body = |request: Request| async { read_body(request).await.map(|_: Bytes| "taken") };
         let routes = Router::new()
@@ -231,6 +262,25 @@ mod tests {
             assert!(said.starts_with("HTTP/1.1 200"), "{said}");
         }
         server.task.await.expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn nobody_who_waits_to_be_taken_is_reset_by_the_end() {
+        let server = server(2_000).await;
+        let mut clients = Vec::new();
+        // Nobody else runs meanwhile: all of them wait in the queue.
+        for _ in 0..1_000 {
+            let mut stream = std::net::TcpStream::connect(server.address).expect("a connection");
+            io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
+            clients.push(stream);
+        }
+        server.stop.cancel();
+        server.task.await.expect("it ends");
+        for mut stream in clients {
+            let mut said = String::new();
+            io::Read::read_to_string(&mut stream, &mut said).expect("no reset");
+            assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

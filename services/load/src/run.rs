@@ -1,5 +1,8 @@
 //! One run from the first promotion to the verdict.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -50,14 +53,46 @@ pub async fn run(args: LoadArgs) -> Result<Verdict> {
 /// # Errors
 /// As [`run`].
 pub async fn run_until(args: LoadArgs, stop: CancellationToken) -> Result<Verdict> {
+    let mut json = args.json.as_deref().map(JsonFile::create).transpose()?;
     let report = report(&args, &stop).await?;
     println!("{report}");
-    if let Some(path) = &args.json {
-        let json = serde_json::to_vec_pretty(&report)?;
-        let written = tokio::fs::write(path, json).await;
-        written.with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    json.as_mut().map_or(Ok(()), |json| json.write(&report))?;
     Ok(report.verdict)
+}
+
+/// Where the report goes: opened before anybody comes, because a run that ends in a wrong path is lost.
+/// Without a report it leaves what was there.
+struct JsonFile<'a> {
+    path: &'a Path,
+    file: File,
+    empty: bool,
+}
+
+impl<'a> JsonFile<'a> {
+    fn create(path: &'a Path) -> Result<Self> {
+        let empty = !path.exists();
+        let file = File::options().create(true).truncate(false).write(true).open(path);
+        Ok(Self { path, file: file.with_context(|| cannot_write(path))?, empty })
+    }
+
+    fn write(&mut self, report: &Report) -> Result<()> {
+        let json = serde_json::to_vec_pretty(report)?;
+        self.empty = false;
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(&json));
+        written.with_context(|| cannot_write(self.path))
+    }
+}
+
+impl Drop for JsonFile<'_> {
+    fn drop(&mut self) {
+        if self.empty {
+            let _ = std::fs::remove_file(self.path); // it is nothing
+        }
+    }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("--json: {} cannot be written", path.display())
 }
 
 async fn interrupted_twice(stop: &CancellationToken) -> anyhow::Error {
@@ -80,6 +115,7 @@ async fn report(args: &LoadArgs, stop: &CancellationToken) -> Result<Report> {
     let seed = args.seed.unwrap_or_else(rand::random);
     let views = Views::new(fleet(&args.query, args)?);
     let counter = Arc::new(counter(args)?);
+    counter.command.assert_somebody_answers().await?;
     let sales = sales(args, &counter, &views).await?;
 
     let started = Instant::now();

@@ -13,6 +13,9 @@ use tokio::time::timeout;
 
 use crate::connection::{Broken, Connection, Reply};
 
+/// How long the first connection to a node may take.
+const FIRST_CONNECTION: Duration = Duration::from_secs(1);
+
 /// A request before it is known which node gets it, so that the same can be sent again.
 #[derive(Debug, Clone)]
 pub(crate) struct Ask {
@@ -63,6 +66,22 @@ impl Fleet {
             bail!("no node to send to");
         }
         Ok(Self { nodes, next: AtomicUsize::new(0), request_timeout })
+    }
+
+    /// # Errors
+    /// Nobody takes a connection at any of the nodes within [`FIRST_CONNECTION`].
+    pub(crate) async fn assert_somebody_answers(&self) -> Result<()> {
+        let mut reasons = Vec::new();
+        for node in &self.nodes {
+            match node.connect(FIRST_CONNECTION).await {
+                Ok(connection) => {
+                    node.keep(connection);
+                    return Ok(());
+                }
+                Err(Unanswered::Unsent(reason) | Unanswered::Lost(reason)) => reasons.push(reason),
+            }
+        }
+        bail!("nobody answers at {}; `seckill up` starts a system", reasons.join(", "))
     }
 
     /// Sends a request once.

@@ -19,6 +19,7 @@ use seckill_views::{Changes, Progress, PromotionRow, Views, ViewsError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::open::Open;
 use crate::projection::{Projection, Unscheduled, needs_row};
 
 /// The views, as a witness of the log.
@@ -80,6 +81,7 @@ struct Session {
     reader: Box<dyn Reader>,
     fold: Fold,
     projection: Projection,
+    open: Open,
     checked: Instant,
     /// What the last mark in the table of owners says.
     marked: Checkpoint,
@@ -181,8 +183,9 @@ impl Follower {
         self.projected.store(fold.next_offset(), Ordering::Relaxed);
         let reader = self.log.read(self.partition, fold.next_offset()).await?;
         let projection = Projection::default();
+        let open = Open::resume(self.views.open_promotions(self.partition).await?);
         let (checked, marked) = (Instant::now(), checkpoint);
-        Ok(Session { reader, fold, projection, checked, marked })
+        Ok(Session { reader, fold, projection, open, checked, marked })
     }
 
     /// The views have got somewhere in a log: is it this one, with all that they have seen of it?
@@ -269,11 +272,13 @@ impl Follower {
         for (offset, event) in events {
             let position = Position { partition: self.partition, offset: *offset };
             coupons.extend(session.projection.apply(event, position)?);
+            session.open.apply(event, position);
             touched.insert(event.promotion_id.as_str(), ());
         }
         let rows = touched.into_keys().filter_map(|id| session.projection.get(id).cloned());
         Ok(Changes {
             promotions: rows.collect(),
+            open: session.open.take_changed(),
             coupons,
             progress: self.progress(session, stopped),
         })

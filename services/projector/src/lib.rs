@@ -9,6 +9,7 @@
 //! [`verify`] folds the whole log and holds every row of every view against it.
 
 mod follow;
+mod open;
 mod projection;
 mod verify;
 
@@ -44,8 +45,8 @@ impl Projector {
         let membership = log.join(Group::Projector).await?;
         let mut joining = Some(health.part("projector/membership"));
         let task = run_assigned(membership, stop, move |partition, stop| {
-            drop(joining.take());
             let health = health.part(format!("projector/partition/{partition}"));
+            drop(joining.take());
             Follower::new(Arc::clone(&log), Arc::clone(&views), partition, health).run(stop)
         });
         Ok(Self { task: tokio::spawn(task) })

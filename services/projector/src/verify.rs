@@ -2,6 +2,7 @@
 //!
 //! Holds what the log says in memory: some 300 bytes for every coupon ever given.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,8 +12,11 @@ use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader};
 use seckill_promotion::{Book, Inconsistent};
 use seckill_proto::v1::{Checkpoint, Event, Fence, record};
 use seckill_proto::{Position, decode_record};
-use seckill_views::{CouponRow, PromotionRow, PromotionStatus, Scanned, Views, ViewsError};
+use seckill_views::{
+    CouponRow, OpenPromotions, PromotionRow, PromotionStatus, Scanned, Views, ViewsError,
+};
 
+use crate::open::Open;
 use crate::projection::{Projection, Unscheduled};
 
 /// Differences shown; the rest are counted.
@@ -105,6 +109,7 @@ impl Report {
 #[derive(Default)]
 struct Expected {
     promotions: HashMap<String, PromotionRow>,
+    open: HashMap<String, OpenPromotions>,
     coupons: HashMap<String, CouponRow>,
     ends: HashMap<u32, u64>,
 }
@@ -172,7 +177,8 @@ async fn fold(
     let end = log.end(partition).await?;
     let (mut fold, mut book) = (Fold::default(), Book::default());
     claims.retain(|claim| !claim.is_due(&fold));
-    let (mut projection, mut fences) = (Projection::default(), HashSet::new());
+    let (mut projection, mut open) = (Projection::default(), Open::default());
+    let mut fences = HashSet::new();
     let mut reader = log.read(partition, 0).await?;
     while fold.next_offset() < end {
         for (offset, record) in next(&mut *reader, partition).await? {
@@ -190,7 +196,9 @@ async fn fold(
                         offset,
                         reason,
                     })?;
-                    let coupon = projection.apply(&event, Position { partition, offset })?;
+                    let position = Position { partition, offset };
+                    let coupon = projection.apply(&event, position)?;
+                    open.apply(&event, position);
                     expected.coupons.extend(coupon.map(|coupon| (coupon.id.clone(), coupon)));
                 }
                 Folded::Fence(fence) => {
@@ -213,6 +221,7 @@ async fn fold(
         report.differ(|| claim.lacks(end));
     }
     expected.promotions.extend(projection.into_promotions());
+    expected.open.extend(open.take_changed().into_iter().map(|row| (name_of(&row), row)));
     expected.ends.insert(partition, end);
     Ok(())
 }
@@ -280,13 +289,13 @@ async fn next(reader: &mut dyn Reader, partition: u32) -> Result<Vec<(u64, Bytes
 
 /// A row that says what it is and how new.
 trait Row: PartialEq + Debug + 'static {
-    fn id(&self) -> &str;
+    fn id(&self) -> Cow<'_, str>;
     fn position(&self) -> Position;
 }
 
 impl Row for PromotionRow {
-    fn id(&self) -> &str {
-        &self.id
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.id)
     }
 
     fn position(&self) -> Position {
@@ -294,9 +303,23 @@ impl Row for PromotionRow {
     }
 }
 
+impl Row for OpenPromotions {
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Owned(name_of(self))
+    }
+
+    fn position(&self) -> Position {
+        self.position
+    }
+}
+
+fn name_of(row: &OpenPromotions) -> String {
+    format!("row {} of partition {}", row.row, row.position.partition)
+}
+
 impl Row for CouponRow {
-    fn id(&self) -> &str {
-        &self.id
+    fn id(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.id)
     }
 
     fn position(&self) -> Position {
@@ -328,10 +351,10 @@ impl<'a> Seen<'a> {
         };
         let (id, position) = (row.id(), row.position());
         let should = should(&row);
-        self.missing.remove(id);
+        self.missing.remove(&*id);
         let covered = self.expected.ends.get(&position.partition);
         if covered.is_some_and(|end| position.offset >= *end) {
-            self.newer.push((id.to_owned(), position));
+            self.newer.push((id.into_owned(), position));
         } else if should != Some(&row) {
             report.differ(|| format!("{} has {row:?}, the log says {should:?}", self.view));
         }
@@ -355,15 +378,18 @@ async fn compare_promotions(
     let mut seen = Seen::new("promotions", expected, all.keys());
     views.scan_promotions(&mut |row| seen.row(row, |row| all.get(&row.id), report)).await?;
     let newer = seen.finish(report);
-    // One that has gone on since may have finished, and so be gone from the active ones.
-    let gone_on: HashSet<&str> = newer.iter().map(|(id, _)| id.as_str()).collect();
-    let is_active = |row: &&PromotionRow| row.state == PromotionStatus::Active;
-    let active = all.values().filter(is_active).map(|row| &row.id);
-    let active = active.filter(|id| !gone_on.contains(id.as_str()));
-    let mut seen = Seen::new("active_promotions", expected, active);
+    let open = &expected.open;
+    let mut seen = Seen::new("open_promotions", expected, open.keys());
     views
-        .scan_active_promotions(&mut |row| {
-            seen.row(row, |row| all.get(&row.id).filter(is_active), report);
+        .scan_open_promotions(&mut |row| seen.row(row, |row| open.get(&name_of(row)), report))
+        .await?;
+    seen.finish(report);
+    let is_finished = |row: &&PromotionRow| row.state == PromotionStatus::Finished;
+    let finished = all.values().filter(is_finished).map(|row| &row.id);
+    let mut seen = Seen::new("finished_promotions", expected, finished);
+    views
+        .scan_finished_promotions(&mut |row| {
+            seen.row(row, |row| all.get(&row.id).filter(is_finished), report);
         })
         .await?;
     seen.finish(report);
@@ -520,13 +546,14 @@ mod tests {
         };
         let extra = CouponRow { id: "p-3".into(), serial: 3, ..row };
         let coupons = vec![wrong, extra];
-        views.write(Changes { promotions: vec![], coupons, progress }).await.expect("written");
+        let (promotions, open) = (vec![], vec![]);
+        views.write(Changes { promotions, open, coupons, progress }).await.expect("written");
         let report = verify(&*log, &*views, vec![]).await.expect("a report");
         assert_eq!(report.different, 4, "two rows in two views: {report:?}");
 
         let empty = EmbeddedViews::open(&directory.path().join("empty"), 1).expect("views");
         let report = verify(&*log, &empty, vec![]).await.expect("a report");
-        // The promotion twice, two coupons twice, and the progress.
+        // The promotion and that it is open, two coupons twice, and the progress.
         assert_eq!(report.different, 7, "{report:?}");
     }
 

@@ -3,6 +3,7 @@
 
 use axum::extract::State;
 use axum::extract::rejection::PathRejection;
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use seckill_edge::{PathId, Problem};
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 use crate::page::Asked;
 use crate::promotions::number;
-use crate::{Gateway, absent, problem};
+use crate::{Gateway, absent, list};
 
 pub(crate) fn routes() -> Router<Gateway> {
     Router::new()
@@ -29,8 +30,8 @@ async fn of_promotion(
     asked: Asked,
 ) -> Result<Json<Page<CouponRow>>, Problem> {
     gateway.wait_for(asked.after).await?;
-    let page = gateway.views.coupons_of_promotion(&id, asked.cursor.as_deref(), asked.limit).await;
-    page.map(Json).map_err(|error| problem(&error))
+    let (cursor, limit) = (asked.cursor.as_deref(), asked.limit);
+    gateway.read(gateway.views.coupons_of_promotion(&id, cursor, limit)).await.map(Json)
 }
 
 async fn of_customer(
@@ -39,8 +40,8 @@ async fn of_customer(
     asked: Asked,
 ) -> Result<Json<Page<CouponRow>>, Problem> {
     gateway.wait_for(asked.after).await?;
-    let page = gateway.views.coupons_of_customer(&id, asked.cursor.as_deref(), asked.limit).await;
-    page.map(Json).map_err(|error| problem(&error))
+    let (cursor, limit) = (asked.cursor.as_deref(), asked.limit);
+    gateway.read(gateway.views.coupons_of_customer(&id, cursor, limit)).await.map(Json)
 }
 
 /// A coupon's id is longer than other ids by its serial, so it is not checked as one of them.
@@ -53,7 +54,7 @@ async fn one(
     let axum::extract::Path(id) = id.map_err(|_| wrong("must be UTF-8".to_owned()))?;
     let id: CouponId = id.parse().map_err(|error: IdentifierError| wrong(error.to_string()))?;
     gateway.wait_for(asked.after).await?;
-    let row = gateway.views.coupon(&id).await.map_err(|error| problem(&error))?;
+    let row = gateway.read(gateway.views.coupon(&id)).await?;
     row.map(Json).ok_or_else(|| absent("No coupon has this id."))
 }
 
@@ -83,15 +84,13 @@ impl From<CouponRow> for Coupon {
 async fn all_of_customer(
     State(gateway): State<Gateway>,
     PathId(id): PathId,
-) -> Result<Json<Vec<Coupon>>, Problem> {
-    let (mut coupons, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = gateway.views.coupons_of_customer(&id, cursor.as_deref(), MAX_PAGE).await;
-        let page = page.map_err(|error| problem(&error))?;
-        coupons.extend(page.items.into_iter().map(Coupon::from));
-        cursor = page.next;
-        if cursor.is_none() {
-            return Ok(Json(coupons));
+) -> Result<Response, Problem> {
+    list::whole::<CouponRow, Coupon, _>(move |cursor| {
+        let (gateway, id) = (gateway.clone(), id.clone());
+        async move {
+            let page = gateway.views.coupons_of_customer(&id, cursor.as_deref(), MAX_PAGE);
+            gateway.read(page).await
         }
-    }
+    })
+    .await
 }

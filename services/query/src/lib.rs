@@ -2,29 +2,65 @@
 //!
 //! `?after=POSITION`, or the header `Seckill-After`, on any native route waits, for a bounded
 //! time, until the view shows what an answer at that position said.
+//!
+//! Reads are bounded: a page by its rows, a whole list by being sent page by page, requests under way
+//! by [`MAX_REQUESTS`], and what is read at the same time by [`MAX_READS`].
 
 mod coupons;
+mod list;
 mod page;
 mod promotions;
+mod reads;
 mod visible;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use seckill_edge::Problem;
+use seckill_proto::Position;
 use seckill_views::{Views, ViewsError};
+
+use crate::reads::Reads;
+pub use crate::reads::{MAX_READS, MAX_REQUESTS};
+use crate::visible::Visible;
 
 /// What every route works on.
 #[derive(Clone)]
 pub(crate) struct Gateway {
     views: Arc<dyn Views>,
-    /// Partitions of the log that the views are made of.
-    partitions: u32,
+    visible: Arc<Visible>,
+    reads: Arc<Reads>,
 }
 
 /// The routes of readers, native and compatible, on the views of a log of so many partitions.
 pub fn routes(views: Arc<dyn Views>, partitions: u32) -> Router {
-    promotions::routes().merge(coupons::routes()).with_state(Gateway { views, partitions })
+    let reads = Arc::new(Reads::default());
+    let visible = Arc::new(Visible::new(Arc::clone(&views), partitions));
+    let gateway = Gateway { views, visible, reads: Arc::clone(&reads) };
+    promotions::routes()
+        .merge(coupons::routes())
+        .layer(from_fn_with_state(reads, reads::bound))
+        .with_state(gateway)
+}
+
+impl Gateway {
+    /// Waits until the views show what was answered at a position.
+    pub(crate) async fn wait_for(&self, position: Option<Position>) -> Result<(), Problem> {
+        match position {
+            Some(position) => self.visible.wait_for(position).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Reads from the views when it is its turn.
+    pub(crate) async fn read<T>(
+        &self,
+        read: impl Future<Output = Result<T, ViewsError>>,
+    ) -> Result<T, Problem> {
+        let _turn = self.reads.turn().await;
+        read.await.map_err(|error| problem(&error))
+    }
 }
 
 /// From an error of the views to what a client is told.

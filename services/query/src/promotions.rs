@@ -1,15 +1,16 @@
 //! `GET /v1/promotions`, `GET /v1/promotions/{id}`, and the older `GET /query/promotions`.
 
 use axum::extract::State;
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use seckill_edge::{PathId, Problem};
 use seckill_proto::Position;
-use seckill_views::{Page, PromotionRow};
+use seckill_views::{MAX_PAGE, Page, PromotionRow, PromotionStatus};
 use serde::Serialize;
 
 use crate::page::Asked;
-use crate::{Gateway, absent, problem};
+use crate::{Gateway, absent, list};
 
 pub(crate) fn routes() -> Router<Gateway> {
     Router::new()
@@ -25,8 +26,8 @@ async fn list(
     asked: Asked,
 ) -> Result<Json<Page<PromotionRow>>, Problem> {
     gateway.wait_for(asked.after).await?;
-    let page = gateway.views.promotions(asked.state, asked.cursor.as_deref(), asked.limit).await;
-    page.map(Json).map_err(|error| problem(&error))
+    let (cursor, limit) = (asked.cursor.as_deref(), asked.limit);
+    gateway.read(gateway.views.promotions(asked.state, cursor, limit)).await.map(Json)
 }
 
 async fn one(
@@ -35,7 +36,7 @@ async fn one(
     asked: Asked,
 ) -> Result<Json<PromotionRow>, Problem> {
     gateway.wait_for(asked.after).await?;
-    let row = gateway.views.promotion(&id).await.map_err(|error| problem(&error))?;
+    let row = gateway.read(gateway.views.promotion(&id)).await?;
     row.map(Json).ok_or_else(|| absent("No promotion has this id."))
 }
 
@@ -65,9 +66,15 @@ impl From<PromotionRow> for ActivePromotion {
     }
 }
 
-async fn active(State(gateway): State<Gateway>) -> Result<Json<Vec<ActivePromotion>>, Problem> {
-    let rows = gateway.views.active_promotions().await.map_err(|error| problem(&error))?;
-    Ok(Json(rows.into_iter().map(Into::into).collect()))
+async fn active(State(gateway): State<Gateway>) -> Result<Response, Problem> {
+    list::whole::<PromotionRow, ActivePromotion, _>(move |cursor| {
+        let gateway = gateway.clone();
+        async move {
+            let active = Some(PromotionStatus::Active);
+            gateway.read(gateway.views.promotions(active, cursor.as_deref(), MAX_PAGE)).await
+        }
+    })
+    .await
 }
 
 /// A position as one number: unlike for every position, growing within a partition, and exact in

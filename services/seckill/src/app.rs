@@ -9,7 +9,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use seckill_edge::{
-    Connections, Problem, describe_metrics, not_found, observe, serve, wrong_method,
+    Connections, Problem, check_head, describe_metrics, not_found, observe, serve, wrong_method,
 };
 use seckill_telemetry::{Health, Metrics, Part, on_signal, routes, start_tracing};
 use tokio::net::{TcpListener, TcpSocket};
@@ -50,7 +50,7 @@ pub(crate) struct App {
 impl App {
     /// Begins logging, metrics and signal handling, and takes the port: what is wrong with those
     /// is said before any engine is touched.
-    pub(crate) async fn start(settings: &Settings) -> anyhow::Result<Self> {
+    async fn start(settings: &Settings) -> anyhow::Result<Self> {
         start_tracing(&settings.log, settings.log_format)
             .context("log must be in the form of RUST_LOG, such as info or info,rdkafka=warn")?;
         let listen = settings.listen;
@@ -59,6 +59,8 @@ impl App {
         })?;
         let bound = listener.local_addr()?;
         let (health, stop) = (Health::default(), on_signal()?);
+        // Before the first request: a process of which nothing is known yet would be a ready one.
+        let starting = health.part("start");
         let (asked, partitions) = (settings.connections, settings.partitions.unwrap_or_default());
         let connections = Connections::at_most(most_connections(asked, partitions)?);
         let metrics = Metrics::start()?;
@@ -68,11 +70,30 @@ impl App {
             metrics::gauge!("seckill_http_connections").set(measured.open() as f64);
             metrics::gauge!("seckill_http_connections_max").set(measured.most() as f64);
         });
-        let (routes, served) = watch::channel(with_health(starting(), &health, &metrics));
+        let (routes, served) = watch::channel(with_health(starting_routes(), &health, &metrics));
         let serving = serve(listener, served, Arc::clone(&connections), stop.clone());
         let serving = tokio::spawn(serving);
-        let starting = health.part("start");
         Ok(Self { routes, metrics, serving, connections, asked, starting, bound, health, stop })
+    }
+
+    /// Starts, and opens what the roles need. Where that fails, or is stopped, whoever is connected gets
+    /// an answer before the process ends.
+    pub(crate) async fn start_with<T>(
+        settings: &Settings,
+        open: impl AsyncFnOnce(&Self) -> anyhow::Result<T>,
+    ) -> anyhow::Result<(Self, T)> {
+        let app = Self::start(settings).await?;
+        match open(&app).await {
+            Ok(opened) => Ok((app, opened)),
+            Err(error) => Err(app.give_up(error).await),
+        }
+    }
+
+    /// Ends because of an error.
+    pub(crate) async fn give_up(self, error: anyhow::Error) -> anyhow::Error {
+        self.stop.cancel();
+        let _ = self.serving.await; // what went wrong first is told
+        error
     }
 
     /// Leaves descriptors to an embedded log of so many partitions.
@@ -114,12 +135,13 @@ fn with_health(routes_of_roles: Router, health: &Health, metrics: &Metrics) -> R
     routes_of_roles
         .merge(routes(health.clone(), metrics.clone()))
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(check_head))
         .layer(from_fn(observe))
         .layer(CatchPanicLayer::new())
 }
 
 /// What is answered until the engines are open.
-fn starting() -> Router {
+fn starting_routes() -> Router {
     let problem = || async {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,

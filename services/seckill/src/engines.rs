@@ -11,9 +11,13 @@ use seckill_log::embedded::EmbeddedLog;
 use seckill_log::kafka::KafkaLog;
 use seckill_views::{CqlViews, EmbeddedViews, Views, ViewsError};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use crate::app::App;
 use crate::settings::Settings;
+
+/// Before views that were not reached are tried again.
+const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Waits for an engine to open, unless told to stop meanwhile; /readyz tells of the waiting.
 pub(crate) async fn open<T>(
@@ -50,23 +54,32 @@ pub(crate) async fn log_to_read(settings: &Settings) -> anyhow::Result<Arc<dyn L
     Ok(Arc::new(open.await?.context("name another directory with --data")?))
 }
 
-pub(crate) async fn views(settings: &Settings, partitions: u32) -> anyhow::Result<Arc<dyn Views>> {
-    if let Some(config) = &settings.cql {
-        return Ok(Arc::new(Box::pin(CqlViews::connect(config, partitions)).await?));
+/// Opens the views that the settings name. The engine's own threads run where this runs.
+pub(crate) fn views_of(
+    settings: &Settings,
+    partitions: u32,
+) -> impl Future<Output = anyhow::Result<Arc<dyn Views>>> + Send + 'static {
+    let (cql, directory) = (settings.cql.clone(), settings.data.join("views"));
+    async move {
+        if let Some(config) = &cql {
+            let views = Box::pin(CqlViews::connect(config, partitions)).await?;
+            return Ok(Arc::new(views) as Arc<dyn Views>);
+        }
+        create(&directory)?;
+        let open = tokio::task::spawn_blocking(move || open_or_make_again(&directory, partitions));
+        Ok(Arc::new(open.await??) as Arc<dyn Views>)
     }
-    let directory = settings.data.join("views");
-    create(&directory)?;
-    let open = tokio::task::spawn_blocking(move || open_or_make_again(&directory, partitions));
-    Ok(Arc::new(open.await??))
 }
 
 /// Views that cannot be opened are put aside and made again from the log: they hold nothing else.
 fn open_or_make_again(directory: &Path, partitions: u32) -> anyhow::Result<EmbeddedViews> {
     let error = match EmbeddedViews::open(directory, partitions) {
         Ok(views) => return Ok(views),
-        Err(error @ (ViewsError::Locked { .. } | ViewsError::Unavailable { .. })) => {
-            return Err(error.into());
-        }
+        Err(
+            error @ (ViewsError::Locked { .. }
+            | ViewsError::Unavailable { .. }
+            | ViewsError::OtherPartitions { .. }),
+        ) => return Err(error.into()),
         Err(error) => anyhow::Error::from(error),
     };
     let aside = put_aside(directory, "damaged")?;
@@ -93,7 +106,7 @@ pub(crate) async fn views_to_read(
     partitions: u32,
 ) -> anyhow::Result<(Arc<dyn Views>, Option<TempDir>)> {
     if settings.cql.is_some() {
-        return Ok((views(settings, partitions).await?, None));
+        return Ok((views_of(settings, partitions).await?, None));
     }
     let (directory, data) = (settings.data.join("views"), settings.data.clone());
     let open = tokio::task::spawn_blocking(move || {
@@ -124,12 +137,54 @@ fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The views, once they are there; until then why not.
+pub(crate) type GetViews = Arc<dyn Fn() -> Result<Arc<dyn Views>, String> + Send + Sync>;
+
+/// Views that are there.
+pub(crate) fn present(views: &Arc<dyn Views>) -> GetViews {
+    let views = Arc::clone(views);
+    Arc::new(move || Ok(Arc::clone(&views)))
+}
+
+/// Views that may come later than the process that asks them: how to get at them, and what tries to
+/// reach them until it does. That ends with an error only where they are of another log.
+pub(crate) fn late(
+    settings: &Settings,
+    partitions: u32,
+) -> (GetViews, impl Future<Output = anyhow::Error> + Send + 'static) {
+    let (found, views) = watch::channel(None::<Arc<dyn Views>>);
+    let get = move || views.borrow().clone().ok_or_else(|| "no views were reached yet".to_owned());
+    let (config, mut said) = (settings.cql.clone(), String::new());
+    let reach = async move {
+        let Some(config) = config else { return std::future::pending().await };
+        loop {
+            match Box::pin(CqlViews::connect(&config, partitions)).await {
+                Ok(views) => {
+                    found.send_replace(Some(Arc::new(views)));
+                    return std::future::pending().await;
+                }
+                Err(error @ ViewsError::OtherPartitions { .. }) => return error.into(),
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::from(error));
+                    if error != said {
+                        tracing::warn!(error, "deciding without the views");
+                        said = error;
+                    }
+                    tokio::time::sleep(CONNECT_AGAIN).await;
+                }
+            }
+        }
+    };
+    (Arc::new(get), reach)
+}
+
 /// The views as a witness of how far the log once went.
-pub(crate) fn witness(views: &Arc<dyn Views>) -> ViewsWitness {
+pub(crate) fn witness(views: &GetViews) -> ViewsWitness {
     let views = Arc::clone(views);
     Arc::new(move |partition| {
-        let views = Arc::clone(&views);
+        let views = views();
         Box::pin(async move {
+            let views = views?;
             let progress = views.progress(partition).await.map_err(|error| error.to_string())?;
             Ok(progress.map(|progress| progress.checkpoint()))
         })
@@ -137,11 +192,12 @@ pub(crate) fn witness(views: &Arc<dyn Views>) -> ViewsWitness {
 }
 
 /// Where the coupons of promotions are found that were over for `retain`.
-pub(crate) fn archive(views: &Arc<dyn Views>, retain: Duration) -> Archive {
+pub(crate) fn archive(views: &GetViews, retain: Duration) -> Archive {
     let views = Arc::clone(views);
     let ask: AskViews = Arc::new(move |partition, promotion_id, customer_id| {
-        let views = Arc::clone(&views);
+        let views = views();
         Box::pin(async move {
+            let views = views?;
             let asked = async {
                 // First how far they are: what is found after that is at least as new.
                 let progress = views.progress(partition).await?;
@@ -170,7 +226,16 @@ pub(crate) fn describe(settings: &Settings) -> String {
     format!("log: {log}; views: {views}")
 }
 
+/// Makes a directory and those it is in, durably: what is written there must not be gone with it.
 fn create(directory: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("data: {} cannot be created", directory.display()))
+    let create = || {
+        let new: Vec<&Path> = directory.ancestors().take_while(|path| !path.exists()).collect();
+        std::fs::create_dir_all(directory)?;
+        for path in new.iter().filter(|path| !path.as_os_str().is_empty()) {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    create().with_context(|| format!("data: {} cannot be created", directory.display()))
 }

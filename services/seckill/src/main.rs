@@ -1,9 +1,12 @@
 //! The one binary: the whole system in one process, each role alone, and the tools around it.
 
 mod app;
+mod background;
 mod check;
 mod disk;
 mod engines;
+mod given;
+mod ready;
 mod repair;
 mod roles;
 mod settings;
@@ -18,7 +21,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use seckill_load::{LoadArgs, Verdict};
 
-use crate::settings::{Given, Role};
+use crate::given::{AdminArgs, CommandArgs, EmbeddedArgs, EnginesArgs, Given, ViewsArgs};
+use crate::settings::Role;
 
 /// How long calls that block may go on at the very end.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
@@ -38,22 +42,22 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     /// Run everything in one process
-    Up(Given),
+    Up(Box<Given>),
     /// Run a command node alone: takes grabs, decides them, owns partitions (needs --kafka)
-    Command(Given),
+    Command(Box<CommandArgs>),
     /// Run the operator's API alone: creates and changes promotions (needs --kafka)
-    Admin(Given),
+    Admin(Box<AdminArgs>),
     /// Run a projector alone: writes the views from the log (needs --kafka and --cql)
-    Projector(Given),
+    Projector(Box<ViewsArgs>),
     /// Run a query gateway alone: reads the views (needs --kafka and --cql)
-    Query(Given),
+    Query(Box<ViewsArgs>),
     /// Send load to a running system, then audit what it said
     Load(Box<LoadArgs>),
     /// Compare every row of the views with the log; exit code 0 only when they are equal
-    Verify(Given),
+    Verify(EnginesArgs),
     Repair(repair::RepairArgs),
     /// Make the embedded log of an earlier version one of this version; the old one is kept
-    Upgrade(Given),
+    Upgrade(EmbeddedArgs),
     /// Ask a URL; exit code 0 when it answers 2xx (for health checks of containers)
     Health {
         /// For example http://127.0.0.1:8080/readyz
@@ -96,15 +100,23 @@ fn raise_open_files() {
 async fn run(verb: Verb) -> anyhow::Result<bool> {
     match verb {
         Verb::Up(given) => up::run(given.settle(Role::Up)?).await.map(|()| true),
-        Verb::Command(given) => roles::command(given.settle(Role::Command)?).await.map(|()| true),
-        Verb::Admin(given) => roles::admin(given.settle(Role::Admin)?).await.map(|()| true),
-        Verb::Projector(given) => {
-            roles::projector(given.settle(Role::Projector)?).await.map(|()| true)
+        Verb::Command(args) => {
+            roles::command(Given::from(*args).settle(Role::Command)?).await.map(|()| true)
         }
-        Verb::Query(given) => roles::query(given.settle(Role::Query)?).await.map(|()| true),
+        Verb::Admin(args) => {
+            roles::admin(Given::from(*args).settle(Role::Admin)?).await.map(|()| true)
+        }
+        Verb::Projector(args) => {
+            roles::projector(Given::from(*args).settle(Role::Projector)?).await.map(|()| true)
+        }
+        Verb::Query(args) => {
+            roles::query(Given::from(*args).settle(Role::Query)?).await.map(|()| true)
+        }
         Verb::Load(args) => Ok(seckill_load::run(*args).await? == Verdict::Passed),
-        Verb::Verify(given) => verify::run(given.settle(Role::Verify)?).await,
-        Verb::Upgrade(given) => upgrade::run(given.settle(Role::Upgrade)?).await.map(|()| true),
+        Verb::Verify(args) => verify::run(Given::from(args).settle(Role::Verify)?).await,
+        Verb::Upgrade(args) => {
+            upgrade::run(Given::from(args).settle(Role::Upgrade)?).await.map(|()| true)
+        }
         Verb::Repair(args) => repair::run(args).await,
         Verb::Health { url } => check::run(&url).await,
     }

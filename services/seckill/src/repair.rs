@@ -13,16 +13,17 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use seckill_command::{Clock, forget_proof, known_of, newest_snapshot};
-use seckill_log::embedded::EmbeddedLog;
+use seckill_log::embedded::{Cut, EmbeddedLog};
 use seckill_log::{Contradiction, Delivery, Fold, Folded, Log, LogError, Witness, contradiction};
 use seckill_promotion::Book;
-use seckill_proto::v1::{AcceptedLoss, Fence};
+use seckill_proto::v1::{AcceptedLoss, Checkpoint, Fence};
 use seckill_proto::{CouponId, encode_fence};
 use seckill_telemetry::start_tracing;
 use seckill_views::{CouponRow, CqlViews, Scanned, Views};
 
 use crate::engines;
-use crate::settings::{Given, Role, Settings};
+use crate::given::{EnginesArgs, Given};
+use crate::settings::{Role, Settings};
 
 /// How long an engine may take to answer.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,7 +37,7 @@ const AHEAD_MS: i64 = 60_000;
 #[derive(Args)]
 pub(crate) struct RepairArgs {
     #[command(flatten)]
-    given: Given,
+    engines: EnginesArgs,
     /// Go on without the lost records: writes so into the log, and makes the views again. Coupons
     /// that were given in the lost part may then be given a second time. Stop all other processes
     /// of this installation first, and start them afterwards
@@ -49,37 +50,39 @@ pub(crate) struct RepairArgs {
 
 /// Whether there is nothing left to repair.
 pub(crate) async fn run(args: RepairArgs) -> anyhow::Result<bool> {
-    let settings = args.given.settle(Role::Repair)?.with_patience(ENGINE_TIMEOUT);
+    let settings = Given::from(args.engines).settle(Role::Repair)?.with_patience(ENGINE_TIMEOUT);
     start_tracing("warn", settings.log_format)?;
-    let whole = match settings.kafka {
-        Some(_) => true,
+    let cuts = match settings.kafka {
+        Some(_) => Some(Vec::new()),
         None => settle_files(&settings.data.join("log"), args.accept_loss).await?,
     };
-    if !whole {
+    let Some(cuts) = cuts else {
         let left = EmbeddedLog::open_what_is_left(&settings.data.join("log"))?;
         lost(&left, &settings).await?;
         println!(
             "Nothing was changed. `--accept-loss` cuts the log there and goes on without the rest."
         );
         return Ok(false);
-    }
+    };
     let changes = args.accept_loss || args.reset_clock;
     let log = match changes {
         true => engines::log(&settings).await?,
         false => engines::log_to_read(&settings).await?,
     };
     let lost = lost(&*log, &settings).await?;
-    let accepted = settle_loss(&log, &settings, &lost, args.accept_loss).await?;
+    if !settle_loss(&log, &settings, &lost, &cuts, args.accept_loss).await? {
+        return Ok(false); // nothing else is written to a log that has lost records
+    }
     let timely = settle_clock(&*log, args.reset_clock).await?;
-    if accepted && timely {
+    if timely {
         println!("The log is whole.");
     }
-    Ok(accepted && timely)
+    Ok(timely)
 }
 
-/// Shows damaged files of the embedded log, and cuts them where that was asked for. Whether the log
-/// can be opened.
-async fn settle_files(directory: &Path, accept: bool) -> anyhow::Result<bool> {
+/// Shows damaged files of the embedded log, and cuts them where that was asked for. What was cut; none
+/// where the log cannot be opened.
+async fn settle_files(directory: &Path, accept: bool) -> anyhow::Result<Option<Vec<Cut>>> {
     let directory = directory.to_owned();
     let survey = move || {
         let survey = EmbeddedLog::survey(&directory)?;
@@ -87,11 +90,11 @@ async fn settle_files(directory: &Path, accept: bool) -> anyhow::Result<bool> {
             println!("DAMAGED: {damage}");
         }
         if survey.damages.is_empty() || !accept {
-            return Ok(survey.damages.is_empty());
+            return Ok(survey.damages.is_empty().then(Vec::new));
         }
-        EmbeddedLog::cut_damage(&directory)?;
+        let cuts = EmbeddedLog::cut_damage(&directory)?;
         println!("CUT: what was cut is kept in the folders lost-N of {}.", directory.display());
-        Ok::<_, LogError>(true)
+        Ok::<_, LogError>(Some(cuts))
     };
     tokio::task::spawn_blocking(survey).await?.context("the log cannot be read")
 }
@@ -166,26 +169,37 @@ async fn show_lost_coupons(log: &dyn Log, views: &dyn Views, lost: &Lost) -> any
     Ok(())
 }
 
-/// Writes the loss into the log, and puts aside what contradicts it. Whether nothing is lost or all
-/// is accepted.
+/// Writes the loss into the log, and then puts aside what contradicts it: as long as that is there, a
+/// loss that was not written is found again. Whether nothing is lost or all is accepted.
 async fn settle_loss(
     log: &Arc<dyn Log>,
     settings: &Settings,
     lost: &Lost,
+    cuts: &[Cut],
     accept: bool,
 ) -> anyhow::Result<bool> {
-    if lost.is_empty() || !accept {
-        return Ok(lost.is_empty());
-    }
-    clear_views(settings, log.partitions()).await?;
+    let mut refuted: BTreeMap<u32, Vec<Checkpoint>> = BTreeMap::new();
     for (partition, contradictions) in lost {
-        let end = log.end(*partition).await?;
-        let refuted = contradictions.iter().map(|found| found.checkpoint.clone()).collect();
+        let seen = contradictions.iter().map(|found| found.checkpoint.clone());
+        refuted.entry(*partition).or_default().extend(seen);
+    }
+    for Cut { partition, reached } in cuts {
+        refuted.entry(*partition).or_default().extend(reached.clone());
+    }
+    if refuted.is_empty() || !accept {
+        return Ok(refuted.is_empty());
+    }
+    let partitions: Vec<u32> = refuted.keys().copied().collect();
+    for (partition, refuted) in refuted {
+        let end = log.end(partition).await?;
         let accepted_loss = Some(AcceptedLoss { end, refuted });
-        let at = append(&**log, *partition, Fence { accepted_loss, ..fence() }).await?;
-        forget_proof(&**log, *partition).await?;
+        let at = append(&**log, partition, Fence { accepted_loss, ..fence() }).await?;
         println!("ACCEPTED: partition {partition} goes on from offset {end}; it says so at {at}.");
     }
+    for partition in partitions {
+        forget_proof(&**log, partition).await?;
+    }
+    clear_views(settings, log.partitions()).await?;
     Ok(true)
 }
 

@@ -6,61 +6,74 @@ use std::time::Duration;
 use axum::Router;
 use seckill_command::{Clock, Dispatcher, Node, NodeConfig};
 use seckill_projector::Projector;
-use seckill_views::Views;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::engines;
+use crate::background::Background;
 use crate::settings::Settings;
+use crate::{engines, ready};
 
-/// How long a command node waits for views that it can do without.
+/// How long one try of a command node to reach the views takes.
 const VIEWS_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it waits for them before it decides without.
+const VIEWS_FIRST: Duration = Duration::from_secs(6);
 
 pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     settings.cql.iter_mut().for_each(|cql| cql.connect_within = VIEWS_TIMEOUT);
-    let app = App::start(&settings).await?;
-    let log = engines::open(&app, "log", engines::log(&settings)).await?;
-    // The views only testify to how far the log once went; a node can do without.
-    let views = match settings.cql {
-        Some(_) => Some(engines::views(&settings, log.partitions()).await),
-        None => None,
-    };
-    let views = views.transpose().unwrap_or_else(|error| {
-        tracing::warn!(%error, "deciding without the views' word on the log");
-        None
-    });
+    let open = async |app: &App| engines::open(app, "log", engines::log(&settings)).await;
+    let (app, log) = App::start_with(&settings, open).await?;
+    // They testify to how far the log once went, and know who holds what was archived: a node decides
+    // without them, as long as they cannot be reached.
+    let (views, reaching) = engines::late(&settings, log.partitions());
+    let mut reaching = Box::pin(reaching);
+    if settings.cql.is_some() {
+        let reached = async {
+            while views().is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            () = reached => {}
+            () = app.stop.cancelled() => {}
+            () = tokio::time::sleep(VIEWS_FIRST) => {}
+            error = &mut reaching => return Err(app.give_up(error).await),
+        }
+    }
     let config = NodeConfig {
         name: settings.name.clone(),
         endpoint: settings.endpoint(app.bound),
         clock: Clock::system(),
-        views: views.as_ref().map(engines::witness),
+        views: settings.cql.as_ref().map(|_| engines::witness(&views)),
         room: None,
-        archive: views.as_ref().map(|views| engines::archive(views, settings.retain)),
+        archive: settings.cql.as_ref().map(|_| engines::archive(&views, settings.retain)),
     };
     let stop = CancellationToken::new();
     let node = Node::start(log, config, app.health.clone(), stop.clone()).await?;
     let dispatcher = node.dispatcher();
     let routes = seckill_command::routes(dispatcher.clone())
         .merge(seckill_command::internal_routes(dispatcher));
-    let served = app.serve(routes, "command node").await;
+    let served = app.serve_on(reaching, routes, "command node").await;
     stop.cancel();
     node.stopped().await;
     served
 }
 
 pub(crate) async fn admin(settings: Settings) -> anyhow::Result<()> {
-    let app = App::start(&settings).await?;
-    let log = engines::open(&app, "log", engines::log(&settings)).await?;
+    let open = async |app: &App| engines::open(app, "log", engines::log(&settings)).await;
+    let (app, log) = App::start_with(&settings, open).await?;
     let dispatcher = Dispatcher::forwarding(log);
     app.serve(seckill_admin::routes(dispatcher), "admin").await
 }
 
 pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
-    let app = App::start(&settings).await?;
-    let log = engines::open(&app, "log", engines::log(&settings)).await?;
-    let views = engines::open(&app, "views", engines::views(&settings, log.partitions())).await?;
     let stop = CancellationToken::new();
-    let projector = Projector::start(log, views, app.health.clone(), stop.clone()).await?;
+    let open = async |app: &App| {
+        let log = engines::open(app, "log", engines::log(&settings)).await?;
+        let opening = engines::views_of(&settings, log.partitions());
+        let views = engines::open(app, "views", opening).await?;
+        Ok(Projector::start(log, views, app.health.clone(), stop.clone()).await?)
+    };
+    let (app, projector) = App::start_with(&settings, open).await?;
     let served = app.serve(Router::new(), "projector").await;
     stop.cancel();
     projector.stopped().await;
@@ -68,25 +81,18 @@ pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
 }
 
 pub(crate) async fn query(settings: Settings) -> anyhow::Result<()> {
-    let app = App::start(&settings).await?;
-    // The log only tells how many partitions there are; nothing else of it is read.
-    let partitions = engines::open(&app, "log", engines::log(&settings)).await?.partitions();
-    let views = engines::open(&app, "views", engines::views(&settings, partitions)).await?;
-    let watch = tokio::spawn(watch_views(Arc::clone(&views), app.health.part("query/views")));
-    let served = app.serve(seckill_query::routes(views, partitions), "query gateway").await;
-    watch.abort();
-    served
-}
-
-/// A gateway is ready while its views answer.
-async fn watch_views(views: Arc<dyn Views>, part: seckill_telemetry::Part) {
-    loop {
-        match views.check().await {
-            Ok(()) => part.ready(),
-            Err(error) => {
-                part.not_ready(error.to_string());
-            }
-        }
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let background = Background::start()?;
+    let open = async |app: &App| {
+        // The log only tells how many partitions there are; nothing else of it is read.
+        let log = engines::open(app, "log", engines::log(&settings)).await?;
+        let opening = background.run(engines::views_of(&settings, log.partitions()));
+        Ok((engines::open(app, "views", opening).await?, log.partitions()))
+    };
+    let (app, (views, partitions)) = App::start_with(&settings, open).await?;
+    let watching = background.run(ready::watch(Arc::clone(&views), app.health.part("query/views")));
+    let routes = background.answer(seckill_query::routes(views, partitions));
+    tokio::select! {
+        served = app.serve(routes, "query gateway") => served,
+        () = watching => unreachable!("nobody ends it"),
     }
 }

@@ -1,4 +1,4 @@
-//! Settings: flags, then SECKILL_* variables, then a TOML file, then the defaults.
+//! Settings: what is given, checked, with the defaults.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
@@ -6,87 +6,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
 use seckill_log::kafka::KafkaConfig;
 use seckill_proto::DEFAULT_PREFIX;
 use seckill_telemetry::LogFormat;
 use seckill_views::CqlConfig;
-use serde::Deserialize;
 
-/// What a log may have, and what a row or a record may have of copies.
-const PARTITIONS: RangeInclusive<u32> = 1..=4_096;
-const REPLICAS: RangeInclusive<u32> = 1..=16;
-const CONNECTIONS: RangeInclusive<u32> = 1..=1_000_000;
-/// Free megabytes below which nothing more is decided.
-const RESERVE_MB: RangeInclusive<u32> = 1..=1_000_000;
+use crate::given::{CONNECTIONS, Given, PARTITIONS, REPLICAS, RESERVE_MB};
+
 const DEFAULT_RESERVE_MB: u32 = 128;
 const DEFAULT_RETAIN: Duration = Duration::from_secs(60 * 60);
 
 /// What this system does, and of the engines only what needs somebody.
 const QUIET_LIBRARIES: &str = "info,fjall=warn,lsm_tree=warn,scylla=warn,rdkafka=error";
-
-/// Settings as given, in any of the three ways. A flag wins over its variable, a variable over
-/// the file.
-#[derive(Args, Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Given {
-    /// TOML file with settings, named as here with _ for - (such as cql_keyspace = "sales")
-    #[arg(long, value_name = "FILE", env = "SECKILL_CONFIG")]
-    #[serde(skip)]
-    config: Option<PathBuf>,
-    /// Directory of the embedded engines [default: ./data]
-    #[arg(long, value_name = "DIR", env = "SECKILL_DATA")]
-    data: Option<PathBuf>,
-    /// Free megabytes on the disk of --data below which the embedded log takes no more [default: 128]
-    #[arg(long, value_name = "MB", env = "SECKILL_DISK_RESERVE", value_parser = |text: &str| number(text, &RESERVE_MB))]
-    disk_reserve: Option<u32>,
-    /// How long the owner keeps in memory who holds what of a promotion that is over, such as 90s or 2h;
-    /// later the views are asked [default: 1h]
-    #[arg(long, value_name = "TIME", env = "SECKILL_RETAIN")]
-    retain: Option<String>,
-    /// Address to serve HTTP on [default: 127.0.0.1:8080; alone: admin 8081, command 8082,
-    /// query 8083, projector 8084]
-    #[arg(long, value_name = "HOST:PORT", env = "SECKILL_LISTEN")]
-    listen: Option<String>,
-    /// HTTP connections at most, 1 to 1000000; more are answered 503 and closed [default: 16384, or what
-    /// the limit of open files leaves]
-    #[arg(long, value_name = "N", env = "SECKILL_CONNECTIONS", value_parser = |text: &str| number(text, &CONNECTIONS))]
-    connections: Option<u32>,
-    /// Partitions of a new log, 1 to 4096; one that exists keeps its own [default: 4 embedded,
-    /// 8 on Kafka]
-    #[arg(long, value_name = "N", env = "SECKILL_PARTITIONS", value_parser = |text: &str| number(text, &PARTITIONS))]
-    partitions: Option<u32>,
-    /// Keep the log in Kafka, at these brokers [default: embedded]
-    #[arg(long, value_name = "HOST:PORT[,...]", env = "SECKILL_KAFKA")]
-    kafka: Option<String>,
-    /// Prefix of topic and group names [default: seckill]
-    #[arg(long, value_name = "NAME", env = "SECKILL_KAFKA_PREFIX")]
-    kafka_prefix: Option<String>,
-    /// Replicas of new topics, 1 to 16 [default: the broker's default]
-    #[arg(long, value_name = "N", env = "SECKILL_KAFKA_REPLICATION", value_parser = |text: &str| number(text, &REPLICAS))]
-    kafka_replication: Option<u32>,
-    /// Keep the views in ScyllaDB or Cassandra, at these nodes [default: embedded]
-    #[arg(long, value_name = "HOST:PORT[,...]", env = "SECKILL_CQL")]
-    cql: Option<String>,
-    /// Keyspace of the views, created where it does not exist [default: seckill]
-    #[arg(long, value_name = "NAME", env = "SECKILL_CQL_KEYSPACE")]
-    cql_keyspace: Option<String>,
-    /// Copies of every row in a new keyspace, 1 to 16 [default: 1]
-    #[arg(long, value_name = "N", env = "SECKILL_CQL_REPLICATION", value_parser = |text: &str| number(text, &REPLICAS))]
-    cql_replication: Option<u32>,
-    /// Base URL under which other nodes reach this one [default: http:// and the address served]
-    #[arg(long, value_name = "URL", env = "SECKILL_ADVERTISE")]
-    advertise: Option<String>,
-    /// Name of this node, in log lines and the table of owners [default: role and process id]
-    #[arg(long, value_name = "NAME", env = "SECKILL_NAME")]
-    name: Option<String>,
-    /// Which log lines to write, in the form of RUST_LOG [default: info]
-    #[arg(long, value_name = "FILTER", env = "SECKILL_LOG")]
-    log: Option<String>,
-    /// Form of log lines: text or json [default: text]
-    #[arg(long, value_name = "FORM", env = "SECKILL_LOG_FORMAT")]
-    log_format: Option<String>,
-}
 
 /// What the process is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,74 +90,43 @@ impl Given {
         let given = self.over_file()?;
         let (needs_kafka, needs_cql) = role.needs();
         let name = role.name();
-        if needs_kafka && given.kafka.is_none() {
+        if needs_kafka && given.kafka.kafka.is_none() {
             bail!("kafka is not set: `seckill {name}` alone needs --kafka HOST:PORT");
         }
-        if needs_cql && given.cql.is_none() {
+        if needs_cql && given.cql.cql.is_none() {
             bail!("cql is not set: `seckill {name}` alone needs --cql HOST:PORT");
         }
         given.checked(role)
     }
 
-    fn over_file(self) -> anyhow::Result<Self> {
-        let Some(path) = &self.config else { return Ok(self) };
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("config: {} cannot be read", path.display()))?;
-        let file: Self = toml::from_str(&text)
-            .with_context(|| format!("config: {} is not valid", path.display()))?;
-        Ok(self.or(file))
-    }
-
-    fn or(self, file: Self) -> Self {
-        Self {
-            config: self.config,
-            data: self.data.or(file.data),
-            listen: self.listen.or(file.listen),
-            disk_reserve: self.disk_reserve.or(file.disk_reserve),
-            connections: self.connections.or(file.connections),
-            retain: self.retain.or(file.retain),
-            partitions: self.partitions.or(file.partitions),
-            kafka: self.kafka.or(file.kafka),
-            kafka_prefix: self.kafka_prefix.or(file.kafka_prefix),
-            kafka_replication: self.kafka_replication.or(file.kafka_replication),
-            cql: self.cql.or(file.cql),
-            cql_keyspace: self.cql_keyspace.or(file.cql_keyspace),
-            cql_replication: self.cql_replication.or(file.cql_replication),
-            advertise: self.advertise.or(file.advertise),
-            name: self.name.or(file.name),
-            log: self.log.or(file.log),
-            log_format: self.log_format.or(file.log_format),
-        }
-    }
-
     fn checked(self, role: Role) -> anyhow::Result<Settings> {
-        in_range("partitions", self.partitions, &PARTITIONS)?;
-        in_range("connections", self.connections, &CONNECTIONS)?;
-        in_range("disk_reserve", self.disk_reserve, &RESERVE_MB)?;
-        in_range("kafka_replication", self.kafka_replication, &REPLICAS)?;
-        in_range("cql_replication", self.cql_replication, &REPLICAS)?;
+        in_range("partitions", self.new_log.partitions, &PARTITIONS)?;
+        in_range("connections", self.serve.connections, &CONNECTIONS)?;
+        in_range("disk_reserve", self.disk.disk_reserve, &RESERVE_MB)?;
+        in_range("kafka_replication", self.new_log.kafka_replication, &REPLICAS)?;
+        in_range("cql_replication", self.new_views.cql_replication, &REPLICAS)?;
         let default_listen = format!("127.0.0.1:{}", role.default_port());
         let default_name = format!("{}-{}", role.name(), std::process::id());
         Ok(Settings {
-            listen: address(self.listen.as_deref().unwrap_or(&default_listen))?,
+            listen: address(self.serve.listen.as_deref().unwrap_or(&default_listen))?,
             kafka: self.kafka_config()?,
             cql: self.cql_config()?,
-            connections: self.connections,
-            retain: retain(self.retain.as_deref())?,
-            disk_reserve: u64::from(self.disk_reserve.unwrap_or(DEFAULT_RESERVE_MB)) << 20,
-            partitions: self.partitions,
-            advertise: self.advertise.map(base_url).transpose()?,
-            data: self.data.unwrap_or_else(|| "data".into()),
-            name: self.name.unwrap_or(default_name),
-            log: self.log.unwrap_or_else(|| QUIET_LIBRARIES.into()),
-            log_format: log_format(self.log_format.as_deref())?,
+            connections: self.serve.connections,
+            retain: retain(self.decide.retain.as_deref())?,
+            disk_reserve: u64::from(self.disk.disk_reserve.unwrap_or(DEFAULT_RESERVE_MB)) << 20,
+            partitions: self.new_log.partitions,
+            advertise: self.decide.advertise.map(base_url).transpose()?,
+            data: self.data.data.unwrap_or_else(|| "data".into()),
+            name: self.decide.name.unwrap_or(default_name),
+            log: self.serve.log.unwrap_or_else(|| QUIET_LIBRARIES.into()),
+            log_format: log_format(self.serve.log_format.as_deref())?,
         })
     }
 
     fn kafka_config(&self) -> anyhow::Result<Option<KafkaConfig>> {
-        let Some(brokers) = &self.kafka else { return Ok(None) };
+        let Some(brokers) = &self.kafka.kafka else { return Ok(None) };
         host_ports("kafka", brokers)?;
-        let prefix = self.kafka_prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
+        let prefix = self.kafka.kafka_prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if prefix.is_empty() || prefix.len() > 200 || !prefix.chars().all(allowed) {
             bail!(
@@ -235,15 +135,18 @@ impl Given {
         }
         Ok(Some(KafkaConfig {
             prefix: prefix.to_owned(),
-            partitions: self.partitions,
-            replication: self.kafka_replication.and_then(|replicas| u16::try_from(replicas).ok()),
+            partitions: self.new_log.partitions,
+            replication: self
+                .new_log
+                .kafka_replication
+                .and_then(|replicas| u16::try_from(replicas).ok()),
             ..KafkaConfig::new(brokers)
         }))
     }
 
     fn cql_config(&self) -> anyhow::Result<Option<CqlConfig>> {
-        let Some(nodes) = &self.cql else { return Ok(None) };
-        let keyspace = self.cql_keyspace.clone().unwrap_or_else(|| "seckill".into());
+        let Some(nodes) = &self.cql.cql else { return Ok(None) };
+        let keyspace = self.cql.cql_keyspace.clone().unwrap_or_else(|| "seckill".into());
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         let starts_right = keyspace.starts_with(|c: char| c.is_ascii_lowercase());
         if !starts_right || keyspace.len() > 48 || !keyspace.chars().all(allowed) {
@@ -255,7 +158,7 @@ impl Given {
         Ok(Some(CqlConfig {
             contact_points: host_ports("cql", nodes)?,
             keyspace,
-            replication_factor: self.cql_replication.unwrap_or(1),
+            replication_factor: self.new_views.cql_replication.unwrap_or(1),
             ..CqlConfig::default()
         }))
     }
@@ -279,13 +182,6 @@ impl Settings {
         self.cql.iter_mut().for_each(|cql| cql.connect_within = patience);
         self
     }
-}
-
-/// A number given as a flag or a variable; clap adds the name of the flag.
-fn number(text: &str, range: &RangeInclusive<u32>) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| range.contains(number));
-    number
-        .ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
 }
 
 fn in_range(name: &str, value: Option<u32>, range: &RangeInclusive<u32>) -> anyhow::Result<()> {
@@ -344,7 +240,7 @@ mod tests {
     use super::*;
 
     fn from_toml(text: &str) -> anyhow::Result<Settings> {
-        toml::from_str::<Given>(text)?.settle(Role::Up)
+        Given::from_toml(text)?.settle(Role::Up)
     }
 
     #[test]
@@ -357,10 +253,11 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_the_file() {
-        let flag = Given { partitions: Some(2), ..Given::default() };
-        let file = Given { partitions: Some(3), cql_replication: Some(5), ..Given::default() };
+        let flag = Given::from_toml("partitions = 2").expect("settings");
+        let file = Given::from_toml("partitions = 3\ncql_replication = 5").expect("settings");
         let both = flag.or(file);
-        assert_eq!((both.partitions, both.cql_replication), (Some(2), Some(5)));
+        let settled = (both.new_log.partitions, both.new_views.cql_replication);
+        assert_eq!(settled, (Some(2), Some(5)));
     }
 
     #[test]
@@ -380,7 +277,9 @@ mod tests {
             ("disk_reserve = 0", "disk_reserve must be from 1"),
             ("connections = 0", "connections must be from 1"),
             ("log_format = \"xml\"", "log_format must be text or json"),
-            ("partition = 3", "unknown field `partition`"),
+            ("partition = 3", "unknown setting `partition`"),
+            ("config = \"x\"", "unknown setting `config`"),
+            ("partitions = \"3\"", "partitions"),
         ];
         for (text, expected) in cases {
             let error = format!("{:#}", from_toml(text).expect_err(text));

@@ -4,57 +4,82 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use seckill_command::{Clock, Node, NodeConfig};
+use seckill_log::Log;
 use seckill_projector::Projector;
+use seckill_views::Views;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::background::Background;
 use crate::settings::Settings;
-use crate::{disk, engines};
+use crate::{disk, engines, ready};
+
+/// All of it, running.
+struct System {
+    log: Arc<dyn Log>,
+    views: Arc<dyn Views>,
+    node: Node,
+    projector: Projector,
+    background: Background,
+    stop_node: CancellationToken,
+    stop_projector: CancellationToken,
+}
 
 /// Ends in the order of the data: first no more requests, then no more decisions, then the views
 /// get what is left.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
-    let app = App::start(&settings).await?;
-    let log = engines::open(&app, "log", engines::log(&settings)).await?;
-    let partitions = log.partitions();
-    let mut room = None;
-    if settings.kafka.is_none() {
-        app.leave_descriptors(partitions)?;
-        app.metrics.set_when_asked(disk::measure(settings.data.clone()));
-        room = Some(disk::follow(&settings)?);
-    }
-    let views = engines::open(&app, "views", engines::views(&settings, partitions)).await?;
-    let (stop_node, stop_projector) = (CancellationToken::new(), CancellationToken::new());
-    let config = NodeConfig {
-        name: settings.name.clone(),
-        endpoint: settings.endpoint(app.bound),
-        clock: Clock::system(),
-        views: Some(engines::witness(&views)),
-        room,
-        archive: Some(engines::archive(&views, settings.retain)),
-    };
-    let node = Node::start(Arc::clone(&log), config, app.health.clone(), stop_node.clone())
-        .await
-        .context("the command node cannot start")?;
-    let projector = Projector::start(
-        Arc::clone(&log),
-        Arc::clone(&views),
-        app.health.clone(),
-        stop_projector.clone(),
-    )
-    .await
-    .context("the projector cannot start")?;
+    let open = async |app: &App| System::open(app, &settings).await;
+    let (app, system) = App::start_with(&settings, open).await?;
+    let System { log, views, node, projector, background, .. } = system;
+    let watching = background.run(ready::watch(Arc::clone(&views), app.health.part("query/views")));
     let dispatcher = node.dispatcher();
     let routes = seckill_command::routes(dispatcher.clone())
         .merge(seckill_command::internal_routes(dispatcher.clone()))
         .merge(seckill_admin::routes(dispatcher))
-        .merge(seckill_query::routes(views, partitions));
+        .merge(background.answer(seckill_query::routes(views, log.partitions())));
     let failed = async { log.failed().await.into() };
-    let served = app.serve_on(failed, routes, &engines::describe(&settings)).await;
-    stop_node.cancel();
+    let what = engines::describe(&settings);
+    let served = tokio::select! {
+        served = app.serve_on(failed, routes, &what) => served,
+        () = watching => unreachable!("nobody ends it"),
+    };
+    system.stop_node.cancel();
     node.stopped().await;
-    stop_projector.cancel();
+    system.stop_projector.cancel();
     projector.stopped().await;
     tracing::info!("stopped");
     served
+}
+
+impl System {
+    async fn open(app: &App, settings: &Settings) -> anyhow::Result<Self> {
+        let background = Background::start().context("the threads of readers cannot be started")?;
+        let log = engines::open(app, "log", engines::log(settings)).await?;
+        let partitions = log.partitions();
+        let mut room = None;
+        if settings.kafka.is_none() {
+            app.leave_descriptors(partitions)?;
+            app.metrics.set_when_asked(disk::measure(settings.data.clone()));
+            room = Some(disk::follow(settings)?);
+        }
+        let opening = background.run(engines::views_of(settings, partitions));
+        let views = engines::open(app, "views", opening).await?;
+        let (stop_node, stop_projector) = (CancellationToken::new(), CancellationToken::new());
+        let get_views = engines::present(&views);
+        let config = NodeConfig {
+            name: settings.name.clone(),
+            endpoint: settings.endpoint(app.bound),
+            clock: Clock::system(),
+            views: Some(engines::witness(&get_views)),
+            room,
+            archive: Some(engines::archive(&get_views, settings.retain)),
+        };
+        let starting = Node::start(Arc::clone(&log), config, app.health.clone(), stop_node.clone());
+        let node = starting.await.context("the command node cannot start")?;
+        let (of_log, of_views) = (Arc::clone(&log), Arc::clone(&views));
+        let (health, stop) = (app.health.clone(), stop_projector.clone());
+        let starting = Projector::start(of_log, of_views, health, stop);
+        let projector = background.run(starting).await.context("the projector cannot start")?;
+        Ok(Self { log, views, node, projector, background, stop_node, stop_projector })
+    }
 }

@@ -1,6 +1,5 @@
 //! `seckill upgrade`: makes data of an earlier version data of this one.
 
-use anyhow::bail;
 use seckill_log::embedded::EmbeddedLog;
 use seckill_telemetry::start_tracing;
 
@@ -9,9 +8,6 @@ use crate::settings::Settings;
 /// Moves the embedded log, and says what it did.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     start_tracing("warn", settings.log_format)?;
-    if settings.kafka.is_some() {
-        bail!("a log in Kafka needs no upgrade; --data names an embedded one");
-    }
     let Some(upgraded) = EmbeddedLog::upgrade(&settings.data.join("log")).await? else {
         println!("The log is of this version already.");
         return Ok(());

@@ -808,11 +808,11 @@ async fn a_body_that_is_not_a_grab_is_told_why() {
         ("[]", "invalid-body", ""),
         ("[\"zoe\"]", "invalid-body", "object"),
         ("[{\"customer_id\":\"zoe\"}]", "invalid-body", ""),
-        ("{\"customer_id\":1}", "invalid-body", "string"),
-        ("{\"customer_id\":null}", "invalid-body", "string"),
-        ("{\"customer_id\":true}", "invalid-body", "string"),
-        ("{\"customer_id\":[\"zoe\"]}", "invalid-body", "string"),
-        ("{\"customer_id\":{\"id\":\"zoe\"}}", "invalid-body", "string"),
+        ("{\"customer_id\":1}", "invalid-body", "text"),
+        ("{\"customer_id\":null}", "invalid-body", "text"),
+        ("{\"customer_id\":true}", "invalid-body", "text"),
+        ("{\"customer_id\":[\"zoe\"]}", "invalid-body", "text"),
+        ("{\"customer_id\":{\"id\":\"zoe\"}}", "invalid-body", "text"),
         ("{\"customer_id\":\"zoe\",\"cheat\":1}", "invalid-body", "cheat"),
         ("{\"customerId\":\"zoe\"}", "invalid-body", "customerId"),
         ("{\"CUSTOMER_ID\":\"zoe\"}", "invalid-body", "CUSTOMER_ID"),
@@ -1414,12 +1414,100 @@ async fn the_route_between_nodes_takes_no_bad_command() {
         assert_eq!(reply.status, 400, "{shown}: {reply:?}");
         assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{reply:?}");
     }
-    // Terms are the owner's to refuse: an answer, not a problem.
-    assert_eq!(internal(&api, command("q", 10, &schedule("name", 0))).await.status, 200);
+    // The same bounds as on the public routes.
+    let reply = internal(&api, command("q", 10, &schedule("name", 0))).await;
+    assert_eq!(reply.status, 400, "{reply:?}");
     api.get("/v1/promotions/q").await.is_problem(404, "not-found");
     assert_eq!(internal(&api, command("p", 14, &field(1, b"zoe"))).await.status, 200);
     let repeated = api.grab("p", "zoe").await;
     assert_eq!(repeated.is(200, &GRANT_FIELDS)["serial"], 1, "only the good one counted");
+    assert_unharmed(&mut sale).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_without_pages_is_whole_however_long_it_is() {
+    let sale = Sale::open(Engines::Embedded).await;
+    let api = Api::of(&sale);
+    let count = 2_300;
+    let mut position = String::new();
+    for number in 0..count {
+        let body = json!({"id": format!("p{number}"), "coupons": 5, "discount": 0.5});
+        let made = sale.post("/v1/promotions", body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        position = made.json["position"].as_str().expect("a position").to_owned();
+    }
+    let id = format!("p{}", count - 1);
+    eventually("the last one is listed", SOON, async || {
+        api.get(&format!("/v1/promotions/{id}?after={position}")).await.json["state"] == "active"
+    })
+    .await;
+    eventually("all are listed", SOON, async || {
+        let listed = api.get("/query/promotions").await;
+        assert_eq!(listed.status, 200, "{listed:?}");
+        assert_eq!(listed.header("content-type"), Some("application/json"));
+        let listed = listed.json.as_array().expect("a whole list").clone();
+        let ids: std::collections::HashSet<_> =
+            listed.iter().map(|row| row["promotionId"].to_string()).collect();
+        ids.len() == count && listed.len() == count
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_is_asked_for_a_role() {
+    let sale = Sale::open(Engines::Embedded).await;
+    let api = Api::of(&sale);
+    for role in ["command", "admin", "projector", "query"] {
+        let ready = api.get(&format!("/readyz?role={role}")).await;
+        assert_eq!((ready.status, &ready.json["ready"]), (200, &true.into()), "{role}: {ready:?}");
+    }
+    for wrong in ["/readyz?role=nobody", "/readyz?roles=query"] {
+        assert_eq!(api.get(wrong).await.status, 400, "{wrong}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_http_leaves_open_is_refused() {
+    let mut sale = Sale::open(Engines::Embedded).await;
+    sale.offer("p", 5).await;
+    let address = sale.url().strip_prefix("http://").expect("an address").to_owned();
+    let raw = |head: &str| {
+        let mut stream = TcpStream::connect(&address).expect("a connection");
+        let request = format!("{head}connection: close\r\n\r\n");
+        std::io::Write::write_all(&mut stream, request.as_bytes()).expect("sent");
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut said).expect("an answer");
+        said
+    };
+    eventually("it is shown", SOON, async || {
+        raw("GET /v1/promotions/p HTTP/1.1\r\nhost: x\r\n").starts_with("HTTP/1.1 200")
+    })
+    .await;
+    for head in [
+        "GET /v1/promotions/p HTTP/1.1\r\n",
+        "GET /v1/promotions/p HTTP/1.1\r\nhost: x\r\nhost: y\r\n",
+    ] {
+        let said = raw(head);
+        assert!(said.starts_with("HTTP/1.1 400") && said.contains("invalid-host"), "{said}");
+    }
+    let api = Api::of(&sale);
+    let encoded = api.request(Method::POST, "/v1/promotions/p/grabs");
+    let encoded = encoded.header("content-type", "application/json");
+    let encoded = encoded.header("content-encoding", "gzip").body("{}");
+    assert_eq!(encoded.send().await.expect("an answer").status(), 415);
+    for id in [".", ".."] {
+        let body = json!({"id": id, "coupons": 5, "discount": 0.5});
+        assert_eq!(sale.post("/v1/promotions", body).await.status, 400, "{id}");
+        assert_eq!(sale.grab("p", id).await.status, 400, "{id}");
+    }
+    let metrics = api.get("/metrics").await.text;
+    let refused = metrics.lines().find(|line| {
+        line.starts_with("seckill_http_request_seconds_count")
+            && line.contains("method=\"GET\"")
+            && line.contains("route=\"/v1/promotions/{id}\"")
+            && line.contains("status=\"400\"")
+    });
+    assert!(refused.is_some(), "{metrics}");
     assert_unharmed(&mut sale).await;
 }
 
@@ -1652,7 +1740,7 @@ async fn a_wrong_setting_is_named_with_what_it_may_be() {
         (&["--partitions", "abc"], &["--partitions", "abc"]),
         (&["--listen", "nonsense"], &["listen must be HOST:PORT", "nonsense"]),
         (&["--listen", "127.0.0.1:99999"], &["listen must be HOST:PORT", "99999"]),
-        (&["--config", &unknown], &["unknown field `partition`", "`partitions`", &unknown]),
+        (&["--config", &unknown], &["unknown setting `partition`", "`partitions`", &unknown]),
         (&["--config", &broken], &["config", &broken]),
         (&["--config", &text], &["partitions", "three", &text]),
         (&["--config", &missing], &["config", &missing, "cannot be read"]),
@@ -1671,7 +1759,7 @@ async fn a_wrong_setting_is_named_with_what_it_may_be() {
         ("SECKILL_PARTITIONS", "abc", &["--partitions", "abc", "from 1 to 4096"]),
         ("SECKILL_PARTITIONS", "0", &["must be a whole number from 1 to 4096"]),
         ("SECKILL_LISTEN", "8080", &["listen must be HOST:PORT", "8080"]),
-        ("SECKILL_CONFIG", &unknown, &["unknown field `partition`", &unknown]),
+        ("SECKILL_CONFIG", &unknown, &["unknown setting `partition`", &unknown]),
     ];
     for (name, value, words) in by_variable {
         assert_not_started(&[], &[(name, value)], words).await;

@@ -90,6 +90,37 @@ async fn views_of_a_log_that_is_gone_stop_the_sale() {
     assert_eq!(sale.grab("sale", "a new customer").await.status, 503);
 }
 
+/// A log that was made anew with other partitions: nobody has seen some of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_of_a_log_with_other_partitions_stop_the_sale() {
+    let (sale, _) = killed().await;
+    std::fs::remove_dir_all(sale.data().join("log")).expect("removed");
+    let flags = ["--partitions", "8", "--listen", "127.0.0.1:0"].map(str::to_owned);
+    let refused = run("up", &[sale.flags(), flags.to_vec()].concat());
+    let said = text(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("with 4 partitions, and this log has 8"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_else_has_seen_is_accepted_as_a_loss_too_and_nothing_is_written_before() {
+    let (mut sale, segment) = killed().await;
+    std::fs::remove_dir_all(sale.data().join("views")).expect("removed");
+    std::fs::remove_dir_all(sale.data().join("log/tables")).expect("removed");
+    let bytes = written(&segment);
+    std::fs::write(&segment, &bytes[..bytes.len() - 10]).expect("cut");
+    let (whole, shown) = repair(&sale, Some("--reset-clock"));
+    assert!(!whole && !shown.contains("RESET"), "{shown}");
+    assert_eq!(written(&segment).len(), bytes.len() - 10, "nothing was written");
+    let (whole, shown) = repair(&sale, Some("--accept-loss"));
+    assert!(whole && shown.contains("ACCEPTED"), "{shown}");
+    sale.start().await;
+    sale.stop();
+    let verified = sale.verify();
+    assert!(verified.status.success(), "{}", text(&verified));
+    assert!(text(&verified).contains("a loss was accepted"), "{}", text(&verified));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_that_is_deleted_ends_the_process_with_the_cause() {
     let mut sale = Sale::open(Engines::Embedded).await;

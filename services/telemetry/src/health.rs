@@ -36,8 +36,21 @@ impl Health {
     /// Parts that cannot work, each with the reason.
     #[must_use]
     pub fn not_ready(&self) -> BTreeMap<String, String> {
+        self.not_ready_where(|_| true)
+    }
+
+    /// Of those only what a role needs: its own parts, and what all roles share. A part's name begins
+    /// with its role and a slash, or it is shared.
+    #[must_use]
+    pub fn not_ready_for(&self, role: &str) -> BTreeMap<String, String> {
+        let needed = |name: &str| name.split_once('/').is_none_or(|(of, _)| of == role);
+        self.not_ready_where(needed)
+    }
+
+    fn not_ready_where(&self, needed: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
         let parts = self.parts.lock();
-        let not_ready = parts.iter().filter_map(|(name, reason)| {
+        let needed = parts.iter().filter(|(name, _)| needed(name));
+        let not_ready = needed.filter_map(|(name, reason)| {
             reason.as_ref().map(|reason| (name.clone(), reason.clone()))
         });
         not_ready.collect()
@@ -80,5 +93,18 @@ mod tests {
         assert_eq!(health.not_ready()["a"], "the broker is gone");
         drop(a);
         assert!(health.not_ready().is_empty());
+    }
+
+    #[test]
+    fn a_role_needs_its_own_parts_and_what_all_share() {
+        let health = Health::default();
+        let names = ["command/partition/0", "projector/partition/0", "log"];
+        let parts = names.map(|name| health.part(name));
+        parts[0].ready();
+        assert!(health.not_ready_for("command").keys().eq(["log"]));
+        parts[2].ready();
+        assert!(health.not_ready_for("command").is_empty());
+        assert!(health.not_ready_for("projector").keys().eq(["projector/partition/0"]));
+        assert_eq!(health.not_ready().len(), 1);
     }
 }

@@ -1,10 +1,12 @@
-//! `/healthz`: the process runs. `/readyz`: every part can work. `/metrics`: Prometheus text.
+//! `/healthz`: the process runs. `/readyz`: every part can work, or with `?role=` every part that a role
+//! needs. `/metrics`: Prometheus text.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -12,6 +14,7 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::Health;
@@ -23,6 +26,9 @@ const LATENCY_BUCKETS: [f64; 14] =
 /// Records handed to the log at once.
 const BURST_BUCKETS: [f64; 12] =
     [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0];
+
+/// What may be asked for at `/readyz`.
+const ROLES: [&str; 4] = ["command", "admin", "projector", "query"];
 
 /// A gauge that nobody sets any more is of something that is not here any more, such as a
 /// partition that went to another process.
@@ -101,8 +107,25 @@ pub fn routes(health: Health, metrics: Metrics) -> Router {
         .merge(Router::new().route("/metrics", get(render)).with_state((health, metrics)))
 }
 
-async fn readyz(State(health): State<Health>) -> Response {
-    let not_ready = health.not_ready();
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    role: Option<String>,
+}
+
+async fn readyz(
+    State(health): State<Health>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let not_ready = match asked.map(|Query(asked)| asked.role) {
+        Ok(None) => health.not_ready(),
+        Ok(Some(role)) if ROLES.contains(&role.as_str()) => health.not_ready_for(&role),
+        Ok(Some(_)) | Err(_) => {
+            let known = ROLES.join(", ");
+            return (StatusCode::BAD_REQUEST, format!("role must be one of {known}\n"))
+                .into_response();
+        }
+    };
     let status =
         if not_ready.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({ "ready": not_ready.is_empty(), "not_ready": not_ready }))).into_response()

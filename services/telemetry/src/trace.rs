@@ -25,11 +25,17 @@ pub fn start_tracing(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         // Where nobody reads stderr any more, a complaint about that would panic.
         .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(is_colored());
     // Somebody else may have begun already, as tests do: their lines are as good.
     let _ = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     Ok(())
+}
+
+/// Colours are for terminals, unless somebody does not want any (no-color.org).
+fn is_colored() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !unwanted
 }

@@ -34,6 +34,20 @@ pub enum ViewsError {
         /// The directory.
         directory: PathBuf,
     },
+    /// The views were made of a log with another number of partitions: of another log.
+    #[error(
+        "the views in {place} are of a log with {found} partitions, and this log has {partitions}: it was \
+         made anew, or is another one. Name the log and the views that belong together; where the log is lost \
+         for good, other views (another --data or --cql-keyspace)"
+    )]
+    OtherPartitions {
+        /// Directory or keyspace.
+        place: String,
+        /// Partitions of the log that the views are of.
+        found: u32,
+        /// Partitions of the log at hand.
+        partitions: u32,
+    },
     /// The engine could not be opened, or its tables could not be created.
     #[error("the read model at {place} could not be opened")]
     Setup {
@@ -63,6 +77,7 @@ impl ViewsError {
             Self::InvalidCursor
             | Self::Corrupt { .. }
             | Self::Locked { .. }
+            | Self::OtherPartitions { .. }
             | Self::Setup { .. }
             | Self::Failed { .. } => false,
         }

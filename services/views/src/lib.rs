@@ -7,7 +7,6 @@
 //! Deliberately absent: the log, what events mean (the projector makes rows of them), retries
 //! (the caller asks [`ViewsError::is_retryable`]), and any second shape of a row.
 
-mod active_promotions;
 mod coupon;
 mod coupons_by_customer;
 mod coupons_by_promotion;
@@ -15,7 +14,9 @@ mod cql;
 mod cursor;
 mod embedded;
 mod error;
+mod finished_promotions;
 mod generation;
+mod open_promotions;
 mod position_text;
 mod progress;
 mod promotions;
@@ -29,6 +30,7 @@ pub use coupon::CouponRow;
 pub use cql::{CqlConfig, CqlViews};
 pub use embedded::EmbeddedViews;
 pub use error::ViewsError;
+pub use open_promotions::OpenPromotions;
 pub use progress::Progress;
 pub use promotions::{FinishCause, PromotionRow, PromotionStatus};
 
@@ -40,6 +42,8 @@ pub const MAX_PAGE: usize = 1_000;
 pub struct Changes {
     /// Promotions, each as the last event of the stretch left it.
     pub promotions: Vec<PromotionRow>,
+    /// Rows of open promotions, each as the last event of the stretch left it.
+    pub open: Vec<OpenPromotions>,
     /// Coupons granted in the stretch.
     pub coupons: Vec<CouponRow>,
     /// How far the rows reach, once they are all written.
@@ -52,6 +56,9 @@ impl Changes {
         let partition = self.progress.partition;
         for row in &self.promotions {
             row.assert_belongs(partition, partitions);
+        }
+        for row in &self.open {
+            row.assert_belongs(partition);
         }
         for row in &self.coupons {
             row.assert_belongs(partition, partitions);
@@ -110,14 +117,14 @@ pub trait Views: Send + Sync + 'static {
     /// As the engine reports them.
     async fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError>;
 
-    /// Every promotion that is being sold, by partition and id.
+    /// The rows of a partition's open promotions, by number; those never written are left out.
     ///
     /// # Errors
     /// As the engine reports them.
-    async fn active_promotions(&self) -> Result<Vec<PromotionRow>, ViewsError>;
+    async fn open_promotions(&self, partition: u32) -> Result<Vec<OpenPromotions>, ViewsError>;
 
-    /// Promotions by partition and id, of one state or of all. A page is filled up to its limit:
-    /// asking for a rare state reads past all others.
+    /// Promotions by partition and id, of one state or of all. A page is filled up to its limit, and
+    /// costs no more where other states are many.
     ///
     /// # Errors
     /// [`ViewsError::InvalidCursor`], or as the engine reports them.
@@ -186,11 +193,20 @@ pub trait Views: Send + Sync + 'static {
         each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
     ) -> Result<(), ViewsError>;
 
-    /// Every row of `active_promotions`, in any order, for an auditor.
+    /// Every row of `open_promotions`, in any order, for an auditor.
     ///
     /// # Errors
     /// As the engine reports them; rows given before stay given.
-    async fn scan_active_promotions(
+    async fn scan_open_promotions(
+        &self,
+        each: &mut (dyn FnMut(Scanned<OpenPromotions>) + Send),
+    ) -> Result<(), ViewsError>;
+
+    /// Every row of `finished_promotions`, in any order, for an auditor.
+    ///
+    /// # Errors
+    /// As the engine reports them; rows given before stay given.
+    async fn scan_finished_promotions(
         &self,
         each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
     ) -> Result<(), ViewsError>;

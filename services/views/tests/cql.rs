@@ -240,12 +240,24 @@ async fn a_keyspace_is_not_a_place_for_statements() {
     }
 }
 
+#[tokio::test]
+async fn views_of_a_log_with_other_partitions_are_refused() {
+    with_keyspace(|keyspace| async move {
+        drop(keyspace.views().await);
+        let refused = CqlViews::connect(&keyspace.config, PARTITIONS + 1).await.err().unwrap();
+        assert!(matches!(refused, ViewsError::OtherPartitions { .. }), "{refused:?}");
+        drop(keyspace.views().await);
+    })
+    .await;
+}
+
 /// What stands in the tables when a process takes over from another.
 #[tokio::test]
 async fn a_successor_clears_what_its_predecessor_stopped_for() {
     with_keyspace(|keyspace| async move {
         let at = |reason: Option<&str>| Changes {
             promotions: vec![],
+            open: vec![],
             coupons: vec![],
             progress: Progress { stopped: reason.map(Into::into), ..progress(1, 7) },
         };
@@ -265,10 +277,11 @@ async fn a_successor_clears_what_its_predecessor_stopped_for() {
 async fn write_times_are_log_positions() {
     with_keyspace(|keyspace| async move {
         let views = keyspace.views().await;
-        write(&views, &[promotion("p", 41, Active)], &[coupon("p", 1, "ann", 40)]).await;
+        write(&views, &[promotion("p", 41, Finished)], &[coupon("p", 1, "ann", 40)]).await;
         let times = [
             ("promotions", "name", 42),
-            ("active_promotions", "name", 42),
+            ("open_promotions", "active", 42),
+            ("finished_promotions", "name", 42),
             ("coupons_by_promotion", "customer_id", 41),
             ("coupons_by_customer", "discount", 41),
             ("progress", "next_offset", 43),
@@ -285,7 +298,9 @@ impl Keyspace {
         let keyspace = &self.config.keyspace;
         let statement = format!("SELECT WRITETIME({column}) FROM {keyspace}.{view}_g2");
         let result = self.session.query_unpaged(statement, ()).await.unwrap();
-        result.into_rows_result().unwrap().single_row::<(i64,)>().unwrap().0
+        let result = result.into_rows_result().unwrap();
+        let rows = result.rows::<(i64,)>().unwrap();
+        rows.map(|row| row.unwrap().0).max().unwrap()
     }
 }
 
@@ -306,6 +321,38 @@ async fn a_corrupt_row_is_named() {
             assert!(table.ends_with(".promotions_g2") && key == "p", "{error}");
             keyspace.execute(&statement.replace(column, "coupons = 1, state = 'active'")).await;
         }
+    })
+    .await;
+}
+
+/// A database that keeps a mark for every row deleted warns at 1,000 of them, and fails at 100,000.
+#[tokio::test]
+async fn promotions_that_are_over_cost_the_list_of_others_nothing() {
+    with_keyspace(|keyspace| async move {
+        let views = keyspace.views().await;
+        for round in 0..30 {
+            for (offset, state) in [(1, Active), (2, Finished)] {
+                let rows: Vec<_> = (0..100)
+                    .map(|number| {
+                        promotion(&format!("p{round} {number}"), offset + round * 2, state)
+                    })
+                    .collect();
+                write(&views, &rows, &[]).await;
+            }
+        }
+        write(&views, &[promotion("last", 99, Active)], &[]).await;
+        assert_eq!(views.promotions(Some(Active), None, 5).await.unwrap().items.len(), 1);
+        let trace = format!("SELECT * FROM {}.open_promotions_g2", keyspace.config.keyspace);
+        let mut statement = scylla::statement::Statement::new(trace);
+        statement.set_tracing(true);
+        let result = keyspace.session.query_unpaged(statement, ()).await.unwrap();
+        let trace = keyspace.session.get_tracing_info(&result.tracing_id().unwrap()).await.unwrap();
+        let cells: Vec<_> =
+            trace.events.iter().filter_map(|event| event.activity.as_ref()).collect();
+        let read = |text: &&&String| text.contains("tombstone");
+        let read: Vec<_> = cells.iter().filter(read).collect();
+        assert!(!read.is_empty(), "{cells:?}");
+        assert!(read.iter().all(|text| text.contains(" 0 tombstone")), "{read:?}");
     })
     .await;
 }

@@ -196,6 +196,15 @@ async fn a_directory_that_cannot_be_is_named() {
 }
 
 #[tokio::test]
+async fn views_of_a_log_with_other_partitions_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let refused = EmbeddedViews::open(dir.path(), PARTITIONS + 1).err().unwrap();
+    assert!(matches!(refused, ViewsError::OtherPartitions { .. }), "{refused:?}");
+    drop(open(dir.path()));
+}
+
+#[tokio::test]
 async fn a_corrupt_row_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let row = coupon("p", 1, "ann", 4);
@@ -228,6 +237,7 @@ async fn a_row_of_another_partition_is_a_bug() {
     let elsewhere = (row.position.partition + 1) % PARTITIONS;
     let changes = seckill_views::Changes {
         promotions: vec![row],
+        open: vec![],
         coupons: vec![],
         progress: progress(elsewhere, 2),
     };

@@ -212,8 +212,20 @@ async fn a_stop_closes_the_open_model_too() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_an_error() {
-    let args = args("http://127.0.0.1:1", "--give-up 200ms", Path::new("unwritten.json"));
+async fn nobody_there_is_an_error_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("unwritten.json");
+    let begun = std::time::Instant::now();
+    let args = args("http://127.0.0.1:1", "--give-up 60s", &path);
     let error = run_until(args, CancellationToken::new()).await.unwrap_err();
-    assert!(error.to_string().contains("could not be created"), "{error:#}");
+    assert!(error.to_string().contains("nobody answers at 127.0.0.1:1"), "{error:#}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(1) && !path.exists());
+}
+
+#[tokio::test]
+async fn a_report_that_cannot_be_written_is_an_error_before_anybody_comes() {
+    let path = Path::new("/nowhere/at all/report.json");
+    let args = args("http://127.0.0.1:1", "--give-up 60s", path);
+    let error = run_until(args, CancellationToken::new()).await.unwrap_err();
+    assert!(format!("{error:#}").contains("--json: /nowhere/at all/report.json"), "{error:#}");
 }

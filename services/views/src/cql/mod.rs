@@ -8,10 +8,10 @@
 //!
 //! Rows are read and written with `LOCAL_QUORUM`, so what `progress` says is there can be read.
 
-mod active_promotions;
 mod coupons_by_customer;
 mod coupons_by_promotion;
 mod database;
+mod open_promotions;
 mod progress;
 mod promotions;
 mod schema;
@@ -25,12 +25,13 @@ use seckill_proto::CouponId;
 
 use crate::generation::{Generation, LIVE};
 use crate::{
-    Changes, CouponRow, Page, Progress, PromotionRow, PromotionStatus, Scanned, Views, ViewsError,
+    Changes, CouponRow, OpenPromotions, Page, Progress, PromotionRow, PromotionStatus, Scanned,
+    Views, ViewsError,
 };
-use active_promotions::ActivePromotions;
 use coupons_by_customer::CouponsByCustomer;
 use coupons_by_promotion::CouponsByPromotion;
 use database::Database;
+use open_promotions::OpenTable;
 use progress::ProgressTable;
 use promotions::Promotions;
 
@@ -69,7 +70,8 @@ pub struct CqlViews {
     database: Database,
     partitions: u32,
     promotions: Promotions,
-    active_promotions: ActivePromotions,
+    open_promotions: OpenTable,
+    finished_promotions: Promotions,
     coupons_by_promotion: CouponsByPromotion,
     coupons_by_customer: CouponsByCustomer,
     progress: ProgressTable,
@@ -85,7 +87,9 @@ impl CqlViews {
     pub async fn connect(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
         let database = Database::connect(config).await?;
         schema::create(&database, config, LIVE).await?;
-        Self::prepare(database, LIVE, partitions).await
+        let views = Self::prepare(database, LIVE, partitions).await?;
+        views.progress.assert_partitions(&views.database, partitions).await?;
+        Ok(views)
     }
 
     /// Empties every table, so that a projector makes them again from the log.
@@ -101,9 +105,12 @@ impl CqlViews {
         generation: Generation,
         partitions: u32,
     ) -> Result<Self, ViewsError> {
+        let promotions =
+            async |view| Promotions::prepare(&database, &database.table(generation, view)).await;
         Ok(Self {
-            promotions: Promotions::prepare(&database, generation).await?,
-            active_promotions: ActivePromotions::prepare(&database, generation).await?,
+            promotions: promotions(crate::promotions::VIEW).await?,
+            open_promotions: OpenTable::prepare(&database, generation).await?,
+            finished_promotions: promotions(crate::finished_promotions::VIEW).await?,
             coupons_by_promotion: CouponsByPromotion::prepare(&database, generation).await?,
             coupons_by_customer: CouponsByCustomer::prepare(&database, generation).await?,
             progress: ProgressTable::prepare(&database, generation).await?,
@@ -125,8 +132,8 @@ impl Views for CqlViews {
         self.progress.read(&self.database, partition).await
     }
 
-    async fn active_promotions(&self) -> Result<Vec<PromotionRow>, ViewsError> {
-        self.active_promotions.all(&self.database, self.partitions).await
+    async fn open_promotions(&self, partition: u32) -> Result<Vec<OpenPromotions>, ViewsError> {
+        self.open_promotions.of_partition(&self.database, partition).await
     }
 
     async fn promotions(
@@ -136,11 +143,17 @@ impl Views for CqlViews {
         limit: usize,
     ) -> Result<Page<PromotionRow>, ViewsError> {
         let after = cursor.map(crate::promotions::PromotionKey::from_cursor).transpose()?;
-        let table = match state {
-            Some(PromotionStatus::Active) => self.active_promotions.rows(),
-            Some(PromotionStatus::Scheduled | PromotionStatus::Finished) | None => &self.promotions,
-        };
-        table.page(&self.database, self.partitions, state, after, limit).await
+        let reading = (&self.database, self.partitions);
+        match state {
+            Some(state @ (PromotionStatus::Scheduled | PromotionStatus::Active)) => {
+                let rows = &self.promotions;
+                self.open_promotions.page(rows, reading, state, after, limit).await
+            }
+            Some(PromotionStatus::Finished) => {
+                self.finished_promotions.page(reading, after, limit).await
+            }
+            None => self.promotions.page(reading, after, limit).await,
+        }
     }
 
     async fn promotion(&self, id: &str) -> Result<Option<PromotionRow>, ViewsError> {
@@ -182,11 +195,18 @@ impl Views for CqlViews {
         self.promotions.scan(&self.database, each).await
     }
 
-    async fn scan_active_promotions(
+    async fn scan_open_promotions(
+        &self,
+        each: &mut (dyn FnMut(Scanned<OpenPromotions>) + Send),
+    ) -> Result<(), ViewsError> {
+        self.open_promotions.scan(&self.database, each).await
+    }
+
+    async fn scan_finished_promotions(
         &self,
         each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
     ) -> Result<(), ViewsError> {
-        self.active_promotions.rows().scan(&self.database, each).await
+        self.finished_promotions.scan(&self.database, each).await
     }
 
     async fn scan_coupons_by_promotion(

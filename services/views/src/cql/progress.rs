@@ -34,8 +34,13 @@ struct Stopped {
     time: i64,
 }
 
+/// In the place of a partition: the row whose offset is the number of partitions of the log.
+const PARTITIONS: i64 = -1;
+
 pub(super) struct ProgressTable {
     upsert: PreparedStatement,
+    about: Query,
+    note: PreparedStatement,
     stop: PreparedStatement,
     get: Query,
     /// Of each partition what this process has last read or written.
@@ -58,12 +63,38 @@ impl ProgressTable {
             "SELECT origin, next_offset, term, next_seq, history, history_before_last, stopped, \
              WRITETIME(stopped) FROM {table} WHERE partition = ?"
         );
+        let about = format!("SELECT next_offset FROM {table} WHERE partition = ?");
+        let note =
+            format!("INSERT INTO {table} (partition, next_offset) VALUES (?, ?) USING TIMESTAMP ?");
         Ok(Self {
             upsert: database.prepare(&upsert).await?,
+            about: database.query(table, &about).await?,
+            note: database.prepare(&note).await?,
             stop: database.prepare(&stop).await?,
             get: database.query(table, &get).await?,
             seen: Mutex::default(),
         })
+    }
+
+    /// Sees to it that the log has as many partitions as the one that the views were made of.
+    pub(super) async fn assert_partitions(
+        &self,
+        database: &Database,
+        partitions: u32,
+    ) -> Result<(), ViewsError> {
+        let to_row = |(found,): (i64,)| unsigned("next_offset", found);
+        let found = database.rows(&self.about, (PARTITIONS,), "partitions", to_row).await?.pop();
+        match found {
+            Some(found) if found == partitions => Ok(()),
+            Some(found) => {
+                let place = database.keyspace.clone();
+                Err(ViewsError::OtherPartitions { place, found, partitions })
+            }
+            None => {
+                let values = Box::new((PARTITIONS, i64::from(partitions), write_time(0)));
+                database.send(vec![Write { statement: &self.note, values, bytes: 0 }]).await
+            }
+        }
     }
 
     pub(super) async fn read(

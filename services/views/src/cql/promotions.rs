@@ -1,4 +1,4 @@
-//! Statements of `promotions`, and of `active_promotions`, which has the same columns.
+//! Statements of `promotions`, and of `finished_promotions`, which has the same columns.
 
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlTimestamp;
@@ -7,11 +7,8 @@ use seckill_proto::Position;
 use super::database::{Database, Query};
 use super::value::{bigint, time, timestamp, unsigned, write_time};
 use super::write::Write;
-use crate::generation::Generation;
-use crate::promotions::{COLUMNS, PromotionKey, VIEW};
-use crate::{
-    FinishCause, MAX_PAGE, Page, PromotionRow, PromotionStatus, Scanned, ViewsError, clamp_limit,
-};
+use crate::promotions::{COLUMNS, PromotionKey};
+use crate::{FinishCause, Page, PromotionRow, PromotionStatus, Scanned, ViewsError, clamp_limit};
 
 /// What a row adds to a batch beside its texts: 14 lengths, 9 numbers, the statement's id.
 const FIXED_BYTES: usize = 200;
@@ -36,30 +33,24 @@ type Columns = (
 pub(super) struct Promotions {
     upsert: PreparedStatement,
     get: Query,
+    some: Query,
     list: Query,
-    all: Query,
     scan: Query,
 }
 
 impl Promotions {
-    pub(super) async fn prepare(
-        database: &Database,
-        generation: Generation,
-    ) -> Result<Self, ViewsError> {
-        Self::prepare_on(database, &database.table(generation, VIEW)).await
-    }
-
-    pub(super) async fn prepare_on(database: &Database, table: &str) -> Result<Self, ViewsError> {
+    pub(super) async fn prepare(database: &Database, table: &str) -> Result<Self, ViewsError> {
         let marks = "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?";
         let upsert = format!("INSERT INTO {table} ({COLUMNS}) VALUES ({marks}) USING TIMESTAMP ?");
         let scan = format!("SELECT {COLUMNS} FROM {table}");
         let all = format!("{scan} WHERE partition = ?");
-        let (get, list) = (format!("{all} AND id = ?"), format!("{all} AND id > ? LIMIT ?"));
+        let (get, some) = (format!("{all} AND id = ?"), format!("{all} AND id IN ?"));
+        let list = format!("{all} AND id > ? LIMIT ?");
         Ok(Self {
             upsert: database.prepare(&upsert).await?,
             get: database.query(table, &get).await?,
+            some: database.query(table, &some).await?,
             list: database.query(table, &list).await?,
-            all: database.query(table, &all).await?,
             scan: database.query(table, &scan).await?,
         })
     }
@@ -94,27 +85,30 @@ impl Promotions {
         Ok(database.rows(&self.get, values, &key.id, to_row).await?.pop())
     }
 
+    /// Those of some promotions of a partition that are there, in the order of their ids.
+    pub(super) async fn some(
+        &self,
+        database: &Database,
+        partition: u32,
+        ids: &[&str],
+    ) -> Result<Vec<PromotionRow>, ViewsError> {
+        let key = format_args!("{} promotions of partition {partition}", ids.len()).to_string();
+        database.rows(&self.some, (i64::from(partition), ids), key, to_row).await
+    }
+
     /// Walks the partitions in order until the page is full and one row is known to follow.
     pub(super) async fn page(
         &self,
-        database: &Database,
-        partitions: u32,
-        state: Option<PromotionStatus>,
+        (database, partitions): (&Database, u32),
         after: Option<PromotionKey>,
         limit: usize,
     ) -> Result<Page<PromotionRow>, ViewsError> {
         let limit = clamp_limit(limit);
-        let step = step(state, limit);
         let mut after = after.unwrap_or(PromotionKey { partition: 0, id: String::new() });
         let mut items = Vec::new();
         while items.len() <= limit && after.partition < partitions {
-            let rows = self.list(database, &after, step).await?;
-            after = match rows.last() {
-                Some(last) if rows.len() == step => last.key(),
-                _ => PromotionKey { partition: after.partition + 1, id: String::new() },
-            };
-            let wanted = |row: &PromotionRow| state.is_none_or(|state| row.state == state);
-            items.extend(rows.into_iter().filter(wanted));
+            items.extend(self.list(database, &after, limit + 1 - items.len()).await?);
+            after = PromotionKey { partition: after.partition + 1, id: String::new() };
         }
         Ok(Page::cut(items, limit, |row| row.key().to_cursor()))
     }
@@ -132,31 +126,12 @@ impl Promotions {
         database.rows(&self.list, values, key, to_row).await
     }
 
-    pub(super) async fn of_partition(
-        &self,
-        database: &Database,
-        partition: u32,
-    ) -> Result<Vec<PromotionRow>, ViewsError> {
-        let mut rows = Vec::new();
-        let mut each = |row| rows.push(row);
-        database.each(&self.all, (i64::from(partition),), to_row, &mut each).await?;
-        rows.into_iter().collect()
-    }
-
     pub(super) async fn scan(
         &self,
         database: &Database,
         each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
     ) -> Result<(), ViewsError> {
         database.each(&self.scan, (), to_row, each).await
-    }
-}
-
-/// Rows to read at a time: in large steps where most of them may be passed over.
-fn step(state: Option<PromotionStatus>, limit: usize) -> usize {
-    match state {
-        Some(PromotionStatus::Scheduled | PromotionStatus::Finished) => MAX_PAGE,
-        Some(PromotionStatus::Active) | None => limit + 1,
     }
 }
 

@@ -90,10 +90,11 @@ pub(super) async fn truncate(
 
 type CreateTable = fn(&str) -> String;
 
-fn views() -> [(&'static str, CreateTable); 5] {
+fn views() -> [(&'static str, CreateTable); 6] {
     [
         (crate::promotions::VIEW, crate::promotions::create_table),
-        (crate::active_promotions::VIEW, crate::promotions::create_table),
+        (crate::open_promotions::VIEW, crate::open_promotions::create_table),
+        (crate::finished_promotions::VIEW, crate::promotions::create_table),
         (crate::coupons_by_promotion::VIEW, crate::coupons_by_promotion::create_table),
         (crate::coupons_by_customer::VIEW, crate::coupons_by_customer::create_table),
         (crate::progress::VIEW, crate::progress::create_table),

@@ -12,7 +12,7 @@ use scylla::statement::prepared::PreparedStatement;
 use super::CqlViews;
 use super::database::{Database, failure};
 use crate::coupons_by_promotion::bucket_of;
-use crate::{Changes, ViewsError};
+use crate::{Changes, ViewsError, finished_promotions};
 
 /// Under what either database complains about. Larger ones gain nothing: they only take longer
 /// to be acknowledged, and longer to send again.
@@ -48,8 +48,10 @@ impl CqlViews {
     fn promotion_batches<'a>(&'a self, changes: &'a Changes) -> Vec<Vec<Write<'a>>> {
         let rows = &changes.promotions;
         let promotions = rows.iter().map(|row| self.promotions.upsert(row)).collect();
-        let active = rows.iter().filter_map(|row| self.active_promotions.follow(row)).collect();
-        [promotions, active].into_iter().flat_map(cut).collect()
+        let open = changes.open.iter().map(|row| self.open_promotions.upsert(row)).collect();
+        let finished = rows.iter().filter(|row| finished_promotions::holds(row));
+        let finished = finished.map(|row| self.finished_promotions.upsert(row)).collect();
+        [promotions, open, finished].into_iter().flat_map(cut).collect()
     }
 
     fn coupon_batches<'a>(&'a self, changes: &'a Changes) -> Vec<Vec<Write<'a>>> {

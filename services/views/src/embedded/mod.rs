@@ -15,10 +15,10 @@
 //! **Off the async threads.** Every call runs on tokio's blocking pool: a read may go to the
 //! disk, and a write waits while fjall's flushes are behind.
 
-mod active_promotions;
 mod cause;
 mod coupons_by_customer;
 mod coupons_by_promotion;
+mod open_promotions;
 mod progress;
 mod promotions;
 mod table;
@@ -38,9 +38,10 @@ use serde::de::DeserializeOwned;
 
 use crate::generation::{Generation, LIVE};
 use crate::{
-    Changes, CouponRow, Page, Progress, PromotionRow, PromotionStatus, Scanned, Views, ViewsError,
+    Changes, CouponRow, OpenPromotions, Page, Progress, PromotionRow, PromotionStatus, Scanned,
+    Views, ViewsError,
 };
-use active_promotions::ActivePromotions;
+use open_promotions::Listed;
 use table::{Found, Table};
 
 /// Rows that a scan holds in memory at once.
@@ -62,14 +63,16 @@ pub struct EmbeddedViews {
 struct Store {
     database: Database,
     tables: Tables,
-    active: ActivePromotions,
+    /// What is not over yet, in memory.
+    listed: Listed,
     /// Held while stored positions are compared and the batch is committed.
     writing: Mutex<()>,
 }
 
 struct Tables {
     promotions: Table,
-    active_promotions: Table,
+    open_promotions: Table,
+    finished_promotions: Table,
     coupons_by_promotion: Table,
     coupons_by_customer: Table,
     progress: Keyspace,
@@ -245,9 +248,10 @@ impl Store {
         let builder = Database::builder(dir).max_cached_files(Some(MAX_OPEN_TABLES));
         let database = builder.open().map_err(|error| not_opened(dir, error))?;
         let tables = Tables::open(&database, LIVE).map_err(|error| not_opened(dir, error))?;
-        let active = ActivePromotions::load(&tables.active_promotions)?;
+        let listed = Listed::load(&tables)?;
         let writing = Mutex::new(());
-        let store = Self { database, tables, active, writing };
+        let store = Self { database, tables, listed, writing };
+        store.assert_partitions(dir, partitions)?;
         (0..partitions).try_for_each(|partition| store.progress(partition).map(drop))?;
         Ok(store)
     }
@@ -261,7 +265,8 @@ impl Tables {
             |view| Ok::<_, fjall::Error>(Table::new(generation.table(view), keyspace(view)?));
         Ok(Self {
             promotions: table(crate::promotions::VIEW)?,
-            active_promotions: table(crate::active_promotions::VIEW)?,
+            open_promotions: table(crate::open_promotions::VIEW)?,
+            finished_promotions: table(crate::finished_promotions::VIEW)?,
             coupons_by_promotion: table(crate::coupons_by_promotion::VIEW)?,
             coupons_by_customer: table(crate::coupons_by_customer::VIEW)?,
             progress: keyspace(crate::progress::VIEW)?,
@@ -281,6 +286,10 @@ type Place = (Vec<u8>, u64);
 
 fn place_of_promotion(row: &PromotionRow) -> Place {
     (row.key().to_bytes(), row.position.offset)
+}
+
+fn place_of_open(row: &OpenPromotions) -> Place {
+    (row.key(), row.position.offset)
 }
 
 fn place_in_promotion(row: &CouponRow) -> Place {
@@ -332,8 +341,8 @@ impl Views for EmbeddedViews {
         self.run(move |store| store.progress(partition)).await
     }
 
-    async fn active_promotions(&self) -> Result<Vec<PromotionRow>, ViewsError> {
-        Ok(self.store()?.active_promotions()) // from memory: nothing to wait for
+    async fn open_promotions(&self, partition: u32) -> Result<Vec<OpenPromotions>, ViewsError> {
+        self.run(move |store| store.open_promotions(partition)).await
     }
 
     async fn promotions(
@@ -386,11 +395,18 @@ impl Views for EmbeddedViews {
         self.scan(|tables| &tables.promotions, place_of_promotion, each).await
     }
 
-    async fn scan_active_promotions(
+    async fn scan_open_promotions(
+        &self,
+        each: &mut (dyn FnMut(Scanned<OpenPromotions>) + Send),
+    ) -> Result<(), ViewsError> {
+        self.scan(|tables| &tables.open_promotions, place_of_open, each).await
+    }
+
+    async fn scan_finished_promotions(
         &self,
         each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
     ) -> Result<(), ViewsError> {
-        self.scan(|tables| &tables.active_promotions, place_of_promotion, each).await
+        self.scan(|tables| &tables.finished_promotions, place_of_promotion, each).await
     }
 
     async fn scan_coupons_by_promotion(

@@ -1,4 +1,4 @@
-//! Reads of `promotions`.
+//! Reads of `promotions`, and of those of one state.
 
 use super::Store;
 use crate::promotions::PromotionKey;
@@ -16,17 +16,19 @@ impl Store {
         limit: usize,
     ) -> Result<Page<PromotionRow>, ViewsError> {
         let limit = clamp_limit(limit);
-        let table = match state {
-            Some(PromotionStatus::Active) => &self.tables.active_promotions,
-            Some(PromotionStatus::Scheduled | PromotionStatus::Finished) | None => {
-                &self.tables.promotions
+        let (after, count) = (after.map(PromotionKey::to_bytes), limit + 1);
+        let rows = match state {
+            Some(state @ (PromotionStatus::Scheduled | PromotionStatus::Active)) => {
+                self.listed.page(state, after, count)
+            }
+            Some(PromotionStatus::Finished) => {
+                let rows = self.tables.finished_promotions.rows(&[], after);
+                rows.take(count).collect::<Result<_, _>>()?
+            }
+            None => {
+                self.tables.promotions.rows(&[], after).take(count).collect::<Result<_, _>>()?
             }
         };
-        let wanted = |row: &Result<PromotionRow, ViewsError>| {
-            row.as_ref().map_or(true, |row| state.is_none_or(|state| row.state == state))
-        };
-        let rows = table.rows(&[], after.map(PromotionKey::to_bytes)).filter(wanted);
-        let rows = rows.take(limit + 1).collect::<Result<_, _>>()?;
         Ok(Page::cut(rows, limit, |row: &PromotionRow| row.key().to_cursor()))
     }
 }

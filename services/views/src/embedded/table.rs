@@ -48,10 +48,6 @@ impl Table {
         batch.insert(&self.keyspace, key, value);
     }
 
-    pub(super) fn remove(&self, batch: &mut OwnedWriteBatch, key: Vec<u8>) {
-        batch.remove(&self.keyspace, key);
-    }
-
     /// The rows under a prefix in key order, from the one after `after` on.
     pub(super) fn rows<R: DeserializeOwned>(
         &self,

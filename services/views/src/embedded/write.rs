@@ -4,54 +4,59 @@ use std::sync::PoisonError;
 
 use fjall::OwnedWriteBatch;
 
-use super::active_promotions::Change;
 use super::{Store, failed};
-use crate::active_promotions::{Membership, membership};
 use crate::coupons_by_customer::CouponOfCustomer;
-use crate::{Changes, CouponRow, PromotionRow, ViewsError};
+use crate::{Changes, CouponRow, OpenPromotions, PromotionRow, ViewsError, finished_promotions};
 
 impl Store {
     pub(super) fn write(&self, changes: &Changes) -> Result<(), ViewsError> {
         // The lock guards no memory: what a writer that panicked left is its unused batch.
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = self.database.batch();
-        let mut active = Vec::new();
+        let mut written = Vec::new();
         for row in &changes.promotions {
-            active.extend(self.put_promotion(&mut batch, row)?);
+            written.extend(self.put_promotion(&mut batch, row)?);
+        }
+        for row in &changes.open {
+            self.put_open(&mut batch, row)?;
         }
         for row in &changes.coupons {
             self.put_coupon(&mut batch, row)?;
         }
         self.put_progress(&mut batch, &changes.progress)?;
         batch.commit().map_err(failed("committing a batch"))?;
-        self.active.follow(active);
+        self.listed.follow(written);
         Ok(())
     }
 
-    /// The row in `promotions` also decides for `active_promotions`: it stays after the promotion
-    /// has left that view, so that an older row finds it and does not revive the promotion.
+    /// The row, where it is newer than the stored one.
     fn put_promotion(
         &self,
         batch: &mut OwnedWriteBatch,
         row: &PromotionRow,
-    ) -> Result<Option<Change>, ViewsError> {
+    ) -> Result<Option<PromotionRow>, ViewsError> {
         let tables = &self.tables;
         let (key, offset) = (row.key().to_bytes(), row.position.offset);
         if tables.promotions.holds_newer(&key, offset)? {
             return Ok(None);
         }
-        tables.promotions.put(batch, key.clone(), offset, row);
-        Ok(match membership(row.state) {
-            Membership::NotYet => None,
-            Membership::In => {
-                tables.active_promotions.put(batch, key.clone(), offset, row);
-                Some((key, Some(row.clone())))
-            }
-            Membership::Out => {
-                tables.active_promotions.remove(batch, key.clone());
-                Some((key, None))
-            }
-        })
+        if finished_promotions::holds(row) {
+            tables.finished_promotions.put(batch, key.clone(), offset, row);
+        }
+        tables.promotions.put(batch, key, offset, row);
+        Ok(Some(row.clone()))
+    }
+
+    fn put_open(
+        &self,
+        batch: &mut OwnedWriteBatch,
+        row: &OpenPromotions,
+    ) -> Result<(), ViewsError> {
+        let (table, key, offset) = (&self.tables.open_promotions, row.key(), row.position.offset);
+        if !table.holds_newer(&key, offset)? {
+            table.put(batch, key, offset, row);
+        }
+        Ok(())
     }
 
     fn put_coupon(&self, batch: &mut OwnedWriteBatch, row: &CouponRow) -> Result<(), ViewsError> {

@@ -13,7 +13,8 @@ use seckill_views::{Changes, CouponRow, PromotionRow};
 
 use super::PARTITIONS;
 use super::samples::{
-    Engine, Tables, by_key, by_promotion, coupon, progress, promotion, promotions, write,
+    Engine, Rows, Tables, active, by_key, by_promotion, coupon, progress, promotion, promotions,
+    write,
 };
 
 pub(crate) async fn an_older_promotion_changes_nothing(views: Engine) {
@@ -43,7 +44,7 @@ pub(crate) async fn a_finished_promotion_is_never_revived(views: Engine) {
     write(&views, &[promotion("q", 9, Finished)], &[]).await; // never seen as active
     for (id, offset) in [("p", 5), ("p", 8), ("q", 8)] {
         write(&views, &[promotion(id, offset, Active)], &[]).await;
-        assert_eq!(views.active_promotions().await.unwrap(), [], "{id} of {offset}");
+        assert_eq!(active(&views).await, [], "{id} of {offset}");
     }
     assert_eq!(views.promotion("p").await.unwrap(), Some(finished));
     assert_eq!(promotions(&views, Some(Active), 5).await, []);
@@ -94,7 +95,7 @@ fn history(name: &str, random: &mut StdRng) -> Vec<Changes> {
     let ids = (0..).map(|number| format!("{name} {number}"));
     let ids: Vec<_> = ids.filter(|id| partition_of(id, PARTITIONS) == partition).take(3).collect();
     let mut lives: Vec<_> = ids.iter().map(|id| Life { id, events: 0, serial: 0 }).collect();
-    let mut offset = 0;
+    let (mut offset, mut open) = (0, Rows::default());
     (0..12)
         .map(|_| {
             let (mut rows, mut coupons) = (BTreeMap::new(), Vec::new());
@@ -105,7 +106,8 @@ fn history(name: &str, random: &mut StdRng) -> Vec<Changes> {
                 rows.insert(life.id.to_owned(), life.step(offset));
             }
             let progress = progress(partition, offset + 1);
-            Changes { promotions: rows.into_values().collect(), coupons, progress }
+            let promotions: Vec<_> = rows.into_values().collect();
+            Changes { open: open.follow(&promotions), promotions, coupons, progress }
         })
         .collect()
 }
@@ -140,6 +142,7 @@ impl Life<'_> {
 struct Model {
     promotions: BTreeMap<String, PromotionRow>,
     coupons: BTreeMap<String, CouponRow>,
+    open: BTreeMap<u32, Rows>,
     progress: BTreeMap<u32, u64>,
 }
 
@@ -151,6 +154,8 @@ impl Model {
         for row in &changes.coupons {
             self.coupons.insert(row.id.clone(), row.clone());
         }
+        let open = self.open.entry(changes.progress.partition).or_default();
+        open.follow(&changes.promotions);
         let reached = self.progress.entry(changes.progress.partition).or_default();
         *reached = changes.progress.next_offset.max(*reached);
     }
@@ -160,9 +165,10 @@ impl Model {
         by_key(&mut promotions);
         let mut coupons: Vec<_> = self.coupons.values().cloned().collect();
         by_promotion(&mut coupons);
-        let active = promotions.iter().filter(|row| row.state == Active).cloned();
+        let finished = promotions.iter().filter(|row| row.state == Finished).cloned();
         Tables {
-            active_promotions: active.collect(),
+            open_promotions: self.open.values().flat_map(Rows::all).collect(),
+            finished_promotions: finished.collect(),
             promotions,
             coupons_by_promotion: coupons.clone(),
             coupons_by_customer: coupons,

@@ -4,7 +4,7 @@ use seckill_views::PromotionStatus::{self, Active, Finished, Scheduled};
 use seckill_views::{MAX_PAGE, ViewsError};
 
 use super::samples::{
-    Engine, by_key, coupon, coupons_of_customer, coupons_of_promotion, dense, promotion,
+    Engine, active, by_key, coupon, coupons_of_customer, coupons_of_promotion, dense, promotion,
     promotions, write,
 };
 
@@ -25,7 +25,7 @@ pub(crate) async fn promotions_page_to_the_end(views: Engine) {
             assert_eq!(listed, of(state), "limit {limit}, {state:?}");
         }
     }
-    assert_eq!(views.active_promotions().await.unwrap(), of(Active));
+    assert_eq!(active(&views).await, of(Active));
 }
 
 /// Each partition holds more of another state than is read at a time.
@@ -128,7 +128,7 @@ pub(crate) async fn foreign_cursors_are_refused(views: Engine) {
 pub(crate) async fn a_cursor_outlives_its_row(views: Engine) {
     let rows = ["p0", "p1", "p2", "p3"].map(|id| promotion(id, 1, Active));
     write(&views, &rows, &[]).await;
-    let all = views.active_promotions().await.unwrap();
+    let all = active(&views).await;
     let page = views.promotions(Some(Active), None, 2).await.unwrap();
     write(&views, &[promotion(&all[1].id, 2, Finished)], &[]).await;
     let rest = views.promotions(Some(Active), page.next.as_deref(), 5).await.unwrap();

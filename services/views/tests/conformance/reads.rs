@@ -7,14 +7,14 @@ use seckill_views::PromotionStatus::{Active, Finished, Scheduled};
 
 use super::PARTITIONS;
 use super::samples::{
-    Engine, Tables, at, by_key, by_promotion, coupon, coupons_of_customer, coupons_of_promotion,
-    dense, place, progress, promotion, promotions, write,
+    Engine, Rows, Tables, active, at, by_key, by_promotion, coupon, coupons_of_customer,
+    coupons_of_promotion, dense, place, progress, promotion, promotions, write,
 };
 
 pub(crate) async fn nothing_is_there_at_first(views: Engine) {
     views.check().await.unwrap();
     assert_eq!(views.promotion("p").await.unwrap(), None);
-    assert_eq!(views.active_promotions().await.unwrap(), []);
+    assert_eq!(active(&views).await, []);
     assert_eq!(promotions(&views, None, 10).await, []);
     assert_eq!(promotions(&views, Some(Active), 10).await, []);
     assert_eq!(coupons_of_promotion(&views, "p", 10).await, []);
@@ -34,7 +34,7 @@ pub(crate) async fn a_promotion_is_found_in_every_state(views: Engine) {
         assert_eq!(views.promotion(&row.id).await.unwrap().as_ref(), Some(row));
         assert_eq!(promotions(&views, Some(row.state), 10).await, from_ref(row));
     }
-    assert_eq!(views.active_promotions().await.unwrap(), [rows[1].clone()]);
+    assert_eq!(active(&views).await, [rows[1].clone()]);
     by_key(&mut rows);
     assert_eq!(promotions(&views, None, 10).await, rows);
 }
@@ -45,10 +45,10 @@ pub(crate) async fn a_promotion_goes_through_its_life(views: Engine) {
         write(&views, from_ref(&row), &[]).await;
         assert_eq!(views.promotion("p").await.unwrap(), Some(row.clone()));
         let on_sale = if state == Active { vec![row] } else { vec![] };
-        assert_eq!(views.active_promotions().await.unwrap(), on_sale);
+        assert_eq!(active(&views).await, on_sale);
     }
     write(&views, &[promotion("p", 6, Finished)], &[]).await;
-    assert_eq!(views.active_promotions().await.unwrap(), []);
+    assert_eq!(active(&views).await, []);
     assert_eq!(views.promotion("p").await.unwrap(), Some(promotion("p", 6, Finished)));
 }
 
@@ -140,20 +140,26 @@ pub(crate) async fn an_end_is_taken_away(views: Engine) {
 }
 
 pub(crate) async fn scans_give_what_was_written(views: Engine) {
-    let mut rows = vec![promotion("x", 1, Scheduled), promotion("z", 3, Finished)];
-    let active: Vec<_> =
-        (0..40).map(|number| promotion(&format!("active {number}"), 2, Active)).collect();
-    rows.extend(active.clone());
+    let finished = vec![promotion("z", 3, Finished)];
+    let mut rows = vec![promotion("x", 1, Scheduled), finished[0].clone()];
+    rows.extend((0..40).map(|number| promotion(&format!("active {number}"), 2, Active)));
     let coupons = [dense("x", 700), dense("y", 800)].concat();
     write(&views, &rows, &coupons).await;
+    let open = (0..PARTITIONS).flat_map(|partition| {
+        let mut of_partition = rows.clone();
+        of_partition.retain(|row| row.position.partition == partition);
+        let mut open = Rows::default();
+        open.follow(&of_partition);
+        open.all().collect::<Vec<_>>()
+    });
     let mut tables = Tables {
-        promotions: rows,
-        active_promotions: active,
+        open_promotions: open.collect(),
+        promotions: rows.clone(),
+        finished_promotions: finished,
         coupons_by_promotion: coupons.clone(),
         coupons_by_customer: coupons,
     };
     by_key(&mut tables.promotions);
-    by_key(&mut tables.active_promotions);
     assert_eq!(Tables::scan(&views).await, tables);
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use seckill_proto::{CouponId, Position, partition_of};
 use seckill_views::{
-    Changes, CouponRow, FinishCause, Page, Progress, PromotionRow, PromotionStatus, Views,
-    ViewsError,
+    Changes, CouponRow, FinishCause, OpenPromotions, Page, Progress, PromotionRow, PromotionStatus,
+    Views, ViewsError,
 };
 
 use super::PARTITIONS;
@@ -94,8 +94,52 @@ pub(crate) async fn write(views: &Engine, promotions: &[PromotionRow], coupons: 
         let offsets = offsets.chain(coupons.iter().map(|row| row.position.offset));
         let next_offset = offsets.max().unwrap() + 1;
         let progress = progress(partition, next_offset);
-        views.write(Changes { promotions, coupons, progress }).await.unwrap();
+        let mut rows = Rows::of(views.open_promotions(partition).await.unwrap());
+        let open = rows.follow(&promotions);
+        views.write(Changes { promotions, open, coupons, progress }).await.unwrap();
     }
+}
+
+/// The rows of open promotions of one partition, as a projector keeps them.
+#[derive(Default)]
+pub(crate) struct Rows {
+    rows: BTreeMap<u32, OpenPromotions>,
+}
+
+impl Rows {
+    pub(crate) fn of(stored: Vec<OpenPromotions>) -> Self {
+        Self { rows: stored.into_iter().map(|row| (row.row, row)).collect() }
+    }
+
+    /// The rows that these change.
+    pub(crate) fn follow(&mut self, promotions: &[PromotionRow]) -> Vec<OpenPromotions> {
+        let mut sorted: Vec<_> = promotions.iter().collect();
+        sorted.sort_by_key(|row| row.position.offset);
+        let mut changed = BTreeMap::new();
+        for PromotionRow { id, state, position, .. } in sorted {
+            let number = OpenPromotions::row_of(id);
+            let row = self.rows.entry(number);
+            let row = row.or_insert_with(|| OpenPromotions::empty(position.partition, number));
+            // Several may be of one position here, unlike in a log.
+            let before = row.position;
+            if position.offset == before.offset && changed.contains_key(&number) {
+                row.position.offset -= 1;
+            }
+            if row.follow(id, *state, *position) {
+                changed.insert(number, row.clone());
+            }
+        }
+        changed.into_values().collect()
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = OpenPromotions> {
+        self.rows.values().cloned()
+    }
+}
+
+/// Every promotion on sale.
+pub(crate) async fn active(views: &Engine) -> Vec<PromotionRow> {
+    promotions(views, Some(PromotionStatus::Active), 1_000).await
 }
 
 pub(crate) fn by_key(rows: &mut [PromotionRow]) {
@@ -150,18 +194,21 @@ pub(crate) async fn promotions(
 #[derive(Debug, PartialEq)]
 pub(crate) struct Tables {
     pub(crate) promotions: Vec<PromotionRow>,
-    pub(crate) active_promotions: Vec<PromotionRow>,
+    pub(crate) open_promotions: Vec<OpenPromotions>,
+    pub(crate) finished_promotions: Vec<PromotionRow>,
     pub(crate) coupons_by_promotion: Vec<CouponRow>,
     pub(crate) coupons_by_customer: Vec<CouponRow>,
 }
 
 impl Tables {
     pub(crate) async fn scan(views: &Engine) -> Self {
-        let (mut promotions, mut active_promotions) = (Vec::new(), Vec::new());
+        let (mut promotions, mut open_promotions) = (Vec::new(), Vec::new());
+        let mut finished_promotions = Vec::new();
         let (mut coupons_by_promotion, mut coupons_by_customer) = (Vec::new(), Vec::new());
         views.scan_promotions(&mut |row| promotions.push(row.unwrap())).await.unwrap();
+        views.scan_open_promotions(&mut |row| open_promotions.push(row.unwrap())).await.unwrap();
         views
-            .scan_active_promotions(&mut |row| active_promotions.push(row.unwrap()))
+            .scan_finished_promotions(&mut |row| finished_promotions.push(row.unwrap()))
             .await
             .unwrap();
         views
@@ -173,9 +220,16 @@ impl Tables {
             .await
             .unwrap();
         by_key(&mut promotions);
-        by_key(&mut active_promotions);
+        open_promotions.sort_by_key(|row| (row.position.partition, row.row));
+        by_key(&mut finished_promotions);
         by_promotion(&mut coupons_by_promotion);
         by_promotion(&mut coupons_by_customer);
-        Self { promotions, active_promotions, coupons_by_promotion, coupons_by_customer }
+        Self {
+            promotions,
+            open_promotions,
+            finished_promotions,
+            coupons_by_promotion,
+            coupons_by_customer,
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{FromRequest, Query, Request};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -51,6 +51,19 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     } else {
         Err(Problem::bad_request("invalid-body", "The body must be a JSON object."))
     }
+}
+
+/// The parameters in a URL.
+///
+/// # Errors
+/// Says what is wrong: a name that is not known, or a value that is none.
+pub fn parse_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    let parsed = Query::<T>::try_from_uri(uri).map(|Query(parsed)| parsed);
+    parsed.map_err(|error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        let text = source.unwrap_or_else(|| error.body_text());
+        Problem::bad_request("invalid-parameter", words::of_query(&text))
+    })
 }
 
 fn refused(path: &str, error: &serde_json::Error) -> Problem {

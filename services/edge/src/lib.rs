@@ -14,7 +14,7 @@ mod serve;
 mod time;
 mod words;
 
-pub use body::{Body, parse_json, read_body};
+pub use body::{Body, parse_json, parse_query, read_body};
 pub use connections::Connections;
 pub use header::{idempotency_key, position_header};
 pub use identifier::{PathId, checked};

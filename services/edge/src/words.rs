@@ -5,6 +5,18 @@ pub(crate) fn of(path: &str, error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     let place = if matches!(path, "" | "." | "?") { "The body" } else { path };
+    say(place, text)
+}
+
+/// What is wrong with the parameters in a URL; the error names the place itself.
+pub(crate) fn of_query(text: &str) -> String {
+    match text.split_once(": ") {
+        Some((place, text)) if !place.contains(' ') => say(place, text),
+        Some(_) | None => say("The query", text),
+    }
+}
+
+fn say(place: &str, text: &str) -> String {
     if let Some(rest) = text.strip_prefix("missing field ") {
         return format!("{} is missing.", plain(rest));
     }
@@ -14,6 +26,13 @@ pub(crate) fn of(path: &str, error: &serde_json::Error) -> String {
     if let Some((field, fields)) = after(text, "unknown field ", ", expected ") {
         let fields = plain(fields.trim_start_matches("one of "));
         return format!("{} is no field here; the fields are {fields}.", plain(field));
+    }
+    if let Some((value, values)) = after(text, "unknown variant ", ", expected ") {
+        let values = plain(values.trim_start_matches("one of "));
+        return format!("{place} must be one of {values}, not {}.", plain(value));
+    }
+    if text.starts_with("invalid digit") || text.contains("number too large") {
+        return format!("{place} must be a whole number, not below 0 and not too large.");
     }
     for prefix in ["invalid type: ", "invalid value: "] {
         if let Some((found, expected)) = after(text, prefix, ", expected ") {
@@ -64,6 +83,7 @@ fn given(found: &str) -> String {
 mod tests {
     use serde::Deserialize;
 
+    use super::of_query;
     use crate::parse_json;
 
     #[derive(Debug, Deserialize)]
@@ -101,6 +121,27 @@ mod tests {
         for (json, expected) in cases {
             let problem = parse_json::<NewPromotion>(json.as_bytes()).expect_err(json);
             assert_eq!(problem.detail(), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn parameters_too() {
+        let cases = [
+            (
+                "state: unknown variant `x`, expected one of `scheduled`, `active`, `finished`",
+                "state must be one of scheduled, active, finished, not x.",
+            ),
+            (
+                "limit: invalid digit found in string",
+                "limit must be a whole number, not below 0 and not too large.",
+            ),
+            (
+                "unknown field `x`, expected one of `after`, `limit`",
+                "x is no field here; the fields are after, limit.",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(of_query(text), expected);
         }
     }
 }

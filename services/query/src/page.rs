@@ -1,8 +1,8 @@
 //! Parameters of lists.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use seckill_edge::Problem;
+use seckill_edge::{Problem, parse_query};
 use seckill_proto::Position;
 use seckill_views::{MAX_PAGE, PromotionStatus};
 use serde::Deserialize;
@@ -35,8 +35,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let wrong = |reason: String| Problem::bad_request("invalid-parameter", reason);
-        let Query(parameters) = Query::<Parameters>::try_from_uri(&parts.uri)
-            .map_err(|error| wrong(error.body_text()))?;
+        let parameters: Parameters = parse_query(&parts.uri)?;
         let limit = parameters.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_PAGE).contains(&limit) {
             return Err(wrong(format!("limit must be from 1 to {MAX_PAGE}.")));

@@ -51,6 +51,16 @@ pub enum LogError {
     /// There is no log where one was to be read.
     #[error("there is no embedded log in {}", .0.display())]
     Absent(PathBuf),
+    /// There is no log in Kafka where one was to be used that exists.
+    #[error(
+        "Kafka at {brokers} has no topic {topic}: no command node has ever started with this prefix"
+    )]
+    NoTopic {
+        /// The topic of the events.
+        topic: String,
+        /// Where it was looked for.
+        brokers: String,
+    },
     /// Another process has the directory open.
     #[error("{} is in use by another process; stop it, or choose another directory", .0.display())]
     Locked(PathBuf),
@@ -68,6 +78,12 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Whether there is no log at all.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent(_) | Self::NoTopic { .. })
+    }
+
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -78,6 +94,7 @@ impl LogError {
             | Self::Failed(_)
             | Self::OldFormat(_)
             | Self::Absent(_)
+            | Self::NoTopic { .. }
             | Self::Locked(_)
             | Self::OtherPartitions { .. }
             | Self::Broken(_) => false,

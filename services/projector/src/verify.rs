@@ -51,6 +51,12 @@ pub enum VerifyError {
         /// What is wrong.
         reason: Inconsistent,
     },
+    /// Nobody has ever owned a partition of it.
+    #[error(
+        "the log has not one fence: nobody has ever sold on it, and there is nothing to verify. Is it the \
+         right --data or --kafka-prefix?"
+    )]
+    Unused,
     /// The log has an event about nothing.
     #[error(transparent)]
     Unscheduled(#[from] Unscheduled),
@@ -160,6 +166,9 @@ pub async fn verify(
         let of_partition: Vec<Claim> =
             claims.extract_if(.., |claim| claim.partition == partition).collect();
         fold(log, partition, of_partition, &mut expected, &mut report).await?;
+    }
+    if !report.counts.contains_key("fences") {
+        return Err(VerifyError::Unused);
     }
     let mut newer = compare_promotions(views, &expected, &mut report).await?;
     newer.extend(compare_coupons(views, &expected, &mut report).await?);

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use seckill_command::{Archive, AskViews, Shown, ViewsWitness};
-use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
 use seckill_log::kafka::KafkaLog;
-use seckill_views::{CqlViews, EmbeddedViews, Views, ViewsError};
+use seckill_log::{Log, LogError};
+use seckill_views::{CqlConfig, CqlViews, EmbeddedViews, Views, ViewsError};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -33,6 +33,38 @@ pub(crate) async fn open<T>(
     }
 }
 
+/// Waits for an engine of others to be there, unless told to stop meanwhile: nothing is made in their
+/// place.
+pub(crate) async fn wait_for<T>(
+    app: &App,
+    name: &str,
+    open: impl AsyncFn() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let part = app.health.part(name);
+    part.not_ready("being opened");
+    loop {
+        let opened = tokio::select! {
+            () = app.stop.cancelled() => bail!("told to stop before it was ready"),
+            opened = open() => opened,
+        };
+        let Err(error) = opened else { return opened };
+        if !is_absent(&error) {
+            return Err(error);
+        }
+        if part.not_ready(error.to_string()) {
+            tracing::warn!(%error, "waiting for it");
+        }
+        tokio::time::sleep(CONNECT_AGAIN).await;
+    }
+}
+
+/// Whether there is no such log, or no such views.
+pub(crate) fn is_absent(error: &anyhow::Error) -> bool {
+    let log = error.downcast_ref::<LogError>().is_some_and(LogError::is_absent);
+    log || matches!(error.downcast_ref::<ViewsError>(), Some(ViewsError::Absent { .. }))
+}
+
+/// The log that a node writes to, made where it does not exist.
 pub(crate) async fn log(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
     if let Some(config) = &settings.kafka {
         return Ok(Arc::new(KafkaLog::connect(config.clone()).await?));
@@ -44,10 +76,10 @@ pub(crate) async fn log(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
     Ok(Arc::new(open.await??))
 }
 
-/// The log for a tool that only reads it: nothing is made, and nothing is changed.
+/// The log for who does not write it: nothing is made, and nothing is changed.
 pub(crate) async fn log_to_read(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
-    if settings.kafka.is_some() {
-        return log(settings).await;
+    if let Some(config) = &settings.kafka {
+        return Ok(Arc::new(KafkaLog::open(config.clone()).await?));
     }
     let directory = settings.data.join("log");
     let open = tokio::task::spawn_blocking(move || EmbeddedLog::open_read_only(&directory));
@@ -69,6 +101,14 @@ pub(crate) fn views_of(
         let open = tokio::task::spawn_blocking(move || open_or_make_again(&directory, partitions));
         Ok(Arc::new(open.await??) as Arc<dyn Views>)
     }
+}
+
+/// Views in a database that somebody else has made.
+pub(crate) async fn existing_views(
+    config: &CqlConfig,
+    partitions: u32,
+) -> anyhow::Result<Arc<dyn Views>> {
+    Ok(Arc::new(Box::pin(CqlViews::open(config, partitions)).await?))
 }
 
 /// Views that cannot be opened are put aside and made again from the log: they hold nothing else.
@@ -105,10 +145,13 @@ pub(crate) async fn views_to_read(
     settings: &Settings,
     partitions: u32,
 ) -> anyhow::Result<(Arc<dyn Views>, Option<TempDir>)> {
-    if settings.cql.is_some() {
-        return Ok((views_of(settings, partitions).await?, None));
+    if let Some(config) = &settings.cql {
+        return Ok((existing_views(config, partitions).await?, None));
     }
     let (directory, data) = (settings.data.join("views"), settings.data.clone());
+    if !directory.exists() {
+        return Err(ViewsError::Absent { place: directory.display().to_string() }.into());
+    }
     let open = tokio::task::spawn_blocking(move || {
         let copy = tempfile::Builder::new().prefix("verify-").tempdir_in(&data)?;
         copy_files(&directory, copy.path())

@@ -159,13 +159,20 @@ pub(crate) struct AdminArgs {
     serve: ServeArgs,
     #[command(flatten)]
     kafka: KafkaArgs,
-    #[command(flatten)]
-    new_log: NewLogArgs,
 }
 
-/// What a projector or a gateway alone takes.
+/// What a projector alone takes.
 #[derive(Args)]
-pub(crate) struct ViewsArgs {
+pub(crate) struct ProjectorArgs {
+    #[command(flatten)]
+    query: QueryArgs,
+    #[command(flatten)]
+    new_views: NewViewsArgs,
+}
+
+/// What a gateway alone takes: it makes nothing.
+#[derive(Args)]
+pub(crate) struct QueryArgs {
     #[command(flatten)]
     file: FileArgs,
     #[command(flatten)]
@@ -173,11 +180,7 @@ pub(crate) struct ViewsArgs {
     #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
-    new_log: NewLogArgs,
-    #[command(flatten)]
     cql: CqlArgs,
-    #[command(flatten)]
-    new_views: NewViewsArgs,
 }
 
 /// What a tool takes that looks at engines which are there.
@@ -210,15 +213,20 @@ impl From<CommandArgs> for Given {
 }
 
 impl From<AdminArgs> for Given {
-    fn from(AdminArgs { file, serve, kafka, new_log }: AdminArgs) -> Self {
-        Self { file, serve, kafka, new_log, ..Self::default() }
+    fn from(AdminArgs { file, serve, kafka }: AdminArgs) -> Self {
+        Self { file, serve, kafka, ..Self::default() }
     }
 }
 
-impl From<ViewsArgs> for Given {
-    fn from(args: ViewsArgs) -> Self {
-        let ViewsArgs { file, serve, kafka, new_log, cql, new_views } = args;
-        Self { file, serve, kafka, new_log, cql, new_views, ..Self::default() }
+impl From<ProjectorArgs> for Given {
+    fn from(ProjectorArgs { query, new_views }: ProjectorArgs) -> Self {
+        Self { new_views, ..Self::from(query) }
+    }
+}
+
+impl From<QueryArgs> for Given {
+    fn from(QueryArgs { file, serve, kafka, cql }: QueryArgs) -> Self {
+        Self { file, serve, kafka, cql, ..Self::default() }
     }
 }
 

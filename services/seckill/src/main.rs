@@ -20,9 +20,15 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use seckill_load::{LoadArgs, Verdict};
+use seckill_projector::VerifyError;
 
-use crate::given::{AdminArgs, CommandArgs, EmbeddedArgs, EnginesArgs, Given, ViewsArgs};
+use crate::given::{
+    AdminArgs, CommandArgs, EmbeddedArgs, EnginesArgs, Given, ProjectorArgs, QueryArgs,
+};
 use crate::settings::Role;
+
+/// The exit code where there is no log, or are no views, to work on.
+const NOT_THERE: u8 = 2;
 
 /// How long calls that block may go on at the very end.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
@@ -48,9 +54,9 @@ enum Verb {
     /// Run the operator's API alone: creates and changes promotions (needs --kafka)
     Admin(Box<AdminArgs>),
     /// Run a projector alone: writes the views from the log (needs --kafka and --cql)
-    Projector(Box<ViewsArgs>),
+    Projector(Box<ProjectorArgs>),
     /// Run a query gateway alone: reads the views (needs --kafka and --cql)
-    Query(Box<ViewsArgs>),
+    Query(Box<QueryArgs>),
     /// Send load to a running system, then audit what it said
     Load(Box<LoadArgs>),
     /// Compare every row of the views with the log; exit code 0 only when they are equal
@@ -82,7 +88,9 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}"); // nobody may be reading
-            ExitCode::FAILURE
+            let unused = matches!(error.downcast_ref(), Some(VerifyError::Unused));
+            let absent = unused || engines::is_absent(&error);
+            if absent { NOT_THERE.into() } else { ExitCode::FAILURE }
         }
     }
 }

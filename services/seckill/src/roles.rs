@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::Router;
 use seckill_command::{Clock, Dispatcher, Node, NodeConfig};
+use seckill_log::Log;
 use seckill_projector::Projector;
 use tokio_util::sync::CancellationToken;
 
@@ -59,8 +61,8 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
 }
 
 pub(crate) async fn admin(settings: Settings) -> anyhow::Result<()> {
-    let open = async |app: &App| engines::open(app, "log", engines::log(&settings)).await;
-    let (app, log) = App::start_with(&settings, open).await?;
+    let (app, log) =
+        App::start_with(&settings, async |app: &App| log(app, &settings).await).await?;
     let dispatcher = Dispatcher::forwarding(log);
     app.serve(seckill_admin::routes(dispatcher), "admin").await
 }
@@ -68,7 +70,7 @@ pub(crate) async fn admin(settings: Settings) -> anyhow::Result<()> {
 pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let open = async |app: &App| {
-        let log = engines::open(app, "log", engines::log(&settings)).await?;
+        let log = log(app, &settings).await?;
         let opening = engines::views_of(&settings, log.partitions());
         let views = engines::open(app, "views", opening).await?;
         Ok(Projector::start(log, views, app.health.clone(), stop.clone()).await?)
@@ -82,11 +84,16 @@ pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
 
 pub(crate) async fn query(settings: Settings) -> anyhow::Result<()> {
     let background = Background::start()?;
+    let config = settings.cql.clone().context("cql is not set")?;
     let open = async |app: &App| {
         // The log only tells how many partitions there are; nothing else of it is read.
-        let log = engines::open(app, "log", engines::log(&settings)).await?;
-        let opening = background.run(engines::views_of(&settings, log.partitions()));
-        Ok((engines::open(app, "views", opening).await?, log.partitions()))
+        let partitions = log(app, &settings).await?.partitions();
+        let open = async || {
+            let config = config.clone();
+            let opening = async move { engines::existing_views(&config, partitions).await };
+            background.run(opening).await
+        };
+        Ok((engines::wait_for(app, "views", open).await?, partitions))
     };
     let (app, (views, partitions)) = App::start_with(&settings, open).await?;
     let watching = background.run(ready::watch(Arc::clone(&views), app.health.part("query/views")));
@@ -95,4 +102,9 @@ pub(crate) async fn query(settings: Settings) -> anyhow::Result<()> {
         served = app.serve(routes, "query gateway") => served,
         () = watching => unreachable!("nobody ends it"),
     }
+}
+
+/// The log, once a command node has made it.
+async fn log(app: &App, settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
+    engines::wait_for(app, "log", async || engines::log_to_read(settings).await).await
 }

@@ -1801,6 +1801,30 @@ async fn a_role_alone_says_what_it_needs() {
 }
 
 #[tokio::test]
+async fn a_command_offers_what_it_uses() {
+    let cases = [
+        ("command", "--retain", "--data"),
+        ("admin", "--kafka", "--cql"),
+        ("projector", "--cql-replication", "--retain"),
+        ("query", "--connections", "--cql-replication"),
+        ("verify", "--data", "--listen"),
+        ("repair", "--accept-loss", "--partitions"),
+        ("upgrade", "--data", "--kafka"),
+    ];
+    for (verb, used, unused) in cases {
+        let (output, _) = try_to_start(&[verb, "--help"], &[]).await;
+        let help = said(&output);
+        let offers = |flag: &str| {
+            help.lines().any(|line| line.trim_start().starts_with(&format!("{flag} ")))
+                || help.lines().any(|line| line.trim() == flag)
+        };
+        assert!(offers(used) && !offers(unused), "{verb}: {help}");
+        let (output, _) = try_to_start(&[verb, unused, "x"], &[]).await;
+        assert_eq!(output.status.code(), Some(2), "{verb} {unused}: {}", said(&output));
+    }
+}
+
+#[tokio::test]
 async fn help_names_every_subcommand() {
     let verbs = ["up", "command", "admin", "projector", "query", "load", "verify", "health"];
     let (output, _) = try_to_start(&["--help"], &[]).await;
@@ -1858,6 +1882,6 @@ async fn what_does_not_fit_a_system_that_exists_is_named() {
     assert_eq!(output.status.code(), Some(1), "{other}");
     assert!(other.contains("4 partitions") && other.contains('8'), "{other}");
     let (output, _) = try_to_start(&["verify", "--data", "nowhere"], &[]).await;
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("nowhere"), "{}", said(&output));
 }

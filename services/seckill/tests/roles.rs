@@ -3,8 +3,8 @@
 
 mod sale;
 
-use sale::role::Role;
-use sale::{Engines, Sale, run, text};
+use sale::role::{READY_TIMEOUT, Role};
+use sale::{Engines, Sale, eventually, run, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sale_over_four_processes_and_a_projector_more() {
@@ -27,6 +27,36 @@ async fn a_sale_over_four_processes_and_a_projector_more() {
     assert!(load.status.success(), "{}", text(&load));
 
     for role in [command, admin, query, projector, second] {
+        role.stop();
+    }
+    system.assert_verified();
+}
+
+/// Who does not write makes nothing: neither topics nor tables.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_there_is_waited_for_or_named_and_never_made() {
+    let system = Sale::closed(Engines::real());
+    let readers = ["admin", "projector", "query"].map(|role| Role::start(role, &system));
+    for reader in &readers {
+        eventually("it says what is missing", READY_TIMEOUT, async || {
+            let answer = reqwest::get(format!("{}/readyz", reader.url())).await;
+            let Ok(answer) = answer else { return false };
+            answer.text().await.is_ok_and(|text| text.contains(".events"))
+        })
+        .await;
+    }
+    for _ in 0..2 {
+        let verified = system.verify();
+        let said = text(&verified);
+        assert_eq!(verified.status.code(), Some(2), "{said}");
+        assert!(said.contains("has no topic") && said.contains(".events"), "{said}");
+    }
+    let command = Role::start("command", &system);
+    command.ready().await;
+    for reader in &readers {
+        reader.ready().await;
+    }
+    for role in readers.into_iter().chain([command]) {
         role.stop();
     }
     system.assert_verified();

@@ -34,6 +34,12 @@ pub enum ViewsError {
         /// The directory.
         directory: PathBuf,
     },
+    /// There are no views where some were to be used that exist.
+    #[error("there are no views in {place}: no projector has ever written there")]
+    Absent {
+        /// Directory or keyspace.
+        place: String,
+    },
     /// The views were made of a log with another number of partitions: of another log.
     #[error(
         "the views in {place} are of a log with {found} partitions, and this log has {partitions}: it was \
@@ -77,6 +83,7 @@ impl ViewsError {
             Self::InvalidCursor
             | Self::Corrupt { .. }
             | Self::Locked { .. }
+            | Self::Absent { .. }
             | Self::OtherPartitions { .. }
             | Self::Setup { .. }
             | Self::Failed { .. } => false,

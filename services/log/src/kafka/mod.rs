@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use crate::kafka::client::{blocking, unavailable};
 use crate::kafka::producer::Producer;
 use crate::kafka::reader::KafkaReader;
+use crate::kafka::topics::Missing;
 use crate::{
     Appending, Delivery, Entries, FETCHED_AHEAD, Fetched, Group, Log, LogError, Membership, Reader,
     Table,
@@ -80,9 +81,21 @@ impl KafkaLog {
     /// # Errors
     /// No broker answers in time, or topics exist that do not fit.
     pub async fn connect(config: KafkaConfig) -> Result<Self, LogError> {
+        Self::with(config, Missing::Create).await
+    }
+
+    /// Connects to a log that exists, and creates nothing.
+    ///
+    /// # Errors
+    /// [`LogError::NoTopic`], and as [`KafkaLog::connect`].
+    pub async fn open(config: KafkaConfig) -> Result<Self, LogError> {
+        Self::with(config, Missing::Refuse).await
+    }
+
+    async fn with(config: KafkaConfig, missing: Missing) -> Result<Self, LogError> {
         let config = Arc::new(config);
         let topics = Arc::new(Topics::under(&config.prefix));
-        let partitions = topics::ensure(&config, &topics).await?;
+        let partitions = topics::ensure(&config, &topics, missing).await?;
         let (for_producer, known) = (Arc::clone(&config), topics.events.clone());
         let producer = blocking(move || Producer::connect(for_producer, &known)).await?;
         Ok(Self { config, topics, producer, partitions })

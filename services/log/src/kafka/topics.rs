@@ -20,16 +20,24 @@ type Admin = AdminClient<DefaultClientContext>;
 
 const RETRY: Duration = Duration::from_millis(200);
 
+/// What to do where topics are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    Create,
+    Refuse,
+}
+
 /// The partition count of the log, once all topics exist.
 pub(super) async fn ensure(
     config: &Arc<KafkaConfig>,
     topics: &Arc<Topics>,
+    missing: Missing,
 ) -> Result<u32, LogError> {
     let deadline = Instant::now() + config.connect_timeout;
     let mut admin = connect(config).await?;
     let mut said = String::new();
     loop {
-        let error = match attempt(config, topics, &admin).await {
+        let error = match attempt(config, topics, &admin, missing).await {
             Ok(Some(partitions)) => return Ok(partitions),
             Ok(None) => LogError::Unavailable("the topics have no leaders yet".into()),
             Err(error) if error.is_retryable() => error,
@@ -57,6 +65,7 @@ async fn attempt(
     config: &Arc<KafkaConfig>,
     topics: &Arc<Topics>,
     admin: &Arc<Admin>,
+    missing: Missing,
 ) -> Result<Option<u32>, LogError> {
     let metadata = fetch(admin).await?;
     let found = partition_count(&metadata, &topics.events);
@@ -71,7 +80,14 @@ async fn attempt(
         assert_kept(admin, &metadata, &topics.events).await?;
         return Ok(Some(partitions));
     }
-    create(config, topics, admin, partitions).await?;
+    match (missing, found) {
+        (Missing::Create, _) => create(config, topics, admin, partitions).await?,
+        (Missing::Refuse, None) => {
+            let (topic, brokers) = (topics.events.clone(), config.brokers.clone());
+            return Err(LogError::NoTopic { topic, brokers });
+        }
+        (Missing::Refuse, Some(_)) => {} // being made at this moment
+    }
     Ok(None)
 }
 

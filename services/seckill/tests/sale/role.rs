@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Sale, binary, eventually, free_port, signal};
 
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A role that runs. It is killed when dropped.
 pub(crate) struct Role {
@@ -22,7 +22,7 @@ impl Role {
         let log = File::create(log).expect("a file");
         let process = Command::new(binary())
             .arg(name)
-            .args(system.flags())
+            .args(flags_of(name, system))
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)
@@ -52,6 +52,17 @@ impl Role {
         let status = self.process.wait().expect("it ends");
         assert!(status.success(), "{} ended with {status}", self.name);
     }
+}
+
+/// Those of the system's flags that the role uses.
+fn flags_of(name: &str, system: &Sale) -> Vec<String> {
+    let unused: &[&str] = match name {
+        "admin" => &["--data", "--cql", "--cql-keyspace"],
+        _ => &["--data"],
+    };
+    let flags = system.flags();
+    let used = flags.chunks(2).filter(|pair| !unused.contains(&pair[0].as_str()));
+    used.flatten().cloned().collect()
 }
 
 impl Drop for Role {

@@ -88,7 +88,27 @@ impl CqlViews {
         let database = Database::connect(config).await?;
         schema::create(&database, config, LIVE).await?;
         let views = Self::prepare(database, LIVE, partitions).await?;
-        views.progress.assert_partitions(&views.database, partitions).await?;
+        let (progress, database) = (&views.progress, &views.database);
+        if !progress.has_partitions(database, partitions).await? {
+            progress.note_partitions(database, partitions).await?;
+        }
+        Ok(views)
+    }
+
+    /// Connects to views that exist, and creates nothing.
+    ///
+    /// # Errors
+    /// [`ViewsError::Absent`], and as [`CqlViews::connect`].
+    pub async fn open(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
+        let database = Database::connect(config).await?;
+        if !schema::exists(&database, LIVE)
+            .await
+            .map_err(|error| database::not_opened(config, error))?
+        {
+            return Err(ViewsError::Absent { place: format!("keyspace {}", config.keyspace) });
+        }
+        let views = Self::prepare(database, LIVE, partitions).await?;
+        views.progress.has_partitions(&views.database, partitions).await?;
         Ok(views)
     }
 

@@ -76,25 +76,30 @@ impl ProgressTable {
         })
     }
 
-    /// Sees to it that the log has as many partitions as the one that the views were made of.
-    pub(super) async fn assert_partitions(
+    /// Whether the number of the log's partitions was noted; another one is an error.
+    pub(super) async fn has_partitions(
+        &self,
+        database: &Database,
+        partitions: u32,
+    ) -> Result<bool, ViewsError> {
+        let to_row = |(found,): (i64,)| unsigned("next_offset", found);
+        let found = database.rows(&self.about, (PARTITIONS,), "partitions", to_row).await?.pop();
+        match found {
+            Some(found) if found != partitions => {
+                let place = format!("keyspace {}", database.keyspace);
+                Err(ViewsError::OtherPartitions { place, found, partitions })
+            }
+            found => Ok(found.is_some()),
+        }
+    }
+
+    pub(super) async fn note_partitions(
         &self,
         database: &Database,
         partitions: u32,
     ) -> Result<(), ViewsError> {
-        let to_row = |(found,): (i64,)| unsigned("next_offset", found);
-        let found = database.rows(&self.about, (PARTITIONS,), "partitions", to_row).await?.pop();
-        match found {
-            Some(found) if found == partitions => Ok(()),
-            Some(found) => {
-                let place = database.keyspace.clone();
-                Err(ViewsError::OtherPartitions { place, found, partitions })
-            }
-            None => {
-                let values = Box::new((PARTITIONS, i64::from(partitions), write_time(0)));
-                database.send(vec![Write { statement: &self.note, values, bytes: 0 }]).await
-            }
-        }
+        let values = Box::new((PARTITIONS, i64::from(partitions), write_time(0)));
+        database.send(vec![Write { statement: &self.note, values, bytes: 0 }]).await
     }
 
     pub(super) async fn read(

@@ -16,7 +16,7 @@ const ATTEMPTS: u32 = 6;
 /// Pause after the first failed attempt; it doubles with each further one, to 3 s in all.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 pub(super) async fn create(
     database: &Database,
@@ -34,6 +34,12 @@ pub(super) async fn create(
         pause *= 2;
     }
     Ok(())
+}
+
+/// Whether every table is there.
+pub(super) async fn exists(database: &Database, generation: Generation) -> Result<bool, Cause> {
+    let present = tables(database).await?;
+    Ok(views().iter().all(|(view, _)| present.contains(&generation.table(view))))
 }
 
 async fn create_missing(

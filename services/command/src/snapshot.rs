@@ -315,8 +315,10 @@ impl<'a> Maker<'a> {
                 records += 1;
                 match self.fold.step(offset, &record)? {
                     Folded::Event(event) => {
-                        changes.add(&event)?;
                         self.at_ms = self.at_ms.max(event.at_ms);
+                        let added = changes.add(&event);
+                        added
+                            .map_err(|reason| TakeoverError::inconsistent(offset, event, reason))?;
                     }
                     Folded::Fence(fence) => self.at_ms = fence.clock_ms.unwrap_or(self.at_ms),
                     Folded::Void => {}

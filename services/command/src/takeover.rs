@@ -1,13 +1,15 @@
-//! Taking a partition over: settle what is in doubt, fence, and fold up to the own fence.
+//! Taking a partition over: does what the machine of the protocol says, on a log and a snapshot.
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand::RngExt;
 use seckill_log::{
-    CaughtUp, Contradiction, Delivery, FoldError, Log, LogError, Owner, Phase, Settled, Witness,
+    Contradiction, Delivery, Effect, FoldError, Log, LogError, Next, Outcome, Owner, Reader,
+    Settled, Takeover, Witness,
 };
 use seckill_promotion::{Book, Inconsistent};
-use seckill_proto::v1::Checkpoint;
+use seckill_proto::v1::{Checkpoint, Event};
 
 use tokio::time::Instant;
 
@@ -27,8 +29,9 @@ pub(crate) enum TakeoverError {
     Log(#[from] LogError),
     #[error(transparent)]
     Fold(#[from] FoldError),
-    #[error(transparent)]
-    Inconsistent(#[from] Inconsistent),
+    /// An event that counts and cannot be.
+    #[error("offset {offset}: an event of promotion {promotion_id:?} does not fit: {reason}")]
+    Inconsistent { offset: u64, promotion_id: String, reason: Inconsistent },
     /// The log has lost records.
     #[error(transparent)]
     Contradiction(#[from] Contradiction),
@@ -40,12 +43,16 @@ pub(crate) enum TakeoverError {
 }
 
 impl TakeoverError {
+    pub(crate) fn inconsistent(offset: u64, event: Event, reason: Inconsistent) -> Self {
+        Self::Inconsistent { offset, promotion_id: event.promotion_id, reason }
+    }
+
     /// Whether the next attempt may go better without anybody's doing.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Log(error) => error.is_retryable(),
             Self::Deposed | Self::NotFenced => true,
-            Self::Fold(_) | Self::Inconsistent(_) | Self::Contradiction(_) => false,
+            Self::Fold(_) | Self::Inconsistent { .. } | Self::Contradiction(_) => false,
         }
     }
 }
@@ -82,84 +89,101 @@ impl Attempt<'_> {
         let mut known = snapshots.witnesses;
         known.push(Witness::new("this node", self.known.clone()));
         proof::examine(log, partition, self.views, known).await?;
-        if owner.read_back_from().is_some() {
-            let end = log.end(partition).await?;
-            read_back(log, partition, owner, end, settle).await?;
-            if owner.read_back_from().is_none() {
-                return Err(TakeoverError::Deposed);
+        let Snapshot { mut book, fold } = snapshots.newest;
+        let fence_id = *uuid::Uuid::new_v4().as_bytes();
+        let Signature { node, endpoint } = signature;
+        let mut takeover = Takeover::new(fence_id, node, endpoint, fold);
+        let mut reading = Reading { told: Instant::now(), reader: None };
+        loop {
+            match takeover.next(owner) {
+                Next::LookAtEnd => takeover.ended(log.end(partition).await?),
+                Next::Append(record) => {
+                    let deliveries = log.append(partition, vec![record]).deliveries().await;
+                    let delivery = deliveries.first().copied().unwrap_or(Delivery::Unknown);
+                    takeover.delivered(owner, delivery);
+                }
+                Next::Read { from } => {
+                    let records = self.read(&mut reading, from).await?;
+                    if records.is_empty() {
+                        takeover.ended(log.end(partition).await?);
+                    }
+                    self.tell(&mut reading, from, &takeover);
+                    for (offset, record) in records {
+                        for effect in takeover.record(owner, offset, &record)? {
+                            apply(effect, offset, &mut book, settle)?;
+                        }
+                    }
+                    tokio::task::yield_now().await;
+                }
+                Next::Done(outcome) => return self.ended(outcome).map(|()| book),
             }
         }
-        let fence = fence(log, partition, signature, owner).await?;
-        read_back(log, partition, owner, fence + 1, settle).await?;
-        self.catch_up(owner, fence, snapshots.newest).await
     }
 
-    async fn catch_up<T: Send>(
-        &self,
-        owner: &mut Owner<T>,
-        fence: u64,
-        snapshot: Snapshot,
-    ) -> Result<Book, TakeoverError> {
-        let Self { log, partition, .. } = *self;
-        let mut told = Instant::now();
-        let Snapshot { mut book, fold, .. } = snapshot;
-        if fold.next_offset() > fence {
-            return Err(TakeoverError::Deposed); // a snapshot by somebody who came later
-        }
-        let mut reader = log.read(partition, fold.next_offset()).await?;
-        owner.begin_catch_up(fold);
-        loop {
-            let batch = reader.next(STEP).await?;
-            if batch.is_empty() && log.end(partition).await? <= fence {
-                return Err(TakeoverError::Deposed); // the fence is not where it was said to be
-            }
-            if told.elapsed() > TELL_EVERY {
-                (self.progress)(batch.first().map_or(0, |(offset, _)| *offset), fence);
-                told = Instant::now();
-            }
-            for (offset, record) in batch {
-                match owner.catch_up(offset, &record)? {
-                    CaughtUp::Apply(event) => book.apply(&event)?,
-                    CaughtUp::Fence(fence) => {
-                        fence.clock_ms.into_iter().for_each(|at_ms| book.reset_clock(at_ms));
-                    }
-                    CaughtUp::Void => {}
-                    CaughtUp::Serving => return Ok(book),
-                    CaughtUp::Deposed => return Err(TakeoverError::Deposed),
-                }
-            }
-            tokio::task::yield_now().await;
+    /// Records from an offset on; none where none come for a while.
+    async fn read(&self, reading: &mut Reading, from: u64) -> Result<Records, LogError> {
+        let mut reader = match reading.reader.take() {
+            Some((next, reader)) if next == from => reader,
+            Some(_) | None => self.log.read(self.partition, from).await?,
+        };
+        let records = reader.next(STEP).await?;
+        let next = records.last().map_or(from, |(offset, _)| offset + 1);
+        reading.reader = Some((next, reader));
+        Ok(records)
+    }
+
+    fn tell(&self, reading: &mut Reading, at: u64, takeover: &Takeover) {
+        if let Some(fence) = takeover.fence().filter(|_| reading.told.elapsed() > TELL_EVERY) {
+            (self.progress)(at, fence);
+            reading.told = Instant::now();
         }
     }
+
+    fn ended(&self, outcome: Outcome) -> Result<(), TakeoverError> {
+        match outcome {
+            Outcome::Serving => Ok(()),
+            Outcome::Deposed => Err(TakeoverError::Deposed),
+            Outcome::NotFenced => Err(TakeoverError::NotFenced),
+            Outcome::Lost => {
+                let partition = self.partition;
+                let what = format!("partition {partition} ends before records that were confirmed");
+                Err(LogError::Unavailable(what).into())
+            }
+        }
+    }
+}
+
+/// A reader, and the offset that it comes to next.
+struct Reading {
+    told: Instant,
+    reader: Option<(u64, Box<dyn Reader>)>,
+}
+
+type Records = Vec<(u64, Bytes)>;
+
+fn apply<T>(
+    effect: Effect<T>,
+    offset: u64,
+    book: &mut Book,
+    settle: &mut (dyn FnMut(Settled<T>) + Send),
+) -> Result<(), TakeoverError> {
+    match effect {
+        Effect::Settled(settled) => settle(settled),
+        Effect::Apply(event) => {
+            let applied = book.apply(&event);
+            applied.map_err(|reason| TakeoverError::inconsistent(offset, event, reason))?;
+        }
+        Effect::Fence(fence) => {
+            fence.clock_ms.into_iter().for_each(|at_ms| book.reset_clock(at_ms));
+        }
+    }
+    Ok(())
 }
 
 /// Waits 200 to 500 ms: two nodes that both want a partition must not depose each other in step.
 pub(crate) async fn back_off() {
     let wait_ms = rand::rng().random_range(200..500);
     tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-}
-
-/// Reads what follows the last confirmed record, up to `end` or the first fence.
-async fn read_back<T: Send>(
-    log: &dyn Log,
-    partition: u32,
-    owner: &mut Owner<T>,
-    end: u64,
-    settle: &mut (dyn FnMut(Settled<T>) + Send),
-) -> Result<(), TakeoverError> {
-    let Some(from) = owner.read_back_from() else { return Ok(()) };
-    let mut reader = log.read(partition, from).await?;
-    while let Some(next) = owner.read_back_from().filter(|next| *next < end) {
-        let records = reader.next(STEP).await?;
-        assert_there(log, partition, next, records.is_empty()).await?;
-        for (offset, record) in records {
-            if owner.read_back_from().is_none() {
-                break;
-            }
-            owner.read_back(offset, &record)?.into_iter().for_each(&mut *settle);
-        }
-    }
-    Ok(())
 }
 
 /// A reader to whom nothing comes waits in vain where the log has become shorter.
@@ -175,22 +199,4 @@ pub(crate) async fn assert_there(
         )));
     }
     Ok(())
-}
-
-async fn fence<T: Send>(
-    log: &dyn Log,
-    partition: u32,
-    signature: &Signature,
-    owner: &mut Owner<T>,
-) -> Result<u64, TakeoverError> {
-    let fence_id = *uuid::Uuid::new_v4().as_bytes();
-    let record = owner.fence(fence_id, &signature.node, &signature.endpoint);
-    let deliveries = log.append(partition, vec![record]).deliveries().await;
-    owner.fenced(deliveries.first().copied().unwrap_or(Delivery::Unknown));
-    match owner.phase() {
-        Phase::CatchingUp { fence } => Ok(fence),
-        Phase::Idle | Phase::Fencing | Phase::Serving { .. } | Phase::Suspect => {
-            Err(TakeoverError::NotFenced)
-        }
-    }
 }

@@ -19,6 +19,7 @@ mod owner;
 mod rules;
 #[cfg(test)]
 mod simulation;
+mod takeover;
 
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub use fold::{Fold, FoldError, Folded};
 pub use history::History;
 pub use membership::{Group, Membership};
 pub use owner::{CaughtUp, LEASE_MS, Look, Owner, Phase, Settled};
+pub use takeover::{Effect, Next, Outcome, Takeover};
 
 /// An engine that keeps the log.
 #[async_trait]

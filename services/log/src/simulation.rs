@@ -13,8 +13,9 @@ use seckill_proto::v1::{Checkpoint, CouponGrabbed, Event, event};
 
 use crate::Delivery;
 use crate::fold::{Fold, Folded};
-use crate::owner::{CaughtUp, LEASE_MS, Look, Owner, Phase, Settled};
+use crate::owner::{LEASE_MS, Look, Owner, Phase, Settled};
 use crate::rules::{Rule, Rules};
+use crate::takeover::{Effect, Next, Takeover};
 
 const STOCK: u32 = 12;
 const STEPS: u32 = 300;
@@ -49,11 +50,20 @@ struct Response {
 struct Node {
     owner: Owner<Waiting>,
     granted: u32,
+    takeover: Option<Takeover>,
+    /// The fence that has been sent, until there is word of it.
+    fencing: Option<u64>,
     fence_id: u64,
     connection: VecDeque<Request>,
     responses: VecDeque<Response>,
     /// A look at the log's end, and the end once it has been asked for.
     look: Option<(Look, Option<u64>)>,
+}
+
+impl Node {
+    fn next(&mut self) -> Option<Next> {
+        Some(self.takeover.as_mut()?.next(&mut self.owner))
+    }
 }
 
 #[derive(Default)]
@@ -128,12 +138,18 @@ impl Run {
         if self.nodes[node].owner.phase() != Phase::Idle && self.chance(0.03) {
             return self.crash(node);
         }
+        if self.nodes[node].takeover.is_some() {
+            return if self.chance(0.5) {
+                self.take_over(node)
+            };
+        }
         match self.nodes[node].owner.phase() {
-            Phase::Idle if self.chance(0.25) => self.fence(node),
-            Phase::CatchingUp { fence } if self.chance(0.5) => self.take_over(node, fence),
             Phase::Serving { .. } if self.chance(0.02) => self.nodes[node].owner.suspect(),
             Phase::Serving { .. } if self.chance(0.5) => self.grab(node),
-            Phase::Suspect if self.chance(0.5) => self.read_back(node),
+            Phase::Suspect if self.chance(0.5) => self.begin_takeover(node),
+            Phase::Idle | Phase::Fencing | Phase::CatchingUp { .. } if self.chance(0.25) => {
+                self.begin_takeover(node);
+            }
             Phase::Idle
             | Phase::Fencing
             | Phase::CatchingUp { .. }
@@ -147,37 +163,64 @@ impl Run {
         self.zombies.push(dead.connection);
     }
 
-    fn fence(&mut self, node: usize) {
+    fn begin_takeover(&mut self, node: usize) {
         let id = self.next_id();
+        // Who does not fold what came before knows nothing of it.
+        let from = if self.rules.keep(Rule::CatchUp) { 0 } else { self.log.len() as u64 };
+        let checkpoint = Checkpoint { next_offset: from, ..Checkpoint::default() };
+        let fold = Fold::resume(&checkpoint).with_rules(self.rules);
+        let node = &mut self.nodes[node];
+        (node.fence_id, node.granted, node.fencing) = (id, 0, None);
+        node.takeover = Some(Takeover::new(fence_id(id), "node", "", fold));
+    }
+
+    /// Does what the takeover says, as far as it goes now: records come a few at a time, and the word
+    /// about a fence when it comes.
+    fn take_over(&mut self, node: usize) {
+        let mut records = self.random.random_range(1..200);
+        while let Some(next) = self.nodes[node].next() {
+            match next {
+                Next::LookAtEnd => self.look_at_end(node),
+                Next::Append(_) if self.nodes[node].fencing.is_some() => return,
+                Next::Append(record) => return self.fence(node, record),
+                Next::Read { from } if index(from) >= self.log.len() => self.look_at_end(node),
+                Next::Read { .. } if records == 0 => return,
+                Next::Read { from } => self.read(node, from),
+                Next::Done(_) => self.nodes[node].takeover = None,
+            }
+            records = u32::saturating_sub(records, 1);
+        }
+    }
+
+    fn look_at_end(&mut self, node: usize) {
+        let end = self.log.len() as u64;
+        self.nodes[node].takeover.iter_mut().for_each(|takeover| takeover.ended(end));
+    }
+
+    fn fence(&mut self, node: usize, record: Vec<u8>) {
         if self.chance(0.5) {
             let connection = std::mem::take(&mut self.nodes[node].connection);
             self.zombies.push(connection);
         }
-        let node = &mut self.nodes[node];
-        let record = node.owner.fence(fence_id(id), "node", "");
-        node.fence_id = id;
         let sent_ms = self.now_ms;
-        node.connection.push_back(Request { term: None, fence_id: id, sent_ms, record });
+        let node = &mut self.nodes[node];
+        let fence_id = node.fence_id;
+        node.fencing = Some(fence_id);
+        node.connection.push_back(Request { term: None, fence_id, sent_ms, record });
     }
 
-    fn take_over(&mut self, node: usize, fence: u64) {
-        self.read_back(node);
-        let node = &mut self.nodes[node];
-        if node.owner.read_back_from().is_some() {
-            return; // the own fence is not in the log yet: a bogus offset
-        }
-        let from = if self.rules.keep(Rule::CatchUp) { 0 } else { fence.saturating_sub(2) };
-        node.granted = 0;
-        let checkpoint = Checkpoint { next_offset: from, ..Checkpoint::default() };
-        node.owner.begin_catch_up(Fold::resume(&checkpoint).with_rules(self.rules));
-        for (offset, record) in (from..).zip(&self.log[index(from)..]) {
-            match node.owner.catch_up(offset, record).expect("a readable log") {
-                CaughtUp::Apply(event) => node.granted = serial(&event),
-                CaughtUp::Fence(_) | CaughtUp::Void => {}
-                CaughtUp::Serving | CaughtUp::Deposed => return,
+    fn read(&mut self, node: usize, offset: u64) {
+        let Node { takeover: Some(takeover), owner, granted, .. } = &mut self.nodes[node] else {
+            return;
+        };
+        let effects = takeover.record(owner, offset, &self.log[index(offset)]);
+        for effect in effects.expect("a readable log") {
+            match effect {
+                Effect::Settled(settled) => self.told.note(settled, self.now_ms),
+                Effect::Apply(event) => *granted = serial(&event),
+                Effect::Fence(_) => {}
             }
         }
-        node.owner.abandon();
     }
 
     fn grab(&mut self, node: usize) {
@@ -218,20 +261,6 @@ impl Run {
             }
         };
         self.settle_all();
-    }
-
-    /// A suspect owner reads as far as the log goes, and fences if nobody else did.
-    fn read_back(&mut self, node: usize) {
-        while let Some(offset) = self.nodes[node].owner.read_back_from() {
-            let Some(record) = self.log.get(index(offset)) else { break };
-            let owner = &mut self.nodes[node].owner;
-            for settled in owner.read_back(offset, record).expect("a readable log") {
-                self.told.note(settled, self.now_ms);
-            }
-        }
-        if self.nodes[node].owner.phase() == Phase::Suspect {
-            self.fence(node);
-        }
     }
 
     /// Takes the first request of some connection.
@@ -285,28 +314,19 @@ impl Run {
         if !self.chance(0.6) {
             return;
         }
-        let node_index = node;
         let node = &mut self.nodes[node];
         let Some(response) = node.responses.pop_front() else { return };
         let Response { term, fence_id, sent_ms, delivery } = response;
         match term {
             Some(term) => node.owner.delivered(term, &[delivery], sent_ms),
-            None if fence_id == node.fence_id && node.owner.phase() == Phase::Fencing => {
-                node.owner.fenced(known(delivery));
+            None if node.fencing == Some(fence_id) => {
+                node.fencing = None;
+                let Node { takeover: Some(takeover), owner, .. } = node else { return };
+                takeover.delivered(owner, known(delivery));
             }
             None => {}
         }
         self.settle_all();
-        if self.nodes[node_index].owner.phase() == Phase::Idle {
-            self.give_up(node_index);
-        }
-    }
-
-    /// A fence of unknown fate: whoever waits still waits, for the next fence.
-    fn give_up(&mut self, node: usize) {
-        if self.nodes[node].owner.read_back_from().is_some() {
-            self.fence(node);
-        }
     }
 
     fn settle_all(&mut self) {

@@ -35,7 +35,11 @@ pub(crate) struct Gateway {
 
 /// The routes of readers, native and compatible, on the views of a log of so many partitions.
 pub fn routes(views: Arc<dyn Views>, partitions: u32) -> Router {
-    let reads = Arc::new(Reads::default());
+    routes_within(Reads::default(), views, partitions)
+}
+
+fn routes_within(reads: Reads, views: Arc<dyn Views>, partitions: u32) -> Router {
+    let reads = Arc::new(reads);
     let visible = Arc::new(Visible::new(Arc::clone(&views), partitions));
     let gateway = Gateway { views, visible, reads: Arc::clone(&reads) };
     promotions::routes()
@@ -83,4 +87,33 @@ fn problem(error: &ViewsError) -> Problem {
 
 fn absent(what: &'static str) -> Problem {
     Problem::new(axum::http::StatusCode::NOT_FOUND, "not-found", "There is no such thing", what)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode};
+    use seckill_views::EmbeddedViews;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn readers_above_the_limit_are_told_so_at_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let views = EmbeddedViews::open(directory.path(), 1).expect("views");
+        let routes = routes_within(Reads::of(1, 1), Arc::new(views), 1);
+        let ask = |path: &str| {
+            let request = Request::get(path).body(Body::empty()).expect("a request");
+            routes.clone().oneshot(request)
+        };
+        let mut waiting = std::pin::pin!(ask("/v1/promotions?after=0:9"));
+        let begun = tokio::time::timeout(std::time::Duration::from_millis(50), &mut waiting).await;
+        assert!(begun.is_err(), "it waits for the view");
+        let refused = ask("/v1/promotions").await.expect("an answer");
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers()["retry-after"], "1");
+        assert_eq!(waiting.await.expect("an answer").status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ask("/v1/promotions").await.expect("an answer").status(), StatusCode::OK);
+    }
 }

@@ -27,11 +27,15 @@ impl Default for Reads {
             "seckill_reads_refused_total",
             "Requests of readers turned away because there were too many"
         );
-        Self { requests: Semaphore::new(MAX_REQUESTS), reads: Semaphore::new(MAX_READS) }
+        Self::of(MAX_REQUESTS, MAX_READS)
     }
 }
 
 impl Reads {
+    pub(crate) fn of(requests: usize, reads: usize) -> Self {
+        Self { requests: Semaphore::new(requests), reads: Semaphore::new(reads) }
+    }
+
     /// Waits for a turn to read; it ends when dropped.
     pub(crate) async fn turn(&self) -> SemaphorePermit<'_> {
         self.reads.acquire().await.expect("nobody closes it")

@@ -15,6 +15,9 @@ pub(crate) const CONNECTIONS: RangeInclusive<u32> = 1..=1_000_000;
 /// Free megabytes below which nothing more is decided.
 pub(crate) const RESERVE_MB: RangeInclusive<u32> = 1..=1_000_000;
 
+/// Letters that may be wrong in a name for it to be recognised.
+const MOST_TYPOS: usize = 2;
+
 /// All there are, as `seckill up` takes them. A flag wins over its variable, a variable over the file.
 #[derive(Args, Default)]
 pub(crate) struct Given {
@@ -247,10 +250,11 @@ impl Given {
     pub(crate) fn from_toml(text: &str) -> anyhow::Result<Self> {
         let table: toml::Table = text.parse()?;
         let all = Self::augment_args(clap::Command::new("all"));
-        let known =
-            |name: &str| name != "config" && all.get_arguments().any(|arg| arg.get_id() == name);
-        if let Some(unknown) = table.keys().find(|name| !known(name)) {
-            bail!("unknown setting `{unknown}`");
+        let names = all.get_arguments().map(|arg| arg.get_id().as_str());
+        let names: Vec<&str> = names.filter(|name| *name != "config").collect();
+        if let Some(unknown) = table.keys().find(|name| !names.contains(&name.as_str())) {
+            let meant = nearest(unknown, &names).map(|name| format!("; did you mean `{name}`?"));
+            bail!("unknown setting `{unknown}`{}", meant.unwrap_or_default());
         }
         Ok(Self {
             file: FileArgs::default(),
@@ -267,6 +271,7 @@ impl Given {
 
     /// With what the file says where nothing else was given.
     pub(crate) fn over_file(self) -> anyhow::Result<Self> {
+        assert_no_variable_misspelt()?;
         let Some(path) = &self.file.config else { return Ok(self) };
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("config: {} cannot be read", path.display()))?;
@@ -309,6 +314,27 @@ impl Given {
             },
         }
     }
+}
+
+/// A variable that is nobody's, and nearly one of these.
+fn assert_no_variable_misspelt() -> anyhow::Result<()> {
+    let all = Given::augment_args(clap::Command::new("all"));
+    let known: Vec<&str> = all.get_arguments().filter_map(|arg| arg.get_env()?.to_str()).collect();
+    for (name, _) in std::env::vars_os() {
+        let Some(name) = name.to_str().filter(|name| name.starts_with("SECKILL_")) else {
+            continue;
+        };
+        if let (false, Some(meant)) = (known.contains(&name), nearest(name, &known)) {
+            bail!("{name} is set, and nothing reads it; did you mean {meant}?");
+        }
+    }
+    Ok(())
+}
+
+/// The name that was meant, most likely.
+fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+    let distances = names.iter().map(|known| (strsim::damerau_levenshtein(name, known), *known));
+    distances.filter(|(distance, _)| *distance <= MOST_TYPOS).min().map(|(_, known)| known)
 }
 
 /// A number given as a flag or a variable; clap adds the name of the flag.

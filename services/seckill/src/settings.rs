@@ -277,7 +277,7 @@ mod tests {
             ("disk_reserve = 0", "disk_reserve must be from 1"),
             ("connections = 0", "connections must be from 1"),
             ("log_format = \"xml\"", "log_format must be text or json"),
-            ("partition = 3", "unknown setting `partition`"),
+            ("partition = 3", "unknown setting `partition`; did you mean `partitions`?"),
             ("config = \"x\"", "unknown setting `config`"),
             ("partitions = \"3\"", "partitions"),
         ];

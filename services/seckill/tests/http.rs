@@ -1801,6 +1801,12 @@ async fn a_role_alone_says_what_it_needs() {
 }
 
 #[tokio::test]
+async fn a_misspelt_variable_is_named_with_what_was_meant() {
+    let words = &["SECKILL_PARTITION is set", "did you mean SECKILL_PARTITIONS?"];
+    assert_not_started(&[], &[("SECKILL_PARTITION", "3")], words).await;
+}
+
+#[tokio::test]
 async fn a_command_offers_what_it_uses() {
     let cases = [
         ("command", "--retain", "--data"),

@@ -31,6 +31,9 @@ const DESCRIPTORS_OF_PARTITION: usize = 4;
 /// Connections unless the settings or the descriptors say otherwise.
 const CONNECTIONS: usize = 16_384;
 
+/// Connections of other nodes.
+const NODES: usize = 1_024;
+
 /// A process that answers `/healthz`, `/readyz` and `/metrics`, and everything else once its routes are
 /// known.
 pub(crate) struct App {
@@ -128,6 +131,36 @@ impl App {
         drop(self.starting);
         tokio::spawn(announce(self.health, self.bound, what.to_owned(), self.stop.clone()));
         self.serving.await.context("the listener failed")
+    }
+}
+
+/// Where other nodes send commands: never on the listener that shoppers reach.
+pub(crate) struct Internal {
+    listener: Option<TcpListener>,
+    pub(crate) bound: Option<SocketAddr>,
+}
+
+impl Internal {
+    pub(crate) fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        let listener = settings.internal_listen.map(|listen| {
+            bind(listen).with_context(|| {
+                format!("cannot listen on {listen}; choose another address with --internal-listen")
+            })
+        });
+        let listener = listener.transpose()?;
+        let bound = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        Ok(Self { listener, bound })
+    }
+
+    /// Serves until `stop`, and until open requests are answered.
+    pub(crate) fn serve(self, routes: Router, stop: CancellationToken) -> JoinHandle<()> {
+        let routes = routes.fallback(not_found).layer(CatchPanicLayer::new());
+        let (_, routes) = watch::channel(routes);
+        tokio::spawn(async move {
+            if let Some(listener) = self.listener {
+                serve(listener, routes, Connections::at_most(NODES), stop).await;
+            }
+        })
     }
 }
 

@@ -87,7 +87,11 @@ pub(crate) struct DecideArgs {
     /// later the views are asked [default: 1h]
     #[arg(long, value_name = "TIME", env = "SECKILL_RETAIN")]
     pub(crate) retain: Option<String>,
-    /// Base URL under which other nodes reach this one [default: http:// and the address served]
+    /// Address to take commands from other nodes on; only they may reach it [default: 127.0.0.1 and any
+    /// free port; none on the embedded log]
+    #[arg(long, value_name = "HOST:PORT", env = "SECKILL_INTERNAL_LISTEN")]
+    pub(crate) internal_listen: Option<String>,
+    /// Base URL under which other nodes reach that [default: http:// and its address]
     #[arg(long, value_name = "URL", env = "SECKILL_ADVERTISE")]
     pub(crate) advertise: Option<String>,
     /// Name of this node, in log lines and the table of owners [default: role and process id]
@@ -294,6 +298,7 @@ impl Given {
             },
             decide: DecideArgs {
                 retain: self.decide.retain.or(decide.retain),
+                internal_listen: self.decide.internal_listen.or(decide.internal_listen),
                 advertise: self.decide.advertise.or(decide.advertise),
                 name: self.decide.name.or(decide.name),
             },

@@ -10,7 +10,7 @@ use seckill_log::Log;
 use seckill_projector::Projector;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, Internal};
 use crate::background::Background;
 use crate::settings::Settings;
 use crate::{engines, ready};
@@ -22,8 +22,11 @@ const VIEWS_FIRST: Duration = Duration::from_secs(6);
 
 pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     settings.cql.iter_mut().for_each(|cql| cql.connect_within = VIEWS_TIMEOUT);
-    let open = async |app: &App| engines::open(app, "log", engines::log(&settings)).await;
-    let (app, log) = App::start_with(&settings, open).await?;
+    let open = async |app: &App| {
+        let internal = Internal::bind(&settings)?;
+        Ok((engines::open(app, "log", engines::log(&settings)).await?, internal))
+    };
+    let (app, (log, internal)) = App::start_with(&settings, open).await?;
     // They testify to how far the log once went, and know who holds what was archived: a node decides
     // without them, as long as they cannot be reached.
     let (views, reaching) = engines::late(&settings, log.partitions());
@@ -43,7 +46,7 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     }
     let config = NodeConfig {
         name: settings.name.clone(),
-        endpoint: settings.endpoint(app.bound),
+        endpoint: settings.endpoint(internal.bound.unwrap_or(app.bound)),
         clock: Clock::system(),
         views: settings.cql.as_ref().map(|_| engines::witness(&views)),
         room: None,
@@ -52,9 +55,11 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let node = Node::start(log, config, app.health.clone(), stop.clone()).await?;
     let dispatcher = node.dispatcher();
-    let routes = seckill_command::routes(dispatcher.clone())
-        .merge(seckill_command::internal_routes(dispatcher));
+    let internal =
+        internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.stop.clone());
+    let routes = seckill_command::routes(dispatcher);
     let served = app.serve_on(reaching, routes, "command node").await;
+    let _ = internal.await;
     stop.cancel();
     node.stopped().await;
     served

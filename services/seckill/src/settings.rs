@@ -71,6 +71,7 @@ impl Role {
 pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     pub(crate) listen: SocketAddr,
+    pub(crate) internal_listen: Option<SocketAddr>,
     pub(crate) connections: Option<u32>,
     pub(crate) retain: Duration,
     /// In bytes.
@@ -108,7 +109,8 @@ impl Given {
         let default_listen = format!("127.0.0.1:{}", role.default_port());
         let default_name = format!("{}-{}", role.name(), std::process::id());
         Ok(Settings {
-            listen: address(self.serve.listen.as_deref().unwrap_or(&default_listen))?,
+            listen: address("listen", self.serve.listen.as_deref().unwrap_or(&default_listen))?,
+            internal_listen: self.internal_listen()?,
             kafka: self.kafka_config()?,
             cql: self.cql_config()?,
             connections: self.serve.connections,
@@ -121,6 +123,13 @@ impl Given {
             log: self.serve.log.unwrap_or_else(|| QUIET_LIBRARIES.into()),
             log_format: log_format(self.serve.log_format.as_deref())?,
         })
+    }
+
+    /// None where there are no other nodes, unless it is asked for.
+    fn internal_listen(&self) -> anyhow::Result<Option<SocketAddr>> {
+        let given = self.decide.internal_listen.as_deref();
+        let default = self.kafka.kafka.is_some().then_some("127.0.0.1:0");
+        given.or(default).map(|text| address("internal_listen", text)).transpose()
     }
 
     fn kafka_config(&self) -> anyhow::Result<Option<KafkaConfig>> {
@@ -165,7 +174,7 @@ impl Given {
 }
 
 impl Settings {
-    /// The address under which others find what listens at `bound`.
+    /// The address under which other nodes find what listens for them at `bound`.
     pub(crate) fn endpoint(&self, bound: SocketAddr) -> String {
         self.advertise.clone().unwrap_or_else(|| {
             if bound.ip().is_unspecified() {
@@ -193,8 +202,8 @@ fn in_range(name: &str, value: Option<u32>, range: &RangeInclusive<u32>) -> anyh
     }
 }
 
-fn address(text: &str) -> anyhow::Result<SocketAddr> {
-    let wrong = || format!("listen must be HOST:PORT, such as 127.0.0.1:8080, not {text:?}");
+fn address(name: &str, text: &str) -> anyhow::Result<SocketAddr> {
+    let wrong = || format!("{name} must be HOST:PORT, such as 127.0.0.1:8080, not {text:?}");
     let mut addresses = text.to_socket_addrs().with_context(wrong)?;
     addresses.next().with_context(wrong)
 }
@@ -266,6 +275,7 @@ mod tests {
             ("partitions = 0", "partitions must be from 1 to 4096"),
             ("partitions = 5000", "partitions must be from 1 to 4096"),
             ("listen = \"nowhere\"", "listen must be HOST:PORT"),
+            ("internal_listen = \"nowhere\"", "internal_listen must be HOST:PORT"),
             ("kafka = \"broker\"", "kafka must be HOST:PORT"),
             ("kafka = \"a:1,b\"", "kafka must be HOST:PORT"),
             ("kafka = \"a:1\"\nkafka_prefix = \"a b\"", "kafka_prefix may have"),

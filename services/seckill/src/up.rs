@@ -9,7 +9,7 @@ use seckill_projector::Projector;
 use seckill_views::Views;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, Internal};
 use crate::background::Background;
 use crate::settings::Settings;
 use crate::{disk, engines, ready};
@@ -19,6 +19,7 @@ struct System {
     log: Arc<dyn Log>,
     views: Arc<dyn Views>,
     node: Node,
+    internal: Internal,
     projector: Projector,
     background: Background,
     stop_node: CancellationToken,
@@ -30,11 +31,12 @@ struct System {
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let open = async |app: &App| System::open(app, &settings).await;
     let (app, system) = App::start_with(&settings, open).await?;
-    let System { log, views, node, projector, background, .. } = system;
+    let System { log, views, node, projector, background, internal, .. } = system;
     let watching = background.run(ready::watch(Arc::clone(&views), app.health.part("query/views")));
     let dispatcher = node.dispatcher();
+    let internal =
+        internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.stop.clone());
     let routes = seckill_command::routes(dispatcher.clone())
-        .merge(seckill_command::internal_routes(dispatcher.clone()))
         .merge(seckill_admin::routes(dispatcher))
         .merge(background.answer(seckill_query::routes(views, log.partitions())));
     let failed = async { log.failed().await.into() };
@@ -43,6 +45,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         served = app.serve_on(failed, routes, &what) => served,
         () = watching => unreachable!("nobody ends it"),
     };
+    let _ = internal.await;
     system.stop_node.cancel();
     node.stopped().await;
     system.stop_projector.cancel();
@@ -66,9 +69,10 @@ impl System {
         let views = engines::open(app, "views", opening).await?;
         let (stop_node, stop_projector) = (CancellationToken::new(), CancellationToken::new());
         let get_views = engines::present(&views);
+        let internal = Internal::bind(settings)?;
         let config = NodeConfig {
             name: settings.name.clone(),
-            endpoint: settings.endpoint(app.bound),
+            endpoint: settings.endpoint(internal.bound.unwrap_or(app.bound)),
             clock: Clock::system(),
             views: Some(engines::witness(&get_views)),
             room,
@@ -80,6 +84,6 @@ impl System {
         let (health, stop) = (app.health.clone(), stop_projector.clone());
         let starting = Projector::start(of_log, of_views, health, stop);
         let projector = background.run(starting).await.context("the projector cannot start")?;
-        Ok(Self { log, views, node, projector, background, stop_node, stop_projector })
+        Ok(Self { log, views, node, internal, projector, background, stop_node, stop_projector })
     }
 }

@@ -1386,8 +1386,15 @@ async fn requests_may_come_in_any_pieces() {
 /// an id that cannot be read back would stop its partition for ever.
 #[tokio::test]
 async fn the_route_between_nodes_takes_no_bad_command() {
-    let mut sale = Sale::open(Engines::Embedded).await;
-    let api = Api::of(&sale);
+    let listen = format!("127.0.0.1:{}", free_port());
+    let sale = Sale::closed(Engines::Embedded);
+    let mut sale = sale.through("true", &["--internal-listen", &listen]);
+    sale.start().await;
+    let (api, nodes) = (Api::of(&sale), format!("http://{listen}"));
+    // Shoppers do not reach it, and nodes reach nothing else.
+    assert_eq!(internal(&sale.url(), command("p", 14, &field(1, b"zoe"))).await.status, 404);
+    let other = Client::new().get(format!("{nodes}/v1/promotions")).send().await;
+    assert_eq!(other.expect("an answer").status(), 404);
     let long = "x".repeat(129);
     let mut bad = vec![
         Vec::new(),
@@ -1410,15 +1417,15 @@ async fn the_route_between_nodes_takes_no_bad_command() {
     sale.offer("p", 10).await;
     for body in bad {
         let shown = format!("{:?}", body.get(..60).unwrap_or(&body));
-        let reply = internal(&api, body).await;
+        let reply = internal(&nodes, body).await;
         assert_eq!(reply.status, 400, "{shown}: {reply:?}");
         assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{reply:?}");
     }
     // The same bounds as on the public routes.
-    let reply = internal(&api, command("q", 10, &schedule("name", 0))).await;
+    let reply = internal(&nodes, command("q", 10, &schedule("name", 0))).await;
     assert_eq!(reply.status, 400, "{reply:?}");
     api.get("/v1/promotions/q").await.is_problem(404, "not-found");
-    assert_eq!(internal(&api, command("p", 14, &field(1, b"zoe"))).await.status, 200);
+    assert_eq!(internal(&nodes, command("p", 14, &field(1, b"zoe"))).await.status, 200);
     let repeated = api.grab("p", "zoe").await;
     assert_eq!(repeated.is(200, &GRANT_FIELDS)["serial"], 1, "only the good one counted");
     assert_unharmed(&mut sale).await;
@@ -1511,8 +1518,8 @@ async fn what_http_leaves_open_is_refused() {
     assert_unharmed(&mut sale).await;
 }
 
-async fn internal(api: &Api, body: Vec<u8>) -> Reply {
-    let request = api.request(Method::POST, "/internal/v1/commands");
+async fn internal(url: &str, body: Vec<u8>) -> Reply {
+    let request = Client::new().post(format!("{url}/internal/v1/commands"));
     let request = request.header("content-type", "application/x-protobuf").body(body);
     let response = request.send().await.expect("an answer");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());

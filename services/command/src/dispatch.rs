@@ -6,9 +6,10 @@ use std::time::Duration;
 use seckill_log::Log;
 use seckill_proto::partition_of;
 use seckill_proto::v1::{Answer, Command};
+use tokio::sync::oneshot;
 
 use crate::forward::Forwarder;
-use crate::mailbox::Mailboxes;
+use crate::mailbox::{Mailboxes, NotTaken, Reply};
 use crate::{Archive, Failure, archive, measure};
 
 /// How long a client waits for an answer before the outcome counts as unknown to it.
@@ -43,10 +44,10 @@ impl Dispatcher {
     pub async fn send(&self, command: Command) -> Result<Answer, Failure> {
         let partition = partition_of(&command.promotion_id, self.partitions);
         let kind = measure::kind(&command);
-        let told = if self.mailboxes.has(partition) {
-            self.decide_here(command).await
-        } else {
-            self.forwarder.forward(partition, command).await
+        let told = match self.mailboxes.put(partition, command) {
+            Ok(answer) => self.answered(answer).await,
+            Err(NotTaken::NotHere(command)) => self.forwarder.forward(partition, *command).await,
+            Err(NotTaken::TurnedAway(failure)) => Err(failure),
         };
         measure::told(kind, &told);
         told
@@ -55,7 +56,14 @@ impl Dispatcher {
     /// Has a command decided by this node or not at all.
     pub(crate) async fn decide_here(&self, command: Command) -> Result<Answer, Failure> {
         let partition = partition_of(&command.promotion_id, self.partitions);
-        let answer = self.mailboxes.put(partition, command)?;
+        match self.mailboxes.put(partition, command) {
+            Ok(answer) => self.answered(answer).await,
+            Err(NotTaken::NotHere(_)) => Err(Failure::NotOwner),
+            Err(NotTaken::TurnedAway(failure)) => Err(failure),
+        }
+    }
+
+    async fn answered(&self, answer: oneshot::Receiver<Reply>) -> Result<Answer, Failure> {
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(Ok(told))) => archive::complete(told, self.archive.as_ref()).await,
             Ok(Ok(Err(failure))) => Err(failure),

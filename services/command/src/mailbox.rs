@@ -39,6 +39,14 @@ pub(crate) struct Letter {
     pub(crate) reply: oneshot::Sender<Reply>,
 }
 
+/// Why a command was not let in.
+pub(crate) enum NotTaken {
+    /// This node does not look after its partition: here it is again.
+    NotHere(Box<Command>),
+    /// It was turned away.
+    TurnedAway(Failure),
+}
+
 /// The way in to one partition.
 #[derive(Clone)]
 pub(crate) struct Mailbox {
@@ -88,15 +96,11 @@ impl Mailboxes {
         &self,
         partition: u32,
         command: Command,
-    ) -> Result<oneshot::Receiver<Reply>, Failure> {
+    ) -> Result<oneshot::Receiver<Reply>, NotTaken> {
         match self.by_partition.read().get(&partition) {
-            Some(mailbox) => mailbox.put(command),
-            None => Err(Failure::NotOwner),
+            Some(mailbox) => mailbox.put(command).map_err(NotTaken::TurnedAway),
+            None => Err(NotTaken::NotHere(Box::new(command))),
         }
-    }
-
-    pub(crate) fn has(&self, partition: u32) -> bool {
-        self.by_partition.read().contains_key(&partition)
     }
 }
 

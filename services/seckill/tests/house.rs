@@ -119,7 +119,7 @@ fn paths_in(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_path_that_the_documents_name_exists() {
-    for document in ["ARCHITECTURE.md", "README.md"] {
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"] {
         let text = std::fs::read_to_string(top().join(document)).expect(document);
         let paths = paths_in(&text);
         assert!(paths.len() > 3, "{document} names paths");

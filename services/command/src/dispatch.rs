@@ -13,7 +13,7 @@ use crate::mailbox::{Mailboxes, NotTaken, Reply};
 use crate::{Archive, Failure, archive, measure};
 
 /// How long a client waits for an answer before the outcome counts as unknown to it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The way in for every command.
 #[derive(Clone)]
@@ -64,7 +64,7 @@ impl Dispatcher {
     }
 
     async fn answered(&self, answer: oneshot::Receiver<Reply>) -> Result<Answer, Failure> {
-        match tokio::time::timeout(PATIENCE, answer).await {
+        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(Ok(told))) => archive::complete(told, self.archive.as_ref()).await,
             Ok(Ok(Err(failure))) => Err(failure),
             Ok(Err(_)) | Err(_) => Err(Failure::Unknown),

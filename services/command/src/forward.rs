@@ -16,7 +16,7 @@ use seckill_log::{Entries, Log, Table};
 use seckill_promotion::check_terms;
 use seckill_proto::v1::{Answer, Command, OwnerHint, Terms, command};
 
-use crate::dispatch::PATIENCE;
+use crate::dispatch::ANSWER_TIMEOUT;
 use crate::{Dispatcher, Failure};
 
 /// The path under a node's endpoint.
@@ -57,7 +57,7 @@ impl Forwarder {
         let client = reqwest::Client::builder()
             .no_proxy() // a proxy's 503 would not mean what ours does
             .connect_timeout(CONNECT)
-            .timeout(PATIENCE)
+            .timeout(ANSWER_TIMEOUT)
             .pool_idle_timeout(KEEP) // sooner than the other node closes
             .build()
             .expect("a client without TLS");

@@ -34,7 +34,7 @@ pub(crate) struct Asker {
 }
 
 /// A command and who waits for its answer.
-pub(crate) struct Letter {
+pub(crate) struct Envelope {
     pub(crate) command: Command,
     pub(crate) reply: oneshot::Sender<Reply>,
 }
@@ -50,7 +50,7 @@ pub(crate) enum NotTaken {
 /// The way in to one partition.
 #[derive(Clone)]
 pub(crate) struct Mailbox {
-    letters: mpsc::Sender<Letter>,
+    envelopes: mpsc::Sender<Envelope>,
     open: Arc<AtomicBool>,
 }
 
@@ -62,9 +62,9 @@ pub(crate) struct Mailboxes {
 
 impl Mailbox {
     /// Closed at first: nothing is let in before the partition is taken over.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Letter>) {
-        let (letters, receiver) = mpsc::channel(CAPACITY);
-        (Self { letters, open: Arc::default() }, receiver)
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Envelope>) {
+        let (envelopes, receiver) = mpsc::channel(CAPACITY);
+        (Self { envelopes, open: Arc::default() }, receiver)
     }
 
     pub(crate) fn set_open(&self, open: bool) {
@@ -76,7 +76,7 @@ impl Mailbox {
             return Err(Failure::Unavailable);
         }
         let (reply, answer) = oneshot::channel();
-        match self.letters.try_send(Letter { command, reply }) {
+        match self.envelopes.try_send(Envelope { command, reply }) {
             Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Failure::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Failure::Unavailable),

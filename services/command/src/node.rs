@@ -15,7 +15,7 @@ use crate::mailbox::{Mailbox, Mailboxes};
 use crate::partition::Partition;
 use crate::proof::{self, ViewsWitness};
 use crate::snapshot;
-use crate::takeover::Signature;
+use crate::takeover::Identity;
 use crate::{Archive, Dispatcher};
 
 /// How often the clock is looked at.
@@ -51,7 +51,7 @@ pub struct Node {
 #[derive(Clone)]
 struct Parts {
     log: Arc<dyn Log>,
-    signature: Signature,
+    identity: Identity,
     mailboxes: Mailboxes,
     health: Health,
     clock: Clock,
@@ -83,7 +83,7 @@ impl Node {
         let mut joining = Some(health.part("command/membership"));
         let parts = Parts {
             log,
-            signature: Signature { node: config.name, endpoint: config.endpoint },
+            identity: Identity { node: config.name, endpoint: config.endpoint },
             mailboxes,
             health,
             clock: config.clock,
@@ -154,7 +154,7 @@ impl Parts {
         partition: u32,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (mailbox, letters) = Mailbox::new();
+        let (mailbox, envelopes) = Mailbox::new();
         let registered = self.mailboxes.register(partition, mailbox.clone());
         let (confirmed, snapshots_follow) = watch::channel(Checkpoint::default());
         let marks = proof::keep_marking(Arc::clone(&self.log), partition, confirmed.subscribe());
@@ -162,9 +162,9 @@ impl Parts {
         let owned = Partition {
             log: Arc::clone(&self.log),
             partition,
-            signature: self.signature,
+            identity: self.identity,
             mailbox,
-            letters,
+            envelopes,
             confirmed,
             known: Checkpoint::default(),
             views: self.views,

@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use crate::Failure;
 use crate::clock::Clock;
 use crate::forward::OWNER_KEY;
-use crate::mailbox::{Asker, Letter, Mailbox, Reply, Told};
+use crate::mailbox::{Asker, Envelope, Mailbox, Reply, Told};
 use crate::proof::ViewsWitness;
 use crate::snapshot::WhichArchived;
-use crate::takeover::{self, Attempt, Signature, TakeoverError};
+use crate::takeover::{self, Attempt, Identity, TakeoverError};
 
 /// Commands decided before what they wrote is handed to the log.
 const MAX_BURST: usize = 2_048;
@@ -59,9 +59,9 @@ type Bursts = FuturesOrdered<BoxFuture<'static, Vec<Delivery>>>;
 pub(crate) struct Partition {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) partition: u32,
-    pub(crate) signature: Signature,
+    pub(crate) identity: Identity,
     pub(crate) mailbox: Mailbox,
-    pub(crate) letters: mpsc::Receiver<Letter>,
+    pub(crate) envelopes: mpsc::Receiver<Envelope>,
     /// Tells how far the log is confirmed.
     pub(crate) confirmed: watch::Sender<Checkpoint>,
     /// The furthest that this node has ever seen the log confirmed.
@@ -173,7 +173,7 @@ impl Partition {
         let attempt = Attempt {
             log: &*self.log,
             partition,
-            signature: &self.signature,
+            identity: &self.identity,
             views: self.views.as_ref(),
             known: &self.known,
             progress: &progress,
@@ -215,7 +215,7 @@ impl Partition {
 
     async fn decide_until_in_doubt(&mut self, owner: &mut Owner<Waiting>, session: &mut Session) {
         let stop = self.stop.clone();
-        let mut letters = Vec::with_capacity(MAX_BURST);
+        let mut envelopes = Vec::with_capacity(MAX_BURST);
         while let Phase::Serving { .. } = owner.phase() {
             let (room, has_space) = (session.bursts.len() < MAX_BURSTS, self.no_room().is_none());
             let stalled = session.since.front().map(|burst| burst.since + STALLED);
@@ -235,11 +235,11 @@ impl Partition {
                 () = tokio::time::sleep_until(session.look_at), if session.look.is_none() => {}
                 Ok(()) = self.room.changed() => self.serve_on(),
                 Some(question) = self.questions.recv() => which_archived(&session.book, question),
-                received = self.letters.recv_many(&mut letters, MAX_BURST), if room => {
+                received = self.envelopes.recv_many(&mut envelopes, MAX_BURST), if room => {
                     if received == 0 {
                         return;
                     }
-                    self.decide(owner, session, &mut letters);
+                    self.decide(owner, session, &mut envelopes);
                 }
                 () = sleep_until_due(&self.clock, &session.book), if room && has_space => {
                     self.wake(owner, session);
@@ -248,14 +248,19 @@ impl Partition {
         }
     }
 
-    fn decide(&self, owner: &mut Owner<Waiting>, session: &mut Session, letters: &mut Vec<Letter>) {
+    fn decide(
+        &self,
+        owner: &mut Owner<Waiting>,
+        session: &mut Session,
+        envelopes: &mut Vec<Envelope>,
+    ) {
         if self.room.borrow().is_some() {
-            return letters.drain(..).for_each(turn_letter_away);
+            return envelopes.drain(..).for_each(turn_envelope_away);
         }
         // What is due comes first: a crowd at one promotion must not keep another from starting.
         let now_ms = self.clock.now_ms();
         let mut records = owner.stamp(session.book.wake(now_ms));
-        for Letter { command, reply } in letters.drain(..) {
+        for Envelope { command, reply } in envelopes.drain(..) {
             if reply.is_closed() {
                 continue; // nobody waits any more, and nothing has been decided
             }
@@ -279,7 +284,7 @@ impl Partition {
         let gauge = |name, value| {
             metrics::gauge!(name, "partition" => self.partition.to_string()).set(value as f64);
         };
-        gauge("seckill_mailbox_commands", self.letters.len() as u64);
+        gauge("seckill_mailbox_commands", self.envelopes.len() as u64);
         gauge("seckill_held_in_memory", session.book.size());
     }
 
@@ -431,8 +436,8 @@ impl Partition {
     }
 
     fn turn_away_waiting(&mut self) {
-        while let Ok(letter) = self.letters.try_recv() {
-            turn_letter_away(letter);
+        while let Ok(envelope) = self.envelopes.try_recv() {
+            turn_envelope_away(envelope);
         }
     }
 
@@ -459,7 +464,7 @@ impl Partition {
 
     /// Tells other nodes where commands go. Only a hint, and nobody waits for it.
     fn publish_hint(&self, term: u64) -> impl Future<Output = ()> + Send + 'static {
-        let Signature { node, endpoint } = self.signature.clone();
+        let Identity { node, endpoint } = self.identity.clone();
         let hint = OwnerHint { term, node, endpoint };
         let entry = (OWNER_KEY.to_owned(), Bytes::from(hint.encode_to_vec()));
         let (log, partition) = (Arc::clone(&self.log), self.partition);
@@ -499,8 +504,8 @@ fn which_archived(book: &Book, question: WhichArchived) {
     let _ = answer.send(ends.collect()); // whoever asked may be gone
 }
 
-fn turn_letter_away(letter: Letter) {
-    let _ = letter.reply.send(Err(Failure::Unavailable));
+fn turn_envelope_away(envelope: Envelope) {
+    let _ = envelope.reply.send(Err(Failure::Unavailable));
 }
 
 /// Something that has written nothing is not accepted for certain.

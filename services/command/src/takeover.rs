@@ -59,7 +59,7 @@ impl TakeoverError {
 
 /// How the node signs its fences.
 #[derive(Debug, Clone)]
-pub(crate) struct Signature {
+pub(crate) struct Identity {
     pub(crate) node: String,
     pub(crate) endpoint: String,
 }
@@ -68,7 +68,7 @@ pub(crate) struct Signature {
 pub(crate) struct Attempt<'a> {
     pub(crate) log: &'a dyn Log,
     pub(crate) partition: u32,
-    pub(crate) signature: &'a Signature,
+    pub(crate) identity: &'a Identity,
     pub(crate) views: Option<&'a ViewsWitness>,
     /// How far this node itself has seen the log confirmed.
     pub(crate) known: &'a Checkpoint,
@@ -84,14 +84,14 @@ impl Attempt<'_> {
         owner: &mut Owner<T>,
         settle: &mut (dyn FnMut(Settled<T>) + Send),
     ) -> Result<Book, TakeoverError> {
-        let Self { log, partition, signature, .. } = *self;
+        let Self { log, partition, identity, .. } = *self;
         let snapshots = snapshot::load(log, partition).await?;
         let mut known = snapshots.witnesses;
         known.push(Witness::new("this node", self.known.clone()));
         proof::examine(log, partition, self.views, known).await?;
         let Snapshot { mut book, fold } = snapshots.newest;
         let fence_id = *uuid::Uuid::new_v4().as_bytes();
-        let Signature { node, endpoint } = signature;
+        let Identity { node, endpoint } = identity;
         let mut takeover = Takeover::new(fence_id, node, endpoint, fold);
         let mut reading = Reading { told: Instant::now(), reader: None };
         loop {

@@ -134,10 +134,10 @@ impl Attendant {
         });
         let io = TokioIo::new(Box::pin(stream));
         let mut connection = pin!(self.http.serve_connection(io, service));
-        let patience = if place.served { FIRST_REQUEST } else { TURN_AWAY };
+        let timeout = if place.served { FIRST_REQUEST } else { TURN_AWAY };
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            () = still_silent(patience, &asked) => return,
+            () = still_silent(timeout, &asked) => return,
             () = self.no_more.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -163,8 +163,8 @@ impl Attendant {
 }
 
 /// Comes back when there was no request for so long.
-async fn still_silent(patience: Duration, asked: &AtomicBool) {
-    tokio::time::sleep(patience).await;
+async fn still_silent(timeout: Duration, asked: &AtomicBool) {
+    tokio::time::sleep(timeout).await;
     if asked.load(Ordering::Relaxed) {
         std::future::pending().await
     }

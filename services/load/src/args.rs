@@ -70,7 +70,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub customers: Option<u32>,
 
-    /// How long a customer insists, from when he came: 429, 503, 504 and lost connections are
+    /// How long a customer insists, from the moment of coming: 429, 503, 504 and lost connections are
     /// counted, and the same request is sent again until it is answered definitely
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub give_up: Duration,

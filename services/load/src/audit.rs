@@ -39,7 +39,7 @@ pub(crate) struct Auditor<'a> {
     pub(crate) crowd: &'a Crowd,
     pub(crate) sales: &'a [Arc<Sale>],
     /// For the views to catch up, and for any one page.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// What the audit saw.
@@ -72,7 +72,7 @@ impl Auditor<'_> {
         }
         let unlisted = book.contradicted - book.contradictions.len() as u64;
         audit.findings.add_unlisted(Rule::Contradiction, unlisted);
-        self.catch_up(book, started + self.patience, &mut audit.findings).await;
+        self.catch_up(book, started + self.timeout, &mut audit.findings).await;
 
         book.told.sort_unstable_by_key(|told| (told.sale, told.customer));
         for sale in self.sales {
@@ -122,10 +122,10 @@ impl Auditor<'_> {
     }
 
     /// The compatible routes tell no position, so there the count of coupons given is waited for.
-    /// If it does not come, the judge finds who misses his.
+    /// If it does not come, the judge finds whose is missing.
     async fn wait_for_coupons(&self, sale: &Sale, told: &[Told]) {
         let yours = told.iter().filter(|told| told.answer.is_yours()).count();
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         while Instant::now() < deadline {
             if let Ok(row) = self.views.promotion(&sale.id).await
                 && given(&row) as usize >= yours
@@ -149,11 +149,11 @@ impl Auditor<'_> {
     }
 
     async fn read(&self, sale: &Sale) -> Result<Reading, ReadError> {
-        let before = self.views.promotion_patiently(&sale.id, self.patience).await?;
+        let before = self.views.promotion_in_time(&sale.id, self.timeout).await?;
         let mut rows = Vec::new();
         let keep = |row| rows.push(self.row(sale, row));
-        self.views.coupons_of_promotion(&sale.id, self.patience, keep).await?;
-        let after = self.views.promotion_patiently(&sale.id, self.patience).await?;
+        self.views.coupons_of_promotion(&sale.id, self.timeout, keep).await?;
+        let after = self.views.promotion_in_time(&sale.id, self.timeout).await?;
         Ok(Reading { rows, before, after })
     }
 
@@ -178,7 +178,7 @@ impl Auditor<'_> {
         let asked = stream::iter(yours.chain(sample(&refused)));
         let reads = asked.map(|told| async move {
             let customer_id = self.crowd.customer_id(told.customer);
-            let own = self.views.coupons_of_customer(&customer_id, self.patience).await;
+            let own = self.views.coupons_of_customer(&customer_id, self.timeout).await;
             (told, customer_id, own)
         });
         let mut reads = std::pin::pin!(reads.buffer_unordered(AT_ONCE));
@@ -187,7 +187,7 @@ impl Auditor<'_> {
             match own {
                 Ok(rows) => judge::judge_own(sale, told, &customer_id, &rows, &mut audit.findings),
                 Err(error) => {
-                    // One that cannot be read is evidence enough; each may cost all patience.
+                    // One that cannot be read is evidence enough; each may take the whole timeout.
                     return audit.findings.add(Rule::Unreadable, || error.to_string());
                 }
             }

@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand::distr::Alphanumeric;
 
 /// Customers are a prefix and a number. The prefix is random, seed or not: a customer who grabbed
-/// in an earlier run would be told of his old coupon.
+/// in an earlier run would be told of the old coupon.
 #[derive(Debug, Clone)]
 pub(crate) struct Crowd {
     prefix: String,

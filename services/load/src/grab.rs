@@ -29,7 +29,7 @@ pub(crate) enum Dialect {
 pub(crate) struct Visit {
     pub(crate) customer: u32,
     pub(crate) sale: Arc<Sale>,
-    /// When he meant to come; his latency runs from here.
+    /// When the customer meant to come; latency runs from here.
     pub(crate) came: Instant,
 }
 

@@ -36,7 +36,7 @@ pub(crate) enum Answer {
     /// You already had it.
     AlreadyYours(Option<NonZeroU32>),
     Refused(Refusal),
-    /// No definite word until he gave up.
+    /// No definite word until the customer gave up.
     GaveUp,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Told {
     pub(crate) customer: u32,
     /// Index of the sale in this run.
     pub(crate) sale: u16,
-    /// Whether an earlier request of his may have been acted on.
+    /// Whether an earlier request of the customer may have been acted on.
     pub(crate) doubted: bool,
     pub(crate) answer: Answer,
 }

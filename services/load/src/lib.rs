@@ -7,7 +7,7 @@
 //! unknown is remembered as unknown.
 //!
 //! Latency in the open model runs from the moment a customer meant to come, not from the moment
-//! his request was sent: a server that stalls cannot hide the customers it kept waiting.
+//! the request was sent: a server that stalls cannot hide the customers it kept waiting.
 //!
 //! Absent on purpose: HTTP client defaults (redirects, proxies, cookies, silent resends), TLS, and
 //! any knowledge of the server beyond its HTTP contract.

@@ -22,7 +22,7 @@ use crate::promotion::Sale;
 const NAP: Duration = Duration::from_millis(50);
 
 /// Lets customers in at their times, at most so many at once. Who has to wait outside came all the
-/// same when he came, and leaves after his patience ends.
+/// same when they came, and leaves when their time is over.
 struct Door {
     counter: Arc<Counter>,
     sales: Vec<Arc<Sale>>,

@@ -1,7 +1,7 @@
 //! The original's load script: an operator opens a promotion every few seconds while customers
 //! loop list, grab, own coupons. Coupons taken must equal coupons offered.
 //!
-//! Every loop is a new customer. Were a client one customer for ever, he could take one coupon of
+//! Every loop is a new customer. Were a client one customer for ever, that one could take one coupon of
 //! each promotion at most, and with fewer clients than coupons the rest would never be demanded.
 //! For the same reason customers go on after the last promotion was opened, until all are gone
 //! from the list.
@@ -85,7 +85,7 @@ impl Market {
         }
     }
 
-    /// Returns what was on sale, when all of it is gone or patience is over.
+    /// Returns what was on sale, when all of it is gone or the time is over.
     ///
     /// # Errors
     /// No promotion could be opened, or a task panicked.
@@ -126,7 +126,7 @@ impl Market {
         }
     }
 
-    /// Nothing more to come, and all gone or patience over.
+    /// Nothing more to come, and all gone or the time over.
     fn is_over(&self) -> bool {
         let Some(since) = *self.last_opened.lock() else { return false };
         since.elapsed() > self.counter.give_up || self.stalls.lock().iter().all(|stall| stall.gone)

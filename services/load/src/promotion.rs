@@ -68,7 +68,7 @@ impl Sale {
         })
     }
 
-    /// A customer's grab. Where he may have several coupons, his id is also the key that makes the
+    /// A customer's grab. Where several coupons are allowed, the customer's id is also the key that makes the
     /// same request again safe.
     pub(crate) fn grab(&self, customer_id: &str) -> Ask {
         let body = [&self.body_head, customer_id, "\"}"].concat();
@@ -86,7 +86,7 @@ pub(crate) struct Opening<'a> {
     pub(crate) views: &'a Views,
     pub(crate) ledger: &'a Ledger,
     /// For one promotion, from the first request.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +98,7 @@ impl Opening<'_> {
     /// # Errors
     /// It was refused, or is not active in time.
     pub(crate) async fn open(&self, index: u16, id: &str, coupons: u32) -> Result<Sale> {
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         self.create(id, coupons, deadline).await?;
         let row = self.wait_until_active(id, deadline).await?;
         if row.coupons != coupons || row.limit_per_customer != 1 {
@@ -154,8 +154,8 @@ impl Opening<'_> {
                 return Ok(row.clone());
             }
             if Instant::now() > deadline {
-                let patience = self.patience;
-                bail!("promotion {id} is not active in the views after {patience:?}: {seen:?}");
+                let timeout = self.timeout;
+                bail!("promotion {id} is not active in the views after {timeout:?}: {seen:?}");
             }
             tokio::time::sleep(POLL).await;
         }

@@ -36,7 +36,7 @@ pub struct Report {
     pub grabs: GrabCounts,
     /// Answers per second.
     pub throughput: Throughput,
-    /// From when a customer came to his definite answer; of reads, to the answer.
+    /// From when a customer came to the definite answer; of reads, to the answer.
     pub latency: Latencies,
     /// The first few answers and failures that deserve a look.
     pub surprises: Vec<String>,
@@ -82,7 +82,7 @@ pub struct RefusedCounts {
     pub all: u64,
     /// No coupon is left.
     pub sold_out: u64,
-    /// The customer has as many as he may.
+    /// The customer has as many as the limit allows.
     pub limit_reached: u64,
     /// Not yet open.
     pub not_started: u64,

@@ -130,7 +130,7 @@ async fn report(args: &LoadArgs, stop: &CancellationToken) -> Result<Report> {
         views: &views,
         crowd: &counter.crowd,
         sales: &sales,
-        patience: args.audit_timeout,
+        timeout: args.audit_timeout,
     };
     let audit = if args.no_audit { None } else { Some(auditor.audit(&mut book).await) };
     let interrupted = stop.is_cancelled();
@@ -195,7 +195,7 @@ async fn sales(args: &LoadArgs, counter: &Counter, views: &Views) -> Result<Vec<
 
 async fn open_sales(args: &LoadArgs, counter: &Counter, views: &Views) -> Result<Vec<Arc<Sale>>> {
     let admin = fleet(&args.admin, args)?;
-    let opening = Opening { admin: &admin, views, ledger: &counter.ledger, patience: args.give_up };
+    let opening = Opening { admin: &admin, views, ledger: &counter.ledger, timeout: args.give_up };
     let mut sales = Vec::new();
     for index in 0..args.promotions {
         let id = format!("load-{}-{index}", counter.crowd.prefix());

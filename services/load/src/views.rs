@@ -81,11 +81,11 @@ impl Views {
     pub(crate) async fn coupons_of_promotion(
         &self,
         id: &str,
-        patience: Duration,
+        timeout: Duration,
         mut each: impl FnMut(CouponRow),
     ) -> Result<(), ReadError> {
         let path = format!("/v1/promotions/{}/coupons?limit={PAGE}", segment(id));
-        self.pages(&path, patience, &mut each).await
+        self.pages(&path, timeout, &mut each).await
     }
 
     /// All coupons of a customer.
@@ -95,31 +95,31 @@ impl Views {
     pub(crate) async fn coupons_of_customer(
         &self,
         id: &str,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Vec<CouponRow>, ReadError> {
         let mut rows = Vec::new();
         let path = format!("/v1/customers/{}/coupons?limit={PAGE}", segment(id));
-        self.pages(&path, patience, &mut |row| rows.push(row)).await?;
+        self.pages(&path, timeout, &mut |row| rows.push(row)).await?;
         Ok(rows)
     }
 
-    /// A promotion's row, asked for until it comes or patience ends.
+    /// A promotion's row, asked for until it comes or the time is over.
     ///
     /// # Errors
     /// The last [`ReadError`].
-    pub(crate) async fn promotion_patiently(
+    pub(crate) async fn promotion_in_time(
         &self,
         id: &str,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<PromotionRow, ReadError> {
         let path = format!("/v1/promotions/{}", segment(id));
-        self.read_patiently(&path, patience).await
+        self.read_in_time(&path, timeout).await
     }
 
     async fn pages(
         &self,
         path: &str,
-        patience: Duration,
+        timeout: Duration,
         each: &mut impl FnMut(CouponRow),
     ) -> Result<(), ReadError> {
         let mut cursor: Option<String> = None;
@@ -127,7 +127,7 @@ impl Views {
             let from =
                 cursor.as_deref().map_or(String::new(), |c| format!("&cursor={}", segment(c)));
             let page: Page<CouponRow> =
-                self.read_patiently(&format!("{path}{from}"), patience).await?;
+                self.read_in_time(&format!("{path}{from}"), timeout).await?;
             page.items.into_iter().for_each(&mut *each);
             if page.next.is_some() && page.next == cursor {
                 return Err(ReadError::Never(format!("{path}: the cursor does not move")));
@@ -139,12 +139,12 @@ impl Views {
         }
     }
 
-    async fn read_patiently<T: DeserializeOwned>(
+    async fn read_in_time<T: DeserializeOwned>(
         &self,
         path: &str,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<T, ReadError> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         let mut backoff = Backoff::new();
         loop {
             let error = match self.read(path).await {

@@ -50,7 +50,7 @@ pub(crate) struct RepairArgs {
 
 /// Whether there is nothing left to repair.
 pub(crate) async fn run(args: RepairArgs) -> anyhow::Result<bool> {
-    let settings = Given::from(args.engines).settle(Role::Repair)?.with_patience(ENGINE_TIMEOUT);
+    let settings = Given::from(args.engines).settle(Role::Repair)?.with_timeout(ENGINE_TIMEOUT);
     start_tracing("warn", settings.log_format)?;
     let cuts = match settings.kafka {
         Some(_) => Some(Vec::new()),

@@ -186,9 +186,9 @@ impl Settings {
     }
 
     /// How long to wait for an engine at the start.
-    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
-        self.kafka.iter_mut().for_each(|kafka| kafka.connect_timeout = patience);
-        self.cql.iter_mut().for_each(|cql| cql.connect_within = patience);
+    pub(crate) fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.kafka.iter_mut().for_each(|kafka| kafka.connect_timeout = timeout);
+        self.cql.iter_mut().for_each(|cql| cql.connect_within = timeout);
         self
     }
 }

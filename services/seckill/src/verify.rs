@@ -11,12 +11,12 @@ use crate::engines;
 use crate::settings::Settings;
 
 /// An engine that is there answers sooner; one that is not shall not keep anybody waiting.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Prints counts and differences; whether there are none.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<bool> {
     start_tracing("warn", settings.log_format)?;
-    let settings = settings.with_patience(PATIENCE);
+    let settings = settings.with_timeout(ENGINE_TIMEOUT);
     let log = engines::log_to_read(&settings).await?;
     let (views, _copy) = engines::views_to_read(&settings, log.partitions()).await?;
     let report = verify(&*log, &*views, snapshots(&*log).await?).await?;

@@ -132,8 +132,8 @@ fn broken_by(told: &Told, held: &[(u32, u32)]) -> Option<Rule> {
     }
 }
 
-/// Whether a customer who asks for his only coupon may be refused so. A promotion of ours was
-/// active before he came and has no end; over the compatible routes `finished` also stands for
+/// Whether a customer who asks for the only coupon may be refused so. A promotion of ours was
+/// active before the customer came and has no end; over the compatible routes `finished` also stands for
 /// sold out, and an existing promotion may do what it likes.
 const fn can_be(refusal: Refusal, claim: Claim) -> bool {
     match (refusal, claim) {
@@ -263,7 +263,7 @@ fn judge_counts(case: &Case<'_>, findings: &mut Findings) {
     }
 }
 
-/// How many coupons must have been given. Who gave up counts for nothing here: he may or may not
+/// How many coupons must have been given. Who gave up counts for nothing here: they may or may not
 /// have got one.
 fn at_least(case: &Case<'_>) -> u32 {
     let yours = case.told.iter().filter(|told| told.answer.is_yours()).count();

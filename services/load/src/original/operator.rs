@@ -17,7 +17,7 @@ impl Market {
     /// stopped.
     ///
     /// # Errors
-    /// One was refused, or could not be opened before patience ended.
+    /// One was refused, or could not be opened in time.
     pub(super) async fn open_promotions(&self, stop: &CancellationToken) -> Result<()> {
         let ends = Instant::now() + self.plan.duration;
         let mut ticks = tokio::time::interval(self.plan.open_every);

@@ -49,7 +49,9 @@ pub(crate) fn describe() {
         "From wanting a partition until serving it"
     );
     metrics::describe_counter!("seckill_snapshots_total", "Snapshots made");
+    metrics::counter!("seckill_snapshots_total").increment(0);
     metrics::describe_counter!("seckill_snapshots_failed_total", "Snapshots that were not made");
+    metrics::counter!("seckill_snapshots_failed_total").increment(0);
     metrics::describe_gauge!(
         "seckill_snapshot_age_seconds",
         "Time since this process last made a snapshot of the partition, or took it over; above a minute \

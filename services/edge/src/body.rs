@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Query, Request};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use crate::{Problem, words};
@@ -39,18 +39,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 /// # Errors
 /// Says what is wrong: not JSON at all, or not the fields expected.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let text = bytes.trim_ascii_start();
+    if text.is_empty() {
+        return Err(Problem::bad_request("malformed-json", "The body is empty."));
+    }
+    // serde would take the fields from a list too, in their order in the source.
+    if text.starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+        return Err(Problem::bad_request("invalid-body", "The body must be a JSON object."));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         refused(&path, error.inner())
     })?;
     deserializer.end().map_err(|error| refused("", &error))?;
-    // serde would take the fields from a list too, in their order in the source.
-    if bytes.trim_ascii_start().starts_with(b"{") {
-        Ok(parsed)
-    } else {
-        Err(Problem::bad_request("invalid-body", "The body must be a JSON object."))
-    }
+    Ok(parsed)
 }
 
 /// The parameters in a URL.

@@ -31,6 +31,8 @@ pub(crate) const IDLE: Duration = Duration::from_secs(75);
 pub(crate) const WRITE: Duration = Duration::from_secs(10);
 /// Answers that wait to be sent on one connection: above this no further request of it is begun.
 const MAX_UNSENT_BYTES: usize = 64 * 1024;
+/// Asked by whoever looks after the process: answered when there are too many connections, too.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// Connections above the limit that may be told so at the same time; more are just closed.
 const MAX_TURNED_AWAY: usize = 64;
 /// How long one of those may take to ask.
@@ -149,7 +151,7 @@ impl Attendant {
     }
 
     async fn answer(&self, request: Request<Body>, served: bool) -> Result<Response, Infallible> {
-        let mut response = if served {
+        let mut response = if served || PROBES.contains(&request.uri().path()) {
             let routes = self.routes.borrow().clone();
             routes.oneshot(request).await?
         } else {
@@ -202,6 +204,7 @@ pub(crate) fn describe() {
         "seckill_http_connections_refused_total",
         "Connections turned away because there were too many"
     );
+    metrics::counter!("seckill_http_connections_refused_total").increment(0);
     metrics::describe_counter!(
         "seckill_http_connections_failed_total",
         "Connections that ended in an error: a head that was too slow, too large or malformed, or a client that \

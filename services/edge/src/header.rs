@@ -17,9 +17,14 @@ pub fn position_header(position: Position) -> [(HeaderName, String); 1] {
 /// The `Idempotency-Key` of a request, where it has one.
 ///
 /// # Errors
-/// It is not an id.
+/// It is not an id, or there are two.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let Some(key) = keys.next() else { return Ok(None) };
+    if keys.next().is_some() {
+        let twice = "There must be at most one Idempotency-Key.";
+        return Err(Problem::bad_request("invalid-identifier", twice));
+    }
     let key = std::str::from_utf8(key.as_bytes())
         .map_err(|_| Problem::bad_request("invalid-identifier", "Idempotency-Key is not UTF-8."))?;
     checked("Idempotency-Key", key.to_owned()).map(Some)

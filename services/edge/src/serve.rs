@@ -170,6 +170,7 @@ mod tests {
         let routes = Router::new()
             .route("/", get(|| async { "hello" }))
             .route("/", post(body))
+            .route("/healthz", get(|| async { "ok" }))
             .route("/large", get(|| async { "x".repeat(200_000) }));
         let (connections, stop) = (Connections::at_most(most), CancellationToken::new());
         let (_, routes) = watch::channel(routes);
@@ -180,7 +181,11 @@ mod tests {
     /// What a server says to these bytes before it closes, and after how long.
     async fn said_to(bytes: &[u8]) -> (String, Duration) {
         let server = server(10).await;
-        let mut stream = TcpStream::connect(server.address).await.expect("a connection");
+        said_on(server.address, bytes).await
+    }
+
+    async fn said_on(address: SocketAddr, bytes: &[u8]) -> (String, Duration) {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
         stream.write_all(bytes).await.expect("written");
         let begun = Instant::now();
         let mut said = String::new();
@@ -215,6 +220,11 @@ mod tests {
         );
         assert!(said.contains("connection: close"), "{said}");
         assert_eq!(server.connections.open(), 2);
+        let (probe, _) = said_on(server.address, b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(
+            probe.starts_with("HTTP/1.1 200") && probe.contains("connection: close"),
+            "{probe}"
+        );
         // Those that are open are served on, and a place that is free again is given again.
         assert!(ask_again(&mut first).await.expect("an answer").starts_with("HTTP/1.1 200"));
         drop(first);

@@ -31,7 +31,10 @@ fn say(place: &str, text: &str) -> String {
         let values = plain(values.trim_start_matches("one of "));
         return format!("{place} must be one of {values}, not {}.", plain(value));
     }
-    if text.starts_with("invalid digit") || text.contains("number too large") {
+    if text.starts_with("invalid digit")
+        || text.starts_with("cannot parse integer")
+        || text.contains("number too large")
+    {
         return format!("{place} must be a whole number, not below 0 and not too large.");
     }
     for prefix in ["invalid type: ", "invalid value: "] {

@@ -49,7 +49,7 @@ pub enum LogError {
     )]
     OldFormat(PathBuf),
     /// There is no log where one was to be read.
-    #[error("there is no embedded log in {}", .0.display())]
+    #[error("there is no embedded log in {}; --data names another directory", .0.display())]
     Absent(PathBuf),
     /// There is no log in Kafka where one was to be used that exists.
     #[error(

@@ -51,28 +51,33 @@ impl Contradiction {
     }
 }
 
-impl fmt::Display for Contradiction {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Contradiction {
+    /// What is lost, without what to do.
+    #[must_use]
+    pub fn what(&self) -> String {
         let Self { partition, witness, checkpoint, end } = self;
         let reached = checkpoint.next_offset;
+        let how = match self.missing() {
+            0 => format!(
+                "the log has grown again since to offset {end} with other records before that offset"
+            ),
+            missing => format!(
+                "it ends at {end}: {missing} records from offset {end} on, or more, are missing"
+            ),
+        };
+        format!(
+            "partition {partition} of the log has lost records: {witness} followed it to offset {reached}, and {how}"
+        )
+    }
+}
+
+impl fmt::Display for Contradiction {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "partition {partition} of the log has lost records: {witness} followed it to offset {reached}, "
-        )?;
-        match self.missing() {
-            0 => write!(
-                formatter,
-                "and the log has grown again since to offset {end} with other records before that offset"
-            )?,
-            missing => write!(
-                formatter,
-                "and it ends at {end}: {missing} records from offset {end} on, or more, are missing"
-            )?,
-        }
-        write!(
-            formatter,
-            ". Nothing is decided on it, so that no coupon is given twice. Put the lost records back from \
-             a copy, name the log and the views that belong together, or see `seckill repair`"
+            "{}. Nothing is decided on it, so that no coupon is given twice. Put the lost records back from \
+             a copy, name the log and the views that belong together, or see `seckill repair`",
+            self.what()
         )
     }
 }

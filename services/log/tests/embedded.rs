@@ -214,7 +214,28 @@ async fn a_deleted_file_is_noticed_or_made_anew() {
     put_back(&before);
     let folder = directory.path().join("partition-0001");
     std::fs::remove_dir_all(folder).expect("removed");
-    assert!(opens_whole_or_refuses(directory.path(), "a folder").await.is_some());
+    let error = opens_whole_or_refuses(directory.path(), "a folder").await;
+    assert!(matches!(error, Some(LogError::Damaged(_))), "{error:?}");
+}
+
+/// Without the mark nobody knows whether the last batch was acknowledged: it is not cut.
+#[tokio::test]
+async fn a_damaged_end_without_its_mark_is_refused_and_left_as_it_is() {
+    let (directory, segment) = closed().await;
+    let mark = segment.with_file_name("high-water");
+    let mut bytes = std::fs::read(&segment).expect("bytes");
+    let last = bytes.iter().rposition(|byte| *byte != 0).expect("records");
+    bytes[last] ^= 1;
+    std::fs::write(&segment, &bytes).expect("written");
+    for junk in [None, Some(vec![9; 60])] {
+        std::fs::remove_file(&mark).expect("removed");
+        junk.iter().for_each(|junk| std::fs::write(&mark, junk).expect("written"));
+        let error = opens_whole_or_refuses(directory.path(), "no mark").await;
+        let said = error.expect("refused").to_string();
+        assert!(said.contains("without its high-water mark"), "{said}");
+        assert_eq!(std::fs::read(&segment).expect("bytes"), bytes, "nothing was changed");
+        std::fs::write(&mark, b"").expect("written");
+    }
 }
 
 #[tokio::test]

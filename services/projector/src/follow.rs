@@ -348,6 +348,7 @@ pub(crate) fn describe_metrics() {
         "seckill_projected_events_total",
         "Events whose rows were written; after a restart some are counted again"
     );
+    metrics::counter!("seckill_projected_events_total").increment(0);
     metrics::describe_histogram!(
         "seckill_project_seconds",
         "From reading a batch of records until its rows are written"
@@ -356,10 +357,12 @@ pub(crate) fn describe_metrics() {
         "seckill_void_records_total",
         "Records that count for nobody, left behind by an owner that was deposed"
     );
+    metrics::counter!("seckill_void_records_total").increment(0);
     metrics::describe_counter!(
         "seckill_projector_sessions_failed_total",
         "Times that a partition's views had to begin again at their progress"
     );
+    metrics::counter!("seckill_projector_sessions_failed_total").increment(0);
 }
 
 fn backoff() -> impl Iterator<Item = Duration> {

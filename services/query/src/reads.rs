@@ -27,6 +27,7 @@ impl Default for Reads {
             "seckill_reads_refused_total",
             "Requests of readers turned away because there were too many"
         );
+        metrics::counter!("seckill_reads_refused_total").increment(0);
         Self::of(MAX_REQUESTS, MAX_READS)
     }
 }

@@ -69,7 +69,15 @@ pub(crate) async fn log(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
     if let Some(config) = &settings.kafka {
         return Ok(Arc::new(KafkaLog::connect(config.clone()).await?));
     }
-    let directory = settings.data.join("log");
+    let (directory, views) = (settings.data.join("log"), settings.data.join("views"));
+    if !directory.exists() && views.exists() && !settings.data.join("log.upgrading").exists() {
+        bail!(
+            "{} is gone, and {} shows what was sold from it: nothing is made in its place. Put the log back \
+             from a copy; to begin anew without it, move the views away",
+            directory.display(),
+            views.display()
+        );
+    }
     create(&settings.data)?;
     let partitions = settings.partitions;
     let open = tokio::task::spawn_blocking(move || EmbeddedLog::open(&directory, partitions));
@@ -83,7 +91,7 @@ pub(crate) async fn log_to_read(settings: &Settings) -> anyhow::Result<Arc<dyn L
     }
     let directory = settings.data.join("log");
     let open = tokio::task::spawn_blocking(move || EmbeddedLog::open_read_only(&directory));
-    Ok(Arc::new(open.await?.context("name another directory with --data")?))
+    Ok(Arc::new(open.await??))
 }
 
 /// Opens the views that the settings name. The engine's own threads run where this runs.

@@ -58,7 +58,8 @@ pub(crate) struct DataArgs {
 
 #[derive(Args, Deserialize, Default)]
 pub(crate) struct DiskArgs {
-    /// Free megabytes on the disk of --data below which the embedded log takes no more [default: 128]
+    /// Free megabytes on the disk of --data below which the embedded log takes no more; on a small disk
+    /// at most a tenth of it [default: 128]
     #[arg(long, value_name = "MB", env = "SECKILL_DISK_RESERVE", value_parser = |text: &str| number(text, &RESERVE_MB))]
     pub(crate) disk_reserve: Option<u32>,
 }

@@ -71,6 +71,7 @@ pub(crate) async fn run(args: RepairArgs) -> anyhow::Result<bool> {
     };
     let lost = lost(&*log, &settings).await?;
     if !settle_loss(&log, &settings, &lost, &cuts, args.accept_loss).await? {
+        println!("Nothing was changed. `--accept-loss` goes on without the lost records.");
         return Ok(false); // nothing else is written to a log that has lost records
     }
     let timely = settle_clock(&*log, args.reset_clock).await?;
@@ -124,8 +125,11 @@ async fn lost(log: &dyn Log, settings: &Settings) -> anyhow::Result<Lost> {
         }
     }
     lost.retain(|_, contradictions| !contradictions.is_empty());
-    for contradiction in lost.values().flatten() {
-        println!("LOST: {contradiction}");
+    for contradictions in lost.values() {
+        let furthest = contradictions.iter().max_by_key(|found| found.checkpoint.next_offset);
+        furthest.iter().for_each(|found| println!("LOST: {}", found.what()));
+        let others = contradictions.iter().map(|found| found.witness.as_str());
+        println!("  seen by {}", others.collect::<Vec<_>>().join(", "));
     }
     if let Some((views, _)) = views {
         show_lost_coupons(log, &*views, &lost).await?;
@@ -157,7 +161,7 @@ async fn show_lost_coupons(log: &dyn Log, views: &dyn Views, lost: &Lost) -> any
         }
     };
     views.scan_coupons_by_promotion(&mut note).await?;
-    println!("{} coupons are in the views and not in the log:", coupons.len());
+    println!("{} coupons are in the views and not in the log.", coupons.len());
     coupons.sort_by_key(|row| row.position);
     for row in coupons.iter().take(SHOWN) {
         let CouponRow { id, customer_id, grabbed_at, position, .. } = row;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use sale::{Engines, Sale, eventually, run, text};
+use seckill_log::embedded::EmbeddedLog;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const GRABS: usize = 40;
@@ -81,6 +82,14 @@ async fn a_cut_log_is_refused_shown_and_accepted_only_by_an_operator() {
 async fn views_of_a_log_that_is_gone_stop_the_sale() {
     let (mut sale, _) = killed().await;
     std::fs::remove_dir_all(sale.data().join("log")).expect("removed");
+    let refused =
+        run("up", &[sale.flags(), vec!["--listen".into(), "127.0.0.1:0".into()]].concat());
+    let said = text(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("is gone, and") && said.contains("from a copy"), "{said}");
+    assert!(!sale.data().join("log").exists(), "nothing is made in its place");
+    // Somebody has made another one there.
+    drop(EmbeddedLog::open(&sale.data().join("log"), Some(4)).expect("a log"));
     sale.spawn();
     eventually("it says what is lost", TIMEOUT, async || {
         let answer = sale.request(Method::GET, "/readyz", None).await;
@@ -95,7 +104,8 @@ async fn views_of_a_log_that_is_gone_stop_the_sale() {
 async fn views_of_a_log_with_other_partitions_stop_the_sale() {
     let (sale, _) = killed().await;
     std::fs::remove_dir_all(sale.data().join("log")).expect("removed");
-    let flags = ["--partitions", "8", "--listen", "127.0.0.1:0"].map(str::to_owned);
+    drop(EmbeddedLog::open(&sale.data().join("log"), Some(8)).expect("a log"));
+    let flags = ["--listen", "127.0.0.1:0"].map(str::to_owned);
     let refused = run("up", &[sale.flags(), flags.to_vec()].concat());
     let said = text(&refused);
     assert_eq!(refused.status.code(), Some(1), "{said}");

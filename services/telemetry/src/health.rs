@@ -40,10 +40,12 @@ impl Health {
     }
 
     /// Of those only what a role needs: its own parts, and what all roles share. A part's name begins
-    /// with its role and a slash, or it is shared.
+    /// with its role and a slash, or it is shared. What operators command is decided by command nodes.
     #[must_use]
     pub fn not_ready_for(&self, role: &str) -> BTreeMap<String, String> {
-        let needed = |name: &str| name.split_once('/').is_none_or(|(of, _)| of == role);
+        let decides = |of: &str| of == "command" && role == "admin";
+        let needed =
+            |name: &str| name.split_once('/').is_none_or(|(of, _)| of == role || decides(of));
         self.not_ready_where(needed)
     }
 
@@ -102,6 +104,9 @@ mod tests {
         let parts = names.map(|name| health.part(name));
         parts[0].ready();
         assert!(health.not_ready_for("command").keys().eq(["log"]));
+        parts[0].not_ready("for a test");
+        assert!(health.not_ready_for("admin").contains_key("command/partition/0"));
+        parts[0].ready();
         parts[2].ready();
         assert!(health.not_ready_for("command").is_empty());
         assert!(health.not_ready_for("projector").keys().eq(["projector/partition/0"]));

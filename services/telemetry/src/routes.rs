@@ -122,8 +122,14 @@ async fn readyz(
         Ok(Some(role)) if ROLES.contains(&role.as_str()) => health.not_ready_for(&role),
         Ok(Some(_)) | Err(_) => {
             let known = ROLES.join(", ");
-            return (StatusCode::BAD_REQUEST, format!("role must be one of {known}\n"))
-                .into_response();
+            let problem = json!({
+                "type": "urn:seckill:problem:invalid-parameter",
+                "title": "The request is not valid",
+                "status": 400,
+                "detail": format!("role must be one of {known}."),
+            });
+            let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+            return (StatusCode::BAD_REQUEST, kind, problem.to_string()).into_response();
         }
     };
     let status =

@@ -35,7 +35,7 @@ pub enum ViewsError {
         directory: PathBuf,
     },
     /// There are no views where some were to be used that exist.
-    #[error("there are no views in {place}: no projector has ever written there")]
+    #[error("there are no views in {place}: `up`, or a projector, makes them from the log")]
     Absent {
         /// Directory or keyspace.
         place: String,

@@ -26,6 +26,8 @@ pub(super) struct Recovered {
     last_batch: u64,
     /// The end of the log, and its history.
     pub(super) mark: Mark,
+    /// Without a high-water mark, which is made anew then.
+    unmarked: bool,
     /// Bytes behind the end that were never acknowledged.
     torn: u64,
     /// A last segment that was made and never used.
@@ -45,7 +47,16 @@ pub(super) struct Prefix {
 impl Prefix {
     pub(super) fn into_recovered(self, folder: PathBuf) -> Recovered {
         let Self { bases, position, mark, .. } = self;
-        Recovered { folder, bases, position, last_batch: position, mark, torn: 0, unfinished: None }
+        Recovered {
+            folder,
+            bases,
+            position,
+            last_batch: position,
+            mark,
+            unmarked: false,
+            torn: 0,
+            unfinished: None,
+        }
     }
 }
 
@@ -111,18 +122,27 @@ pub(super) fn look(directory: &Path, partition: u32) -> Result<Recovered, LogErr
     let folder = partition_folder(directory, partition);
     let high_water = high_water::read(&folder);
     let search = Search { partition, folder, high_water };
-    let bases = segment::list(&search.folder);
+    let bases = match segment::list(&search.folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed,
+    };
     let mut bases = bases.map_err(|error| cannot(&search.folder, &error))?;
     let unfinished = search.drop_unfinished(&mut bases)?;
     search.check_sealed(&bases)?;
     let last =
         *bases.last().ok_or_else(|| search.damage(0, 0, 0, "its first segment is missing"))?;
     let Scanned { position, last_batch, mark, torn } = search.scan(last)?;
-    if high_water.is_none() {
-        let file = search.folder.join(high_water::NAME);
-        tracing::warn!(file = %file.display(), "no high-water mark: made anew from the segments");
-    }
-    Ok(Recovered { folder: search.folder, bases, position, last_batch, mark, torn, unfinished })
+    let unmarked = high_water.is_none();
+    Ok(Recovered {
+        unmarked,
+        folder: search.folder,
+        bases,
+        position,
+        last_batch,
+        mark,
+        torn,
+        unfinished,
+    })
 }
 
 impl Recovered {
@@ -130,6 +150,10 @@ impl Recovered {
     /// written. After a sync that failed the system holds pages in its cache that it takes for synced;
     /// so the last batch, the only one that can be among them, is written once more.
     pub(super) fn settle(&self) -> io::Result<()> {
+        if self.unmarked {
+            let file = self.folder.join(high_water::NAME);
+            tracing::warn!(file = %file.display(), "no valid high-water mark: made anew from the segments");
+        }
         if let Some(unfinished) = &self.unfinished {
             fs::remove_file(unfinished)?;
         }
@@ -290,8 +314,13 @@ impl Search {
             let what = format!("{missing} acknowledged records from there on are missing");
             return Err(self.damage(base, at, mark.next_offset, &what));
         }
-        let junk = rest.iter().rposition(|byte| *byte != 0);
-        Ok(junk.map_or(0, |last| last as u64 + 1))
+        let torn = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        if torn > 0 && self.high_water.is_none() {
+            let what = "something else than a batch, and without its high-water mark nobody knows whether it was \
+                        acknowledged";
+            return Err(self.damage(base, at, mark.next_offset, what));
+        }
+        Ok(torn)
     }
 }
 

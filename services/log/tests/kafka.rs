@@ -6,6 +6,11 @@ mod conformance;
 use std::sync::Arc;
 
 use conformance::AnyLog;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
 use seckill_log::kafka::{KafkaConfig, KafkaLog};
 use seckill_log::{Log as _, LogError};
 
@@ -35,6 +40,37 @@ async fn the_partition_count_is_read_back_and_cannot_change() {
     let other = KafkaConfig { partitions: Some(4), ..config };
     let error = KafkaLog::connect(other).await.map(|_| ()).expect_err("an error");
     assert!(matches!(error, LogError::OtherPartitions { found: 3, asked: 4 }), "{error}");
+}
+
+/// Kafka keeps records for a week unless told otherwise.
+#[tokio::test]
+async fn a_topic_that_forgets_is_refused() {
+    let config = config();
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &config.brokers);
+    let admin: AdminClient<DefaultClientContext> = client.create().expect("a client");
+    let events = format!("{}.events", config.prefix);
+    let topic = NewTopic::new(&events, 3, TopicReplication::Fixed(1));
+    let made = admin.create_topics([&topic], &AdminOptions::new()).await.expect("an answer");
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    let refused = KafkaLog::connect(config.clone()).await.map(|_| ()).expect_err("an error");
+    let said = refused.to_string();
+    assert!(!refused.is_retryable() && said.contains("retention.ms="), "{said}");
+    let kept = AlterConfig::new(ResourceSpecifier::Topic(&events)).set("retention.ms", "-1");
+    let set = admin.alter_configs([&kept], &AdminOptions::new()).await.expect("an answer");
+    assert!(set.iter().all(Result::is_ok), "{set:?}");
+    drop(KafkaLog::connect(config).await.expect("a log that keeps its records"));
+}
+
+#[tokio::test]
+async fn opening_creates_nothing() {
+    let config = config();
+    for _ in 0..2 {
+        let error = KafkaLog::open(config.clone()).await.map(|_| ()).expect_err("an error");
+        assert!(matches!(error, LogError::NoTopic { .. }), "{error}");
+    }
+    drop(KafkaLog::connect(config.clone()).await.expect("a log"));
+    drop(KafkaLog::open(config).await.expect("the same log"));
 }
 
 #[tokio::test]

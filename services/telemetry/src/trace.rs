@@ -1,5 +1,6 @@
 //! Log lines on stderr.
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
@@ -25,7 +26,10 @@ pub fn start_tracing(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         // Where nobody reads stderr any more, a complaint about that would panic.
         .log_internal_errors(false)
-        .with_ansi(is_colored());
+        .with_ansi(is_colored(
+            std::io::stderr().is_terminal(),
+            std::env::var_os("NO_COLOR").as_deref(),
+        ));
     // Somebody else may have begun already, as tests do: their lines are as good.
     let _ = match format {
         LogFormat::Text => builder.try_init(),
@@ -35,7 +39,17 @@ pub fn start_tracing(filter: &str, format: LogFormat) -> anyhow::Result<()> {
 }
 
 /// Colours are for terminals, unless somebody does not want any (no-color.org).
-fn is_colored() -> bool {
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    std::io::stderr().is_terminal() && !unwanted
+fn is_colored(terminal: bool, no_color: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_wants_no_colors_gets_none() {
+        assert!(is_colored(true, None) && is_colored(true, Some(OsStr::new(""))));
+        assert!(!is_colored(true, Some(OsStr::new("1"))) && !is_colored(false, None));
+    }
 }

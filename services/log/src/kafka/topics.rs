@@ -178,6 +178,11 @@ fn replicas(metadata: &Metadata, topic: &str) -> usize {
     partitions.map(|partition| partition.replicas().len()).min().unwrap_or_default()
 }
 
+/// Of several copies a majority must have a record before it counts as written.
+fn in_sync(replicas: u16) -> Option<u16> {
+    (replicas > 1).then_some(replicas / 2 + 1)
+}
+
 async fn create(
     config: &KafkaConfig,
     topics: &Topics,
@@ -187,9 +192,7 @@ async fn create(
     let partitions = i32::try_from(partitions)
         .map_err(|_| LogError::Broken("Kafka takes no more than 2147483647 partitions".into()))?;
     let replication = config.replication.map_or(-1, i32::from);
-    // Of several copies a majority must have a record before it counts as written.
-    let in_sync = config.replication.filter(|replicas| *replicas > 1);
-    let in_sync = in_sync.map(|replicas| (replicas / 2 + 1).to_string());
+    let in_sync = config.replication.and_then(in_sync).map(|replicas| replicas.to_string());
     let topic = |name| {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
         in_sync
@@ -238,6 +241,11 @@ async fn create(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_majority_of_several_copies_must_be_in_sync() {
+        assert_eq!([1, 2, 3, 4, 5].map(in_sync), [None, Some(2), Some(2), Some(3), Some(3)]);
+    }
 
     #[test]
     fn a_topic_that_forgets_is_refused_with_the_way_out() {

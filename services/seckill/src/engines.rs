@@ -48,14 +48,24 @@ pub(crate) async fn wait_for<T>(
             opened = open() => opened,
         };
         let Err(error) = opened else { return opened };
-        if !is_absent(&error) {
+        if !may_come(&error) {
             return Err(error);
         }
-        if part.not_ready(error.to_string()) {
-            tracing::warn!(%error, "waiting for it");
+        if part.not_ready(format!("{error:#}")) {
+            tracing::warn!(error = format!("{error:#}"), "waiting for it");
         }
         tokio::time::sleep(CONNECT_AGAIN).await;
     }
+}
+
+/// Whether what is not there may be there soon: tables that are being made are listed before they can be
+/// used.
+fn may_come(error: &anyhow::Error) -> bool {
+    let being_made = matches!(
+        error.downcast_ref(),
+        Some(ViewsError::Failed { .. } | ViewsError::Unavailable { .. })
+    );
+    being_made || is_absent(error)
 }
 
 /// Whether there is no such log, or no such views.

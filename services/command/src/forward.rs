@@ -169,7 +169,12 @@ fn check(command: &Command) -> Result<(), Problem> {
     let name_of = |terms: Option<&Terms>| terms.map(|terms| terms.name.clone());
     let texts = match &command.body {
         None => return Err(Problem::bad_request("malformed-command", "The command is empty.")),
-        Some(command::Body::Schedule(schedule)) => [name_of(schedule.terms.as_ref()), None],
+        Some(command::Body::Schedule(schedule)) => {
+            let terms = schedule.terms.as_ref();
+            let checked = terms.map(check_terms).transpose();
+            checked.map_err(|error| Problem::bad_request("invalid-terms", error))?;
+            [name_of(terms), None]
+        }
         Some(command::Body::Change(change)) => [change.name.clone(), None],
         Some(command::Body::Grab(grab)) => {
             let key = Some(grab.idempotency_key.clone()).filter(|key| !key.is_empty());
@@ -177,11 +182,6 @@ fn check(command: &Command) -> Result<(), Problem> {
         }
         Some(command::Body::Cancel(_) | command::Body::Restock(_)) => [None, None],
     };
-    let terms = match &command.body {
-        Some(command::Body::Schedule(schedule)) => schedule.terms.as_ref().map(check_terms),
-        _ => None,
-    };
-    terms.transpose().map_err(|error| Problem::bad_request("invalid-terms", error))?;
     for text in texts.into_iter().flatten() {
         checked("A text in the command", text)?;
     }

@@ -143,19 +143,11 @@ pub(crate) struct NewViewsArgs {
 #[derive(Args)]
 pub(crate) struct CommandArgs {
     #[command(flatten)]
-    file: FileArgs,
-    #[command(flatten)]
-    serve: ServeArgs,
+    engines: ProjectorArgs,
     #[command(flatten)]
     decide: DecideArgs,
     #[command(flatten)]
-    kafka: KafkaArgs,
-    #[command(flatten)]
     new_log: NewLogArgs,
-    #[command(flatten)]
-    cql: CqlArgs,
-    #[command(flatten)]
-    new_views: NewViewsArgs,
 }
 
 /// What the operator's API alone takes: it only passes commands on.
@@ -214,9 +206,8 @@ pub(crate) struct EmbeddedArgs {
 }
 
 impl From<CommandArgs> for Given {
-    fn from(args: CommandArgs) -> Self {
-        let CommandArgs { file, serve, decide, kafka, new_log, cql, new_views } = args;
-        Self { file, serve, decide, kafka, new_log, cql, new_views, ..Self::default() }
+    fn from(CommandArgs { engines, decide, new_log }: CommandArgs) -> Self {
+        Self { decide, new_log, ..Self::from(engines) }
     }
 }
 

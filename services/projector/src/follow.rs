@@ -1,6 +1,5 @@
 //! One partition: from the log into the views, in sessions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,15 +11,15 @@ use seckill_log::{
     Contradiction, Fold, FoldError, Folded, Log, LogError, PROJECTOR_MARK, Reader, Table, Witness,
     contradiction,
 };
-use seckill_proto::Position;
 use seckill_proto::v1::{Checkpoint, Event};
 use seckill_telemetry::Part;
-use seckill_views::{Changes, Progress, PromotionRow, Views, ViewsError};
+use seckill_views::{Progress, PromotionRow, Views, ViewsError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::open::Open;
 use crate::projection::{Projection, Unscheduled, needs_row};
+use crate::projections::Projections;
 
 /// The views, as a witness of the log.
 pub(crate) const VIEWS: &str = "the views";
@@ -69,7 +68,7 @@ impl SessionError {
 
 pub(crate) struct Follower {
     log: Arc<dyn Log>,
-    views: Arc<dyn Views>,
+    views: Views,
     partition: u32,
     health: Part,
     /// The first offset that the views do not have yet, as far as this process knows.
@@ -80,20 +79,14 @@ pub(crate) struct Follower {
 struct Session {
     reader: Box<dyn Reader>,
     fold: Fold,
-    projection: Projection,
-    open: Open,
+    projections: Projections,
     checked: Instant,
     /// What the last mark in the table of owners says.
     marked: Checkpoint,
 }
 
 impl Follower {
-    pub(crate) fn new(
-        log: Arc<dyn Log>,
-        views: Arc<dyn Views>,
-        partition: u32,
-        health: Part,
-    ) -> Self {
+    pub(crate) fn new(log: Arc<dyn Log>, views: Views, partition: u32, health: Part) -> Self {
         Self { log, views, partition, health, projected: AtomicU64::new(UNKNOWN) }
     }
 
@@ -182,10 +175,10 @@ impl Follower {
         let fold = Fold::resume(&checkpoint);
         self.projected.store(fold.next_offset(), Ordering::Relaxed);
         let reader = self.log.read(self.partition, fold.next_offset()).await?;
-        let projection = Projection::default();
         let open = Open::resume(self.views.open_promotions(self.partition).await?);
+        let projections = Projections { promotions: Projection::default(), open };
         let (checked, marked) = (Instant::now(), checkpoint);
-        Ok(Session { reader, fold, projection, open, checked, marked })
+        Ok(Session { reader, fold, projections, checked, marked })
     }
 
     /// The views have got somewhere in a log: is it this one, with all that they have seen of it?
@@ -223,11 +216,13 @@ impl Follower {
             // A new owner: it may have begun on a log that had lost its end.
             self.assert_history(&before).await?;
         }
-        self.load_rows(&mut session.projection, &events).await?;
-        let changes = self.changes(session, &events, stopped.as_ref().map(ToString::to_string))?;
+        self.load_rows(&mut session.projections.promotions, &events).await?;
+        let reason = stopped.as_ref().map(ToString::to_string);
+        let progress = Progress::at(self.partition, &session.fold.checkpoint(), reason);
+        let changes = session.projections.changes(&events, progress)?;
         self.views.write(changes).await?;
         self.projected.store(session.fold.next_offset(), Ordering::Relaxed);
-        session.projection.forget_finished();
+        session.projections.promotions.forget_finished();
         metrics::counter!("seckill_projected_events_total").increment(events.len() as u64);
         metrics::histogram!("seckill_project_seconds").record(begun.elapsed());
         stopped.map_or(Ok(()), |error| Err(error.into()))
@@ -259,33 +254,6 @@ impl Follower {
             return Ok(None);
         }
         Ok(self.views.promotion(&event.promotion_id).await?)
-    }
-
-    fn changes(
-        &self,
-        session: &mut Session,
-        events: &[(u64, Event)],
-        stopped: Option<String>,
-    ) -> Result<Changes, SessionError> {
-        let mut coupons = Vec::new();
-        let mut touched = HashMap::new();
-        for (offset, event) in events {
-            let position = Position { partition: self.partition, offset: *offset };
-            coupons.extend(session.projection.apply(event, position)?);
-            session.open.apply(event, position);
-            touched.insert(event.promotion_id.as_str(), ());
-        }
-        let rows = touched.into_keys().filter_map(|id| session.projection.get(id).cloned());
-        Ok(Changes {
-            promotions: rows.collect(),
-            open: session.open.take_changed(),
-            coupons,
-            progress: self.progress(session, stopped),
-        })
-    }
-
-    fn progress(&self, session: &Session, stopped: Option<String>) -> Progress {
-        Progress::at(self.partition, &session.fold.checkpoint(), stopped)
     }
 
     /// Sees to it that views and log still have what they said they have.

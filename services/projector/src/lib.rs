@@ -1,16 +1,18 @@
 //! Writes the views: the only one who does.
 //!
 //! Per assigned partition: fold the log from where the view is (`follow.rs`), make rows of the
-//! events that count (`projection.rs`), write them, progress last. Whatever goes wrong, the
+//! events that count (`projections.rs`), write them, progress last. Whatever goes wrong, the
 //! session is dropped and begins again at the progress that the views hold, because rows are
 //! keyed and repeat without harm. A record that cannot be read stops its partition with the reason
 //! shown; it is never skipped.
 //!
 //! [`verify`] folds the whole log and holds every row of every view against it.
 
+mod compare;
 mod follow;
 mod open;
 mod projection;
+mod projections;
 mod verify;
 
 use std::sync::Arc;
@@ -37,7 +39,7 @@ impl Projector {
     /// The group cannot be joined.
     pub async fn start(
         log: Arc<dyn Log>,
-        views: Arc<dyn Views>,
+        views: Views,
         health: Health,
         stop: CancellationToken,
     ) -> Result<Self, LogError> {
@@ -47,7 +49,7 @@ impl Projector {
         let task = run_assigned(membership, stop, move |partition, stop| {
             let health = health.part(format!("projector/partition/{partition}"));
             drop(joining.take());
-            Follower::new(Arc::clone(&log), Arc::clone(&views), partition, health).run(stop)
+            Follower::new(Arc::clone(&log), views.clone(), partition, health).run(stop)
         });
         Ok(Self { task: tokio::spawn(task) })
     }

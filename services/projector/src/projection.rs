@@ -42,10 +42,6 @@ impl Projection {
         self.promotions.get(promotion_id)
     }
 
-    pub(crate) fn into_promotions(self) -> HashMap<String, PromotionRow> {
-        self.promotions
-    }
-
     /// Forgets promotions that are over; they can be loaded again.
     pub(crate) fn forget_finished(&mut self) {
         self.promotions.retain(|_, row| row.state != PromotionStatus::Finished);

@@ -1,10 +1,6 @@
-//! Folds the whole log and compares every row of every view with it.
-//!
-//! Holds what the log says in memory: some 300 bytes for every coupon ever given.
+//! Folds the whole log and compares every row of every view with it, and every snapshot and progress.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,12 +8,11 @@ use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader};
 use seckill_promotion::{Book, Inconsistent};
 use seckill_proto::v1::{Checkpoint, Event, Fence, record};
 use seckill_proto::{Position, decode_record};
-use seckill_views::{
-    CouponRow, OpenPromotions, PromotionRow, PromotionStatus, Scanned, Views, ViewsError,
-};
+use seckill_views::{Progress, Views, ViewsError};
 
-use crate::open::Open;
-use crate::projection::{Projection, Unscheduled};
+use crate::compare::{self, Expected, Part};
+use crate::projection::Unscheduled;
+use crate::projections::Projections;
 
 /// Differences shown; the rest are counted.
 const SHOWN: usize = 20;
@@ -82,7 +77,7 @@ impl Report {
         self.different == 0
     }
 
-    fn count(&mut self, what: &'static str, by: u64) {
+    pub(crate) fn count(&mut self, what: &'static str, by: u64) {
         *self.counts.entry(what).or_default() += by;
     }
 
@@ -103,21 +98,12 @@ impl Report {
         }
     }
 
-    fn differ(&mut self, what: impl FnOnce() -> String) {
+    pub(crate) fn differ(&mut self, what: impl FnOnce() -> String) {
         self.different += 1;
         if self.differences.len() < SHOWN {
             self.differences.push(what());
         }
     }
-}
-
-/// What the log says, as far as it went when it was asked.
-#[derive(Default)]
-struct Expected {
-    promotions: HashMap<String, PromotionRow>,
-    open: HashMap<String, OpenPromotions>,
-    coupons: HashMap<String, CouponRow>,
-    ends: HashMap<u32, u64>,
 }
 
 /// A state of a partition that somebody keeps beside the log.
@@ -133,24 +119,13 @@ pub struct Claim {
     pub book: Option<Book>,
 }
 
-/// What was seen of one view.
-struct Seen<'a> {
-    view: &'static str,
-    expected: &'a Expected,
-    /// Ids that the log says are there, and that have not been seen yet.
-    missing: HashSet<&'a str>,
-    rows: u64,
-    /// Rows that reflect more of the log than was folded.
-    newer: Vec<(String, Position)>,
-}
-
 /// Compares the views with the log. What has come into the log after the call is left out.
 ///
 /// # Errors
 /// Log or views cannot be read, or the log itself is damaged.
 pub async fn verify(
     log: &dyn Log,
-    views: &dyn Views,
+    views: &Views,
     mut claims: Vec<Claim>,
 ) -> Result<Report, VerifyError> {
     let mut report = Report::default();
@@ -170,10 +145,40 @@ pub async fn verify(
     if !report.counts.contains_key("fences") {
         return Err(VerifyError::Unused);
     }
-    let mut newer = compare_promotions(views, &expected, &mut report).await?;
-    newer.extend(compare_coupons(views, &expected, &mut report).await?);
-    compare_progress(log, views, &expected, &newer, &mut report).await?;
+    let found = compare::sums(views, &mut expected, &mut report).await?;
+    for part in found.differing.iter().flat_map(|differing| differing.parts()) {
+        let part = expected_part(log, part, &expected).await?;
+        part.compare(views, &expected, &mut report).await?;
+    }
+    compare_progress(log, views, &expected, &found.newer, &mut report).await?;
     Ok(report)
+}
+
+/// The rows of a part, as the log says.
+async fn expected_part(
+    log: &dyn Log,
+    mut part: Part,
+    expected: &Expected,
+) -> Result<Part, VerifyError> {
+    let (partition, mut fold) = (part.partition, Fold::default());
+    let (end, mut projections) = (expected.ends.get(&partition).copied(), Projections::default());
+    let mut reader = log.read(partition, 0).await?;
+    while fold.next_offset() < end.unwrap_or(0) {
+        let mut events = Vec::new();
+        for (offset, record) in next(&mut *reader, partition).await? {
+            let folded = fold.step(offset, &record);
+            let folded = folded.map_err(|reason| VerifyError::Fold { partition, reason })?;
+            match folded {
+                Folded::Event(event) if end.is_some_and(|end| offset < end) => {
+                    events.push((offset, event));
+                }
+                Folded::Event(_) | Folded::Fence(_) | Folded::Void => {}
+            }
+        }
+        let progress = Progress::at(partition, &fold.checkpoint(), None);
+        part.note(&projections.changes(&events, progress)?);
+    }
+    Ok(part)
 }
 
 async fn fold(
@@ -186,10 +191,11 @@ async fn fold(
     let end = log.end(partition).await?;
     let (mut fold, mut book) = (Fold::default(), Book::default());
     claims.retain(|claim| !claim.is_due(&fold));
-    let (mut projection, mut open) = (Projection::default(), Open::default());
+    let mut projections = Projections::default();
     let mut fences = HashSet::new();
     let mut reader = log.read(partition, 0).await?;
     while fold.next_offset() < end {
+        let mut events = Vec::new();
         for (offset, record) in next(&mut *reader, partition).await? {
             if offset >= end {
                 break;
@@ -205,10 +211,7 @@ async fn fold(
                         offset,
                         reason,
                     })?;
-                    let position = Position { partition, offset };
-                    let coupon = projection.apply(&event, position)?;
-                    open.apply(&event, position);
-                    expected.coupons.extend(coupon.map(|coupon| (coupon.id.clone(), coupon)));
+                    events.push((offset, event));
                 }
                 Folded::Fence(fence) => {
                     report.count("fences", 1);
@@ -225,12 +228,12 @@ async fn fold(
                 claim.compare(&fold, &book, report);
             }
         }
+        let progress = Progress::at(partition, &fold.checkpoint(), None);
+        expected.note(&projections.changes(&events, progress)?);
     }
     for claim in claims {
         report.differ(|| claim.lacks(end));
     }
-    expected.promotions.extend(projection.into_promotions());
-    expected.open.extend(open.take_changed().into_iter().map(|row| (name_of(&row), row)));
     expected.ends.insert(partition, end);
     Ok(())
 }
@@ -296,147 +299,16 @@ async fn next(reader: &mut dyn Reader, partition: u32) -> Result<Vec<(u64, Bytes
     Ok(records)
 }
 
-/// A row that says what it is and how new.
-trait Row: PartialEq + Debug + 'static {
-    fn id(&self) -> Cow<'_, str>;
-    fn position(&self) -> Position;
-}
-
-impl Row for PromotionRow {
-    fn id(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.id)
-    }
-
-    fn position(&self) -> Position {
-        self.position
-    }
-}
-
-impl Row for OpenPromotions {
-    fn id(&self) -> Cow<'_, str> {
-        Cow::Owned(name_of(self))
-    }
-
-    fn position(&self) -> Position {
-        self.position
-    }
-}
-
-fn name_of(row: &OpenPromotions) -> String {
-    format!("row {} of partition {}", row.row, row.position.partition)
-}
-
-impl Row for CouponRow {
-    fn id(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.id)
-    }
-
-    fn position(&self) -> Position {
-        self.position
-    }
-}
-
-impl<'a> Seen<'a> {
-    fn new(
-        view: &'static str,
-        expected: &'a Expected,
-        ids: impl Iterator<Item = &'a String>,
-    ) -> Self {
-        let missing = ids.map(String::as_str).collect();
-        Self { view, expected, missing, rows: 0, newer: Vec::new() }
-    }
-
-    /// Notes a row as it was found; `should` is what the log says of its id.
-    fn row<T: Row>(
-        &mut self,
-        row: Scanned<T>,
-        should: impl FnOnce(&T) -> Option<&'a T>,
-        report: &mut Report,
-    ) {
-        self.rows += 1;
-        let row = match row {
-            Ok(row) => row,
-            Err(error) => return report.differ(|| error.to_string()),
-        };
-        let (id, position) = (row.id(), row.position());
-        let should = should(&row);
-        self.missing.remove(&*id);
-        let covered = self.expected.ends.get(&position.partition);
-        if covered.is_some_and(|end| position.offset >= *end) {
-            self.newer.push((id.into_owned(), position));
-        } else if should != Some(&row) {
-            report.differ(|| format!("{} has {row:?}, the log says {should:?}", self.view));
-        }
-    }
-
-    fn finish(self, report: &mut Report) -> Vec<(String, Position)> {
-        report.count(self.view, self.rows);
-        for id in &self.missing {
-            report.differ(|| format!("{} lacks {id}", self.view));
-        }
-        self.newer
-    }
-}
-
-async fn compare_promotions(
-    views: &dyn Views,
-    expected: &Expected,
-    report: &mut Report,
-) -> Result<Vec<(String, Position)>, VerifyError> {
-    let all = &expected.promotions;
-    let mut seen = Seen::new("promotions", expected, all.keys());
-    views.scan_promotions(&mut |row| seen.row(row, |row| all.get(&row.id), report)).await?;
-    let newer = seen.finish(report);
-    let open = &expected.open;
-    let mut seen = Seen::new("open_promotions", expected, open.keys());
-    views
-        .scan_open_promotions(&mut |row| seen.row(row, |row| open.get(&name_of(row)), report))
-        .await?;
-    seen.finish(report);
-    let is_finished = |row: &&PromotionRow| row.state == PromotionStatus::Finished;
-    let finished = all.values().filter(is_finished).map(|row| &row.id);
-    let mut seen = Seen::new("finished_promotions", expected, finished);
-    views
-        .scan_finished_promotions(&mut |row| {
-            seen.row(row, |row| all.get(&row.id).filter(is_finished), report);
-        })
-        .await?;
-    seen.finish(report);
-    Ok(newer)
-}
-
-async fn compare_coupons(
-    views: &dyn Views,
-    expected: &Expected,
-    report: &mut Report,
-) -> Result<Vec<(String, Position)>, VerifyError> {
-    let all = &expected.coupons;
-    let mut by_promotion = Seen::new("coupons_by_promotion", expected, all.keys());
-    views
-        .scan_coupons_by_promotion(&mut |row| {
-            by_promotion.row(row, |row| all.get(&row.id), report);
-        })
-        .await?;
-    let mut newer = by_promotion.finish(report);
-    let mut by_customer = Seen::new("coupons_by_customer", expected, all.keys());
-    views
-        .scan_coupons_by_customer(&mut |row| {
-            by_customer.row(row, |row| all.get(&row.id), report);
-        })
-        .await?;
-    newer.extend(by_customer.finish(report));
-    Ok(newer)
-}
-
 /// Views behind the log, of another log, or ahead of this one.
 async fn compare_progress(
     log: &dyn Log,
-    views: &dyn Views,
+    views: &Views,
     expected: &Expected,
-    newer: &[(String, Position)],
+    newer: &HashMap<u32, Vec<u64>>,
     report: &mut Report,
 ) -> Result<(), VerifyError> {
-    report.count("rows newer than the comparison", newer.len() as u64);
+    let rows: usize = newer.values().map(Vec::len).sum();
+    report.count("rows newer than the comparison", rows as u64);
     for (&partition, &end) in &expected.ends {
         let progress = views.progress(partition).await?;
         let now = log.end(partition).await?;
@@ -446,9 +318,8 @@ async fn compare_progress(
                 format!("partition {partition}: the views reach offset {reached} of {end}")
             });
         }
-        let of_partition = newer.iter().filter(|(_, position)| position.partition == partition);
-        let ahead = of_partition.filter(|(_, position)| position.offset >= now).count();
-        if reached > now || ahead > 0 {
+        let ahead = newer.get(&partition).into_iter().flatten().any(|offset| *offset >= now);
+        if reached > now || ahead {
             report.differ(|| {
                 format!(
                     "partition {partition}: the views are ahead of the log, which ends at {now}"
@@ -473,7 +344,7 @@ mod tests {
     };
     use seckill_proto::{encode_event, encode_fence};
     use seckill_telemetry::Health;
-    use seckill_views::{Changes, EmbeddedViews};
+    use seckill_views::{Changes, CouponRow};
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -513,11 +384,10 @@ mod tests {
     }
 
     /// Views as the projector writes them.
-    async fn project(log: &Arc<dyn Log>, directory: &Path) -> Arc<dyn Views> {
-        let views: Arc<dyn Views> =
-            Arc::new(EmbeddedViews::open(&directory.join("views"), 1).expect("views"));
+    async fn project(log: &Arc<dyn Log>, directory: &Path) -> Views {
+        let views: Views = Views::open_directory(&directory.join("views"), 1).expect("views");
         let part = Health::default().part("test");
-        let follower = Follower::new(Arc::clone(log), Arc::clone(&views), 0, part);
+        let follower = Follower::new(Arc::clone(log), views.clone(), 0, part);
         let stop = CancellationToken::new();
         let following = tokio::spawn(follower.run(stop.clone()));
         let end = log.end(0).await.expect("an end");
@@ -535,7 +405,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let log = log(directory.path(), 1).await;
         let views = project(&log, directory.path()).await;
-        let report = verify(&*log, &*views, vec![]).await.expect("a report");
+        let report = verify(&*log, &views, vec![]).await.expect("a report");
         assert!(report.is_equal(), "{report:?}");
         assert_eq!(report.counts["coupons_by_customer"], 2);
     }
@@ -557,10 +427,10 @@ mod tests {
         let coupons = vec![wrong, extra];
         let (promotions, open) = (vec![], vec![]);
         views.write(Changes { promotions, open, coupons, progress }).await.expect("written");
-        let report = verify(&*log, &*views, vec![]).await.expect("a report");
+        let report = verify(&*log, &views, vec![]).await.expect("a report");
         assert_eq!(report.different, 4, "two rows in two views: {report:?}");
 
-        let empty = EmbeddedViews::open(&directory.path().join("empty"), 1).expect("views");
+        let empty = Views::open_directory(&directory.path().join("empty"), 1).expect("views");
         let report = verify(&*log, &empty, vec![]).await.expect("a report");
         // The promotion and that it is open, two coupons twice, and the progress.
         assert_eq!(report.different, 7, "{report:?}");
@@ -593,12 +463,13 @@ mod tests {
         let changes = [("swapped", swapped), ("moved", moved), ("position", position)];
         let changes = changes.into_iter().chain([("junk", junk), ("gone", gone)]);
         for (what, change) in changes {
-            for table in ["coupons_by_customer_g2", "coupons_by_promotion_g2"] {
+            for table in ["coupons_by_customer_g3", "coupons_by_promotion_g3"] {
                 let directory = tempfile::tempdir().expect("a directory");
                 let log = log(directory.path(), 1).await;
                 drop(project(&log, directory.path()).await);
                 spoil(directory.path(), table, change);
-                let views = EmbeddedViews::open(&directory.path().join("views"), 1).expect("views");
+                let views =
+                    Views::open_directory(&directory.path().join("views"), 1).expect("views");
                 let report = verify(&*log, &views, vec![]).await.expect("a report");
                 assert!(!report.is_equal(), "{what} in {table}");
             }
@@ -622,13 +493,13 @@ mod tests {
             vec![Claim { what: "a snapshot", partition: 0, checkpoint: checkpoint.clone(), book }]
         };
         for wrong in wrong {
-            let report = verify(&*log, &*views, claim(&wrong, None)).await.expect("a report");
+            let report = verify(&*log, &views, claim(&wrong, None)).await.expect("a report");
             assert_eq!(report.different, 1, "{wrong:?}: {report:?}");
         }
-        let right = verify(&*log, &*views, claim(&checkpoint, None)).await.expect("a report");
+        let right = verify(&*log, &views, claim(&checkpoint, None)).await.expect("a report");
         assert!(right.is_equal(), "{right:?}");
         let book = Some(Book::default());
-        let report = verify(&*log, &*views, claim(&checkpoint, book)).await.expect("a report");
+        let report = verify(&*log, &views, claim(&checkpoint, book)).await.expect("a report");
         assert_eq!(report.different, 1, "{report:?}");
     }
 
@@ -648,12 +519,12 @@ mod tests {
         };
         log.append(0, vec![event(0)]).deliveries().await;
         let views = project(&log, directory.path()).await;
-        let report = verify(&*log, &*views, vec![]).await.expect("a report");
+        let report = verify(&*log, &views, vec![]).await.expect("a report");
         assert!(report.is_equal() && report.counts["void records"] == 1, "{report:?}");
         log.append(0, vec![event(3)]).deliveries().await;
         drop(views);
         let views = project(&log, directory.path()).await;
-        let report = verify(&*log, &*views, vec![]).await.expect("a report");
+        let report = verify(&*log, &views, vec![]).await.expect("a report");
         assert!(report.differences[0].contains("offset 6: a record of term 3"), "{report:?}");
     }
 
@@ -664,10 +535,10 @@ mod tests {
         let log_of_views = log(directory.path(), 1).await;
         let views = project(&log_of_views, directory.path()).await;
         let log = log(other.path(), 2).await;
-        assert!(!verify(&*log, &*views, vec![]).await.expect("a report").is_equal());
+        assert!(!verify(&*log, &views, vec![]).await.expect("a report").is_equal());
 
         let health = Health::default();
-        let follower = Follower::new(log, Arc::clone(&views), 0, health.part("test"));
+        let follower = Follower::new(log, views.clone(), 0, health.part("test"));
         let stop = CancellationToken::new();
         let following = tokio::spawn(follower.run(stop.clone()));
         while !health.not_ready().get("test").is_some_and(|why| why.contains("has lost records")) {

@@ -28,19 +28,19 @@ use crate::visible::Visible;
 /// What every route works on.
 #[derive(Clone)]
 pub(crate) struct Gateway {
-    views: Arc<dyn Views>,
+    views: Views,
     visible: Arc<Visible>,
     reads: Arc<Reads>,
 }
 
 /// The routes of readers, native and compatible, on the views of a log of so many partitions.
-pub fn routes(views: Arc<dyn Views>, partitions: u32) -> Router {
+pub fn routes(views: Views, partitions: u32) -> Router {
     routes_within(Reads::default(), views, partitions)
 }
 
-fn routes_within(reads: Reads, views: Arc<dyn Views>, partitions: u32) -> Router {
+fn routes_within(reads: Reads, views: Views, partitions: u32) -> Router {
     let reads = Arc::new(reads);
-    let visible = Arc::new(Visible::new(Arc::clone(&views), partitions));
+    let visible = Arc::new(Visible::new(views.clone(), partitions));
     let gateway = Gateway { views, visible, reads: Arc::clone(&reads) };
     promotions::routes()
         .merge(coupons::routes())
@@ -93,7 +93,6 @@ fn absent(what: &'static str) -> Problem {
 mod tests {
     use axum::body::Body;
     use axum::http::{Request, StatusCode};
-    use seckill_views::EmbeddedViews;
     use tower::ServiceExt;
 
     use super::*;
@@ -101,8 +100,8 @@ mod tests {
     #[tokio::test]
     async fn readers_above_the_limit_are_told_so_at_once() {
         let directory = tempfile::tempdir().expect("a directory");
-        let views = EmbeddedViews::open(directory.path(), 1).expect("views");
-        let routes = routes_within(Reads::of(1, 1), Arc::new(views), 1);
+        let views = Views::open_directory(directory.path(), 1).expect("views");
+        let routes = routes_within(Reads::of(1, 1), views, 1);
         let ask = |path: &str| {
             let request = Request::get(path).body(Body::empty()).expect("a request");
             routes.clone().oneshot(request)

@@ -34,7 +34,7 @@ pub(crate) fn asked(
 
 /// Who waits for which view.
 pub(crate) struct Visible {
-    views: Arc<dyn Views>,
+    views: Views,
     /// By partition.
     waiting: Vec<Arc<Mutex<Waiting>>>,
 }
@@ -63,7 +63,7 @@ impl Drop for Place {
 }
 
 impl Visible {
-    pub(crate) fn new(views: Arc<dyn Views>, partitions: u32) -> Self {
+    pub(crate) fn new(views: Views, partitions: u32) -> Self {
         Self { views, waiting: (0..partitions).map(|_| Arc::default()).collect() }
     }
 
@@ -75,7 +75,7 @@ impl Visible {
             let detail = format!("after: the log has no partition {partition}.");
             Problem::bad_request("invalid-position", detail)
         })?;
-        if shown(&*self.views, partition).await? > offset {
+        if shown(&self.views, partition).await? > offset {
             return Ok(());
         }
         let (_place, told) = self.begin_to_wait(waiting, position);
@@ -96,7 +96,7 @@ impl Visible {
         let key = (position.offset, locked.numbered);
         locked.readers.insert(key, tell);
         if !std::mem::replace(&mut locked.asked_for, true) {
-            let (views, waiting) = (Arc::clone(&self.views), Arc::clone(waiting));
+            let (views, waiting) = (self.views.clone(), Arc::clone(waiting));
             tokio::spawn(ask_for_all(views, waiting, position.partition));
         }
         (Place { waiting: Arc::clone(waiting), key }, told)
@@ -104,17 +104,17 @@ impl Visible {
 }
 
 /// The first offset that the views do not show.
-async fn shown(views: &dyn Views, partition: u32) -> Result<u64, Problem> {
+async fn shown(views: &Views, partition: u32) -> Result<u64, Problem> {
     let progress = views.progress(partition).await.map_err(|error| problem(&error))?;
     Ok(progress.map_or(0, |progress| progress.next_offset))
 }
 
 /// Asks how far the views are until nobody waits any more; slower while they stand still.
-async fn ask_for_all(views: Arc<dyn Views>, waiting: Arc<Mutex<Waiting>>, partition: u32) {
+async fn ask_for_all(views: Views, waiting: Arc<Mutex<Waiting>>, partition: u32) {
     let (mut before, mut pause) = (0, FIRST_PAUSE);
     loop {
         tokio::time::sleep(pause).await;
-        let next = shown(&*views, partition).await;
+        let next = shown(&views, partition).await;
         let moved = next.as_ref().is_ok_and(|next| *next > before);
         pause = if moved { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         before = *next.as_ref().unwrap_or(&before);
@@ -153,11 +153,11 @@ fn not_yet(position: Position) -> Problem {
 #[cfg(test)]
 mod tests {
     use seckill_proto::v1::Checkpoint;
-    use seckill_views::{Changes, EmbeddedViews, Progress};
+    use seckill_views::{Changes, Progress};
 
     use super::*;
 
-    async fn reach(views: &Arc<dyn Views>, next_offset: u64) {
+    async fn reach(views: &Views, next_offset: u64) {
         let checkpoint = Checkpoint { next_offset, ..Checkpoint::default() };
         let progress = Progress::at(0, &checkpoint, None);
         let (promotions, open, coupons) = (vec![], vec![], vec![]);
@@ -167,9 +167,9 @@ mod tests {
     #[tokio::test]
     async fn readers_are_woken_in_the_order_of_what_they_wait_for() {
         let directory = tempfile::tempdir().expect("a directory");
-        let views = EmbeddedViews::open(directory.path(), 1).expect("views");
-        let views: Arc<dyn Views> = Arc::new(views);
-        let visible = Arc::new(Visible::new(Arc::clone(&views), 1));
+        let views = Views::open_directory(directory.path(), 1).expect("views");
+        let views: Views = views;
+        let visible = Arc::new(Visible::new(views.clone(), 1));
         let wait = |offset| {
             let visible = Arc::clone(&visible);
             tokio::spawn(async move { visible.wait_for(Position { partition: 0, offset }).await })
@@ -192,8 +192,8 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_come_is_told_after_a_while_and_forgotten() {
         let directory = tempfile::tempdir().expect("a directory");
-        let views = EmbeddedViews::open(directory.path(), 1).expect("views");
-        let visible = Visible::new(Arc::new(views), 1);
+        let views = Views::open_directory(directory.path(), 1).expect("views");
+        let visible = Visible::new(views, 1);
         let refused = visible.wait_for(Position { partition: 0, offset: 4 }).await;
         assert_eq!(refused.expect_err("nothing is there").name(), "not-yet-visible");
         assert!(visible.waiting[0].lock().readers.is_empty());

@@ -9,7 +9,7 @@ use seckill_command::{Archive, AskViews, Shown, ViewsWitness};
 use seckill_log::embedded::EmbeddedLog;
 use seckill_log::kafka::KafkaLog;
 use seckill_log::{Log, LogError};
-use seckill_views::{CqlConfig, CqlViews, EmbeddedViews, Views, ViewsError};
+use seckill_views::{CqlConfig, Views, ViewsError};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -108,30 +108,26 @@ pub(crate) async fn log_to_read(settings: &Settings) -> anyhow::Result<Arc<dyn L
 pub(crate) fn views_of(
     settings: &Settings,
     partitions: u32,
-) -> impl Future<Output = anyhow::Result<Arc<dyn Views>>> + Send + 'static {
+) -> impl Future<Output = anyhow::Result<Views>> + Send + 'static {
     let (cql, directory) = (settings.cql.clone(), settings.data.join("views"));
     async move {
         if let Some(config) = &cql {
-            let views = Box::pin(CqlViews::connect(config, partitions)).await?;
-            return Ok(Arc::new(views) as Arc<dyn Views>);
+            return Ok(Box::pin(Views::create_in_cql(config, partitions)).await?);
         }
         create(&directory)?;
         let open = tokio::task::spawn_blocking(move || open_or_make_again(&directory, partitions));
-        Ok(Arc::new(open.await??) as Arc<dyn Views>)
+        open.await?
     }
 }
 
 /// Views in a database that somebody else has made.
-pub(crate) async fn existing_views(
-    config: &CqlConfig,
-    partitions: u32,
-) -> anyhow::Result<Arc<dyn Views>> {
-    Ok(Arc::new(Box::pin(CqlViews::open(config, partitions)).await?))
+pub(crate) async fn existing_views(config: &CqlConfig, partitions: u32) -> anyhow::Result<Views> {
+    Ok(Box::pin(Views::open_in_cql(config, partitions)).await?)
 }
 
 /// Views that cannot be opened are put aside and made again from the log: they hold nothing else.
-fn open_or_make_again(directory: &Path, partitions: u32) -> anyhow::Result<EmbeddedViews> {
-    let error = match EmbeddedViews::open(directory, partitions) {
+fn open_or_make_again(directory: &Path, partitions: u32) -> anyhow::Result<Views> {
+    let error = match Views::open_directory(directory, partitions) {
         Ok(views) => return Ok(views),
         Err(
             error @ (ViewsError::Locked { .. }
@@ -144,7 +140,7 @@ fn open_or_make_again(directory: &Path, partitions: u32) -> anyhow::Result<Embed
     let (error, kept) = (format!("{error:#}"), aside.display());
     tracing::error!(error, %kept, "the views cannot be opened: put aside, and made again from the log");
     create(directory)?;
-    Ok(EmbeddedViews::open(directory, partitions)?)
+    Ok(Views::open_directory(directory, partitions)?)
 }
 
 /// Renames a directory to one beside it that says why.
@@ -162,7 +158,7 @@ pub(crate) fn put_aside(directory: &Path, why: &str) -> anyhow::Result<PathBuf> 
 pub(crate) async fn views_to_read(
     settings: &Settings,
     partitions: u32,
-) -> anyhow::Result<(Arc<dyn Views>, Option<TempDir>)> {
+) -> anyhow::Result<(Views, Option<TempDir>)> {
     if let Some(config) = &settings.cql {
         return Ok((existing_views(config, partitions).await?, None));
     }
@@ -174,14 +170,14 @@ pub(crate) async fn views_to_read(
         let copy = tempfile::Builder::new().prefix("verify-").tempdir_in(&data)?;
         copy_files(&directory, copy.path())
             .with_context(|| format!("{} cannot be copied", directory.display()))?;
-        let views = EmbeddedViews::open(copy.path(), partitions);
+        let views = Views::open_directory(copy.path(), partitions);
         let views = views.with_context(|| {
             format!("the views in {} cannot be opened; `up` makes them again", directory.display())
         });
         Ok::<_, anyhow::Error>((views?, copy))
     });
     let (views, copy) = open.await??;
-    Ok((Arc::new(views), Some(copy)))
+    Ok((views, Some(copy)))
 }
 
 fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
@@ -199,12 +195,12 @@ fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// The views, once they are there; until then why not.
-pub(crate) type GetViews = Arc<dyn Fn() -> Result<Arc<dyn Views>, String> + Send + Sync>;
+pub(crate) type GetViews = Arc<dyn Fn() -> Result<Views, String> + Send + Sync>;
 
 /// Views that are there.
-pub(crate) fn present(views: &Arc<dyn Views>) -> GetViews {
-    let views = Arc::clone(views);
-    Arc::new(move || Ok(Arc::clone(&views)))
+pub(crate) fn present(views: &Views) -> GetViews {
+    let views = views.clone();
+    Arc::new(move || Ok(views.clone()))
 }
 
 /// Views that may come later than the process that asks them: how to get at them, and what tries to
@@ -213,15 +209,15 @@ pub(crate) fn late(
     settings: &Settings,
     partitions: u32,
 ) -> (GetViews, impl Future<Output = anyhow::Error> + Send + 'static) {
-    let (found, views) = watch::channel(None::<Arc<dyn Views>>);
+    let (found, views) = watch::channel(None::<Views>);
     let get = move || views.borrow().clone().ok_or_else(|| "no views were reached yet".to_owned());
     let (config, mut said) = (settings.cql.clone(), String::new());
     let reach = async move {
         let Some(config) = config else { return std::future::pending().await };
         loop {
-            match Box::pin(CqlViews::connect(&config, partitions)).await {
+            match Box::pin(Views::create_in_cql(&config, partitions)).await {
                 Ok(views) => {
-                    found.send_replace(Some(Arc::new(views)));
+                    found.send_replace(Some(views));
                     return std::future::pending().await;
                 }
                 Err(error @ ViewsError::OtherPartitions { .. }) => return error.into(),
@@ -254,7 +250,7 @@ pub(crate) fn witness(views: &GetViews) -> ViewsWitness {
 
 /// Where the coupons of promotions are found that were over for `retain`.
 pub(crate) fn archive(views: &GetViews, retain: Duration) -> Archive {
-    let views = Arc::clone(views);
+    let views = views.clone();
     let ask: AskViews = Arc::new(move |partition, promotion_id, customer_id| {
         let views = views();
         Box::pin(async move {

@@ -1,6 +1,5 @@
 //! Whether readers can be answered.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use seckill_telemetry::Part;
@@ -9,7 +8,7 @@ use seckill_views::Views;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Asks the views again and again whether they answer. Never ends.
-pub(crate) async fn watch(views: Arc<dyn Views>, part: Part) {
+pub(crate) async fn watch(views: Views, part: Part) {
     loop {
         match views.check().await {
             Ok(()) => part.ready(),

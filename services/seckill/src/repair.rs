@@ -19,7 +19,7 @@ use seckill_promotion::Book;
 use seckill_proto::v1::{AcceptedLoss, Checkpoint, Fence};
 use seckill_proto::{CouponId, encode_fence};
 use seckill_telemetry::start_tracing;
-use seckill_views::{CouponRow, CqlViews, Scanned, Views};
+use seckill_views::{CouponRow, CouponsByPromotion, Scanned, Views};
 
 use crate::engines;
 use crate::given::{EnginesArgs, Given};
@@ -132,13 +132,13 @@ async fn lost(log: &dyn Log, settings: &Settings) -> anyhow::Result<Lost> {
         println!("  seen by {}", others.collect::<Vec<_>>().join(", "));
     }
     if let Some((views, _)) = views {
-        show_lost_coupons(log, &*views, &lost).await?;
+        show_lost_coupons(log, &views, &lost).await?;
     }
     Ok(lost)
 }
 
 /// Coupons that the views show and the log does not have any more.
-async fn show_lost_coupons(log: &dyn Log, views: &dyn Views, lost: &Lost) -> anyhow::Result<()> {
+async fn show_lost_coupons(log: &dyn Log, views: &Views, lost: &Lost) -> anyhow::Result<()> {
     if lost.is_empty() {
         return Ok(());
     }
@@ -160,7 +160,7 @@ async fn show_lost_coupons(log: &dyn Log, views: &dyn Views, lost: &Lost) -> any
             coupons.push(row);
         }
     };
-    views.scan_coupons_by_promotion(&mut note).await?;
+    views.scan::<CouponsByPromotion>(&mut note).await?;
     println!("{} coupons are in the views and not in the log.", coupons.len());
     coupons.sort_by_key(|row| row.position);
     for row in coupons.iter().take(SHOWN) {
@@ -210,7 +210,7 @@ async fn settle_loss(
 /// The views are made again from the log by the next projector.
 async fn clear_views(settings: &Settings, partitions: u32) -> anyhow::Result<()> {
     if let Some(config) = &settings.cql {
-        return Ok(CqlViews::connect(config, partitions).await?.clear().await?);
+        return Ok(Views::create_in_cql(config, partitions).await?.clear().await?);
     }
     let directory = settings.data.join("views");
     if directory.exists() {

@@ -101,7 +101,7 @@ pub(crate) async fn query(settings: Settings) -> anyhow::Result<()> {
         Ok((engines::wait_for(app, "views", open).await?, partitions))
     };
     let (app, (views, partitions)) = App::start_with(&settings, open).await?;
-    let watching = background.run(ready::watch(Arc::clone(&views), app.health.part("query/views")));
+    let watching = background.run(ready::watch(views.clone(), app.health.part("query/views")));
     let routes = background.answer(seckill_query::routes(views, partitions));
     tokio::select! {
         served = app.serve(routes, "query gateway") => served,

@@ -17,7 +17,7 @@ use crate::{disk, engines, ready};
 /// All of it, running.
 struct System {
     log: Arc<dyn Log>,
-    views: Arc<dyn Views>,
+    views: Views,
     node: Node,
     internal: Internal,
     projector: Projector,
@@ -32,7 +32,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let open = async |app: &App| System::open(app, &settings).await;
     let (app, system) = App::start_with(&settings, open).await?;
     let System { log, views, node, projector, background, internal, .. } = system;
-    let watching = background.run(ready::watch(Arc::clone(&views), app.health.part("query/views")));
+    let watching = background.run(ready::watch(views.clone(), app.health.part("query/views")));
     let dispatcher = node.dispatcher();
     let internal =
         internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.stop.clone());
@@ -80,7 +80,7 @@ impl System {
         };
         let starting = Node::start(Arc::clone(&log), config, app.health.clone(), stop_node.clone());
         let node = starting.await.context("the command node cannot start")?;
-        let (of_log, of_views) = (Arc::clone(&log), Arc::clone(&views));
+        let (of_log, of_views) = (Arc::clone(&log), views.clone());
         let (health, stop) = (app.health.clone(), stop_projector.clone());
         let starting = Projector::start(of_log, of_views, health, stop);
         let projector = background.run(starting).await.context("the projector cannot start")?;

@@ -19,7 +19,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<bool> {
     let settings = settings.with_timeout(ENGINE_TIMEOUT);
     let log = engines::log_to_read(&settings).await?;
     let (views, _copy) = engines::views_to_read(&settings, log.partitions()).await?;
-    let report = verify(&*log, &*views, snapshots(&*log).await?).await?;
+    let report = verify(&*log, &views, snapshots(&*log).await?).await?;
     for (what, count) in &report.counts {
         println!("{count:>12}  {what}");
     }

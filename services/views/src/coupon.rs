@@ -1,9 +1,11 @@
 //! A granted coupon: the row of both coupon views.
 
 use jiff::Timestamp;
+use scylla::value::CqlTimestamp;
 use seckill_proto::{CouponId, Position, partition_of};
 use serde::{Deserialize, Serialize};
 
+use crate::cql::value::{time, unsigned};
 use crate::position_text;
 
 /// A coupon as the API returns it.
@@ -26,15 +28,22 @@ pub struct CouponRow {
     pub position: Position,
 }
 
-impl CouponRow {
-    pub(crate) fn coupon_id(promotion_id: &str, serial: u32) -> String {
-        CouponId { promotion_id: promotion_id.into(), serial }.to_string()
-    }
-
-    pub(crate) fn assert_belongs(&self, partition: u32, partitions: u32) {
-        let belongs = partition_of(&self.promotion_id, partitions) == partition
-            && self.position.partition == partition;
-        assert!(belongs, "coupon {} is not of partition {partition}", self.id);
-        debug_assert_eq!(self.id, Self::coupon_id(&self.promotion_id, self.serial));
-    }
+/// A coupon of what both tables hold: promotion, serial and customer, what was granted when, and where.
+pub(crate) fn from_columns(
+    (promotion_id, serial, customer_id): (String, i64, String),
+    (discount, grabbed_at): (f64, CqlTimestamp),
+    position_offset: i64,
+    partitions: u32,
+) -> Result<CouponRow, String> {
+    let serial = unsigned("serial", serial)?;
+    let partition = partition_of(&promotion_id, partitions);
+    Ok(CouponRow {
+        id: CouponId { promotion_id: promotion_id.clone(), serial }.to_string(),
+        promotion_id,
+        serial,
+        customer_id,
+        discount,
+        grabbed_at: time("grabbed_at", grabbed_at)?,
+        position: Position { partition, offset: unsigned("position_offset", position_offset)? },
+    })
 }

@@ -1,81 +1,122 @@
 //! `coupons_by_customer`: a customer's coupons by promotion id and serial.
 
-use seckill_proto::check_identifier;
+use scylla::value::CqlTimestamp;
+use scylla::{DeserializeRow, SerializeRow};
+use seckill_proto::Position;
 
-use crate::cursor::{self, Kind};
-use crate::{CouponRow, ViewsError, coupons_by_promotion};
+use crate::coupon::{self, CouponRow};
+use crate::cql::value::{bigint, timestamp};
+use crate::engine::Walk;
+use crate::key::{Cursor, Key, Kind, Part};
+use crate::view::{Schema, View};
+use crate::{Changes, Page, Views, ViewsError, clamp_limit};
 
-/// Name of the view.
-pub(crate) const VIEW: &str = "coupons_by_customer";
+/// The view.
+#[derive(Debug)]
+pub struct CouponsByCustomer;
 
-/// The columns in CQL, in the order in which they are bound and read.
-pub(crate) const COLUMNS: &str =
-    "customer_id, promotion_id, serial, discount, grabbed_at, position_offset";
-
-/// The customer's rows; NUL ends the id as in `coupons_by_promotion`.
-pub(crate) fn prefix(customer_id: &str) -> Vec<u8> {
-    let mut bytes = customer_id.as_bytes().to_vec();
-    bytes.push(0);
-    bytes
+/// The row in CQL.
+#[derive(SerializeRow, DeserializeRow)]
+pub struct Columns {
+    customer_id: String,
+    promotion_id: String,
+    serial: i64,
+    discount: f64,
+    grabbed_at: CqlTimestamp,
+    position_offset: i64,
 }
 
-pub(crate) fn key(customer_id: &str, within: &CouponOfCustomer) -> Vec<u8> {
-    let mut bytes = prefix(customer_id);
-    bytes.extend(within.to_bytes());
-    bytes
-}
+const CURSOR: Cursor = Cursor { letter: 'c', kinds: &[Kind::Text, Kind::Number] };
 
-/// The key within one customer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CouponOfCustomer {
-    pub(crate) promotion_id: String,
-    pub(crate) serial: u32,
-}
+impl View for CouponsByCustomer {
+    const SCHEMA: Schema = Schema {
+        name: "coupons_by_customer",
+        group: &[("customer_id", Kind::Text)],
+        within: &[("promotion_id", Kind::Text), ("serial", Kind::Number)],
+        values: &[
+            ("discount", Kind::Double),
+            ("grabbed_at", Kind::Time),
+            ("position_offset", Kind::Number),
+        ],
+        rewritten: false,
+        in_memory: false,
+    };
+    type Row = CouponRow;
+    type Columns = Columns;
 
-impl CouponOfCustomer {
-    pub(crate) fn of(row: &CouponRow) -> Self {
-        Self { promotion_id: row.promotion_id.clone(), serial: row.serial }
+    fn changed(changes: &Changes) -> impl Iterator<Item = &CouponRow> {
+        changes.coupons.iter()
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
-        coupons_by_promotion::key(&self.promotion_id, self.serial)
+    fn key(row: &CouponRow) -> Key {
+        Key { group: vec![row.customer_id.as_str().into()], within: within(row) }
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (promotion_id, serial) = bytes.split_last_chunk()?;
-        let promotion_id = std::str::from_utf8(promotion_id.strip_suffix(&[0])?).ok()?;
-        check_identifier(promotion_id).ok()?;
-        Some(Self { promotion_id: promotion_id.into(), serial: u32::from_be_bytes(*serial) })
+    fn position(row: &CouponRow) -> Position {
+        row.position
     }
 
-    pub(crate) fn to_cursor(&self) -> String {
-        cursor::seal(Kind::CouponsOfCustomer, &self.to_bytes())
+    fn promotion_id(row: &CouponRow) -> Option<&str> {
+        Some(&row.promotion_id)
     }
 
-    pub(crate) fn from_cursor(text: &str) -> Result<Self, ViewsError> {
-        let bytes = cursor::open(Kind::CouponsOfCustomer, text)?;
-        Self::from_bytes(&bytes).ok_or(ViewsError::InvalidCursor)
+    fn texts(row: &CouponRow) -> usize {
+        row.promotion_id.len() + row.customer_id.len()
     }
-}
 
-pub(crate) fn create_table(table: &str) -> String {
-    format!(
-        "CREATE TABLE IF NOT EXISTS {table} (customer_id text, promotion_id text, \
-         serial bigint, discount double, grabbed_at timestamp, position_offset bigint, \
-         PRIMARY KEY ((customer_id), promotion_id, serial))"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_names_the_key() {
-        let within = CouponOfCustomer { promotion_id: "a-1/'春'".into(), serial: u32::MAX };
-        assert_eq!(CouponOfCustomer::from_cursor(&within.to_cursor()).ok(), Some(within));
-        for text in ["c", "c0000000001", "c6100000000", "c61ff00000001"] {
-            assert!(CouponOfCustomer::from_cursor(text).is_err(), "{text}");
+    fn to_columns(row: &CouponRow) -> Columns {
+        Columns {
+            customer_id: row.customer_id.clone(),
+            promotion_id: row.promotion_id.clone(),
+            serial: row.serial.into(),
+            discount: row.discount,
+            grabbed_at: timestamp(row.grabbed_at),
+            position_offset: bigint(row.position.offset),
         }
+    }
+
+    fn from_columns(columns: Columns, partitions: u32) -> Result<CouponRow, String> {
+        let Columns { customer_id, promotion_id, serial, discount, grabbed_at, position_offset } =
+            columns;
+        let of = (promotion_id, serial, customer_id);
+        coupon::from_columns(of, (discount, grabbed_at), position_offset, partitions)
+    }
+}
+
+fn within(row: &CouponRow) -> Vec<Part> {
+    vec![row.promotion_id.as_str().into(), row.serial.into()]
+}
+
+impl Views {
+    /// A customer's coupons by promotion id and serial.
+    ///
+    /// # Errors
+    /// [`ViewsError::InvalidCursor`], or as the engine reports them.
+    pub async fn coupons_of_customer(
+        &self,
+        customer_id: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<CouponRow>, ViewsError> {
+        let limit = clamp_limit(limit);
+        let after = cursor.map(|cursor| CURSOR.open(cursor)).transpose()?;
+        let walk = Walk::group(vec![customer_id.into()], after);
+        let rows = self.list::<CouponsByCustomer>(walk, limit + 1).await?;
+        Ok(Page::cut(rows, limit, |row| CURSOR.seal(&within(row))))
+    }
+
+    /// The first coupon that a customer holds of a promotion.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn coupon_of(
+        &self,
+        customer_id: &str,
+        promotion_id: &str,
+    ) -> Result<Option<CouponRow>, ViewsError> {
+        let before = vec![promotion_id.into(), 0.into()];
+        let walk = Walk::group(vec![customer_id.into()], Some(before));
+        let first = self.list::<CouponsByCustomer>(walk, 1).await?.pop();
+        Ok(first.filter(|coupon| coupon.promotion_id == promotion_id))
     }
 }

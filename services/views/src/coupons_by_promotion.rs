@@ -1,58 +1,142 @@
 //! `coupons_by_promotion`: a promotion's coupons by serial.
 
-use crate::cursor::{self, Kind};
-use crate::{CouponRow, ViewsError};
+use scylla::value::CqlTimestamp;
+use scylla::{DeserializeRow, SerializeRow};
+use seckill_proto::{CouponId, Position};
 
-/// Name of the view.
-pub(crate) const VIEW: &str = "coupons_by_promotion";
+use crate::coupon::{self, CouponRow};
+use crate::cql::value::{bigint, timestamp};
+use crate::engine::{Range, Walk};
+use crate::key::{Cursor, Key, Kind, Part};
+use crate::view::{Schema, View};
+use crate::{Changes, Page, Views, ViewsError, clamp_limit};
 
-/// The columns in CQL, in the order in which they are bound and read.
-pub(crate) const COLUMNS: &str =
-    "promotion_id, bucket, serial, customer_id, discount, grabbed_at, position_offset";
+/// The view.
+#[derive(Debug)]
+pub struct CouponsByPromotion;
 
-/// Serials in one CQL partition. A hot promotion's coupons spread over many partitions and so
-/// over the nodes, and no partition grows past some hundred kilobytes.
+/// The row in CQL.
+#[derive(SerializeRow, DeserializeRow)]
+pub struct Columns {
+    promotion_id: String,
+    bucket: i64,
+    serial: i64,
+    customer_id: String,
+    discount: f64,
+    grabbed_at: CqlTimestamp,
+    position_offset: i64,
+}
+
+/// Serials in one group. A hot promotion's coupons spread over many groups and so over the nodes of a
+/// database, and no group grows past some hundred kilobytes.
 const BUCKET: u32 = 4_096;
+const CURSOR: Cursor = Cursor { letter: 's', kinds: &[Kind::Number] };
 
-pub(crate) fn bucket_of(serial: u32) -> u32 {
+fn bucket_of(serial: u32) -> u32 {
     serial / BUCKET
 }
 
-/// The lowest serial of a bucket; bucket 0 begins with a 0 that is never granted.
-pub(crate) fn first_of(bucket: u32) -> u32 {
-    bucket * BUCKET
+fn group(promotion_id: &str, bucket: u32) -> Vec<Part> {
+    vec![promotion_id.into(), bucket.into()]
 }
 
-/// The ids are people's and may hold anything but control characters: NUL ends them safely, and
-/// sorts before everything that a longer id goes on with.
-pub(crate) fn prefix(promotion_id: &str) -> Vec<u8> {
-    let mut bytes = promotion_id.as_bytes().to_vec();
-    bytes.push(0);
-    bytes
+fn key(promotion_id: &str, serial: u32) -> Key {
+    Key { group: group(promotion_id, bucket_of(serial)), within: vec![serial.into()] }
 }
 
-pub(crate) fn key(promotion_id: &str, serial: u32) -> Vec<u8> {
-    let mut bytes = prefix(promotion_id);
-    bytes.extend_from_slice(&serial.to_be_bytes());
-    bytes
+impl View for CouponsByPromotion {
+    const SCHEMA: Schema = Schema {
+        name: "coupons_by_promotion",
+        group: &[("promotion_id", Kind::Text), ("bucket", Kind::Number)],
+        within: &[("serial", Kind::Number)],
+        values: &[
+            ("customer_id", Kind::Text),
+            ("discount", Kind::Double),
+            ("grabbed_at", Kind::Time),
+            ("position_offset", Kind::Number),
+        ],
+        rewritten: false,
+        in_memory: false,
+    };
+    type Row = CouponRow;
+    type Columns = Columns;
+
+    fn changed(changes: &Changes) -> impl Iterator<Item = &CouponRow> {
+        changes.coupons.iter()
+    }
+
+    fn key(row: &CouponRow) -> Key {
+        key(&row.promotion_id, row.serial)
+    }
+
+    fn position(row: &CouponRow) -> Position {
+        row.position
+    }
+
+    fn promotion_id(row: &CouponRow) -> Option<&str> {
+        Some(&row.promotion_id)
+    }
+
+    fn texts(row: &CouponRow) -> usize {
+        row.promotion_id.len() + row.customer_id.len()
+    }
+
+    fn to_columns(row: &CouponRow) -> Columns {
+        Columns {
+            promotion_id: row.promotion_id.clone(),
+            bucket: bucket_of(row.serial).into(),
+            serial: row.serial.into(),
+            customer_id: row.customer_id.clone(),
+            discount: row.discount,
+            grabbed_at: timestamp(row.grabbed_at),
+            position_offset: bigint(row.position.offset),
+        }
+    }
+
+    fn from_columns(columns: Columns, partitions: u32) -> Result<CouponRow, String> {
+        let bucket = columns.bucket;
+        let of = (columns.promotion_id, columns.serial, columns.customer_id);
+        let granted = (columns.discount, columns.grabbed_at);
+        let row = coupon::from_columns(of, granted, columns.position_offset, partitions)?;
+        if bucket != i64::from(bucket_of(row.serial)) {
+            return Err(format!("coupon {} is in bucket {bucket}", row.id));
+        }
+        Ok(row)
+    }
 }
 
-pub(crate) fn to_cursor(row: &CouponRow) -> String {
-    cursor::seal(Kind::CouponsOfPromotion, &row.serial.to_be_bytes())
-}
+impl Views {
+    /// One coupon.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn coupon(&self, id: &CouponId) -> Result<Option<CouponRow>, ViewsError> {
+        self.get::<CouponsByPromotion>(key(&id.promotion_id, id.serial)).await
+    }
 
-/// The serial of the last row given.
-pub(crate) fn from_cursor(text: &str) -> Result<u32, ViewsError> {
-    let bytes = cursor::open(Kind::CouponsOfPromotion, text)?;
-    bytes.try_into().map(u32::from_be_bytes).map_err(|_| ViewsError::InvalidCursor)
-}
-
-pub(crate) fn create_table(table: &str) -> String {
-    format!(
-        "CREATE TABLE IF NOT EXISTS {table} (promotion_id text, bucket bigint, serial bigint, \
-         customer_id text, discount double, grabbed_at timestamp, position_offset bigint, \
-         PRIMARY KEY ((promotion_id, bucket), serial))"
-    )
+    /// A promotion's coupons by serial. Serials are dense, so the list may end where some
+    /// thousands in a row are missing; only a scan sees past that.
+    ///
+    /// # Errors
+    /// [`ViewsError::InvalidCursor`], or as the engine reports them.
+    pub async fn coupons_of_promotion(
+        &self,
+        promotion_id: &str,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<CouponRow>, ViewsError> {
+        let limit = clamp_limit(limit);
+        let after = match cursor.map(|cursor| CURSOR.open(cursor)).transpose()?.as_deref() {
+            Some([Part::Number(serial)]) => *serial,
+            _ => 0, // never granted
+        };
+        let (promotion_id, mut within) = (promotion_id.to_owned(), Some(vec![after.into()]));
+        let ranges = (bucket_of(after)..=bucket_of(u32::MAX))
+            .map(move |bucket| Range { group: group(&promotion_id, bucket), after: within.take() });
+        let walk = Walk { ranges: Box::new(ranges), dense: true };
+        let rows = self.list::<CouponsByPromotion>(walk, limit + 1).await?;
+        Ok(Page::cut(rows, limit, |row| CURSOR.seal(&[row.serial.into()])))
+    }
 }
 
 #[cfg(test)]
@@ -63,12 +147,5 @@ mod tests {
     fn buckets_follow_each_other() {
         let buckets = [1, 4_095, 4_096, 8_191, 8_192, u32::MAX].map(bucket_of);
         assert_eq!(buckets, [0, 0, 1, 1, 2, 1_048_575]);
-        assert_eq!(first_of(bucket_of(u32::MAX)), u32::MAX - 4_095);
-    }
-
-    #[test]
-    fn keys_sort_by_promotion_and_serial() {
-        let sorted = [key("a", 1), key("a", 256), key("a", u32::MAX), key("a b", 1), key("ab", 1)];
-        assert!(sorted.is_sorted());
     }
 }

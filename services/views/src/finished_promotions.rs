@@ -1,12 +1,51 @@
 //! `finished_promotions`: the promotions that are over, for good, by log partition and id. Same row,
 //! same key and same columns as `promotions`, written once.
 
-use crate::{PromotionRow, PromotionStatus};
+use seckill_proto::Position;
 
-/// Name of the view.
-pub(crate) const VIEW: &str = "finished_promotions";
+use crate::key::Key;
+use crate::promotions::{self, Promotions};
+use crate::view::{Schema, View};
+use crate::{Changes, PromotionRow, PromotionStatus};
 
-/// Whether a promotion belongs here.
-pub(crate) fn holds(row: &PromotionRow) -> bool {
-    row.state == PromotionStatus::Finished
+/// The view.
+#[derive(Debug)]
+pub struct FinishedPromotions;
+
+impl View for FinishedPromotions {
+    const SCHEMA: Schema = promotions::table("finished_promotions");
+    type Row = PromotionRow;
+    type Columns = promotions::Columns;
+
+    fn changed(changes: &Changes) -> impl Iterator<Item = &PromotionRow> {
+        changes.promotions.iter().filter(|row| row.state == PromotionStatus::Finished)
+    }
+
+    fn key(row: &PromotionRow) -> Key {
+        Promotions::key(row)
+    }
+
+    fn position(row: &PromotionRow) -> Position {
+        row.position
+    }
+
+    fn promotion_id(row: &PromotionRow) -> Option<&str> {
+        Some(&row.id)
+    }
+
+    fn texts(row: &PromotionRow) -> usize {
+        Promotions::texts(row)
+    }
+
+    fn to_columns(row: &PromotionRow) -> promotions::Columns {
+        Promotions::to_columns(row)
+    }
+
+    fn from_columns(columns: promotions::Columns, partitions: u32) -> Result<PromotionRow, String> {
+        let row = Promotions::from_columns(columns, partitions)?;
+        match row.state {
+            PromotionStatus::Finished => Ok(row),
+            state => Err(format!("promotion {:?} is {state:?}", row.id)),
+        }
+    }
 }

@@ -6,7 +6,7 @@ pub(crate) struct Generation(u32);
 
 /// The generation in use. The first one did not know of which history it was made; what it held is
 /// made again from the log.
-pub(crate) const LIVE: Generation = Generation(2);
+pub(crate) const LIVE: Generation = Generation(3);
 
 impl Generation {
     /// The name that a view has in the store: every name of a table is made here.

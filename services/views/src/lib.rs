@@ -11,28 +11,47 @@ mod coupon;
 mod coupons_by_customer;
 mod coupons_by_promotion;
 mod cql;
-mod cursor;
 mod embedded;
+mod engine;
 mod error;
 mod finished_promotions;
 mod generation;
+mod key;
 mod open_promotions;
 mod position_text;
 mod progress;
 mod promotions;
+mod view;
 
-use crate::coupons_by_customer::CouponOfCustomer;
-use async_trait::async_trait;
-use seckill_proto::CouponId;
+use std::path::Path;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use crate::cql::CqlViews;
+use crate::embedded::EmbeddedViews;
+use crate::engine::{Engine, Walk};
+
 pub use coupon::CouponRow;
-pub use cql::{CqlConfig, CqlViews};
-pub use embedded::EmbeddedViews;
+pub use coupons_by_customer::CouponsByCustomer;
+pub use coupons_by_promotion::CouponsByPromotion;
+pub use cql::CqlConfig;
 pub use error::ViewsError;
+pub use finished_promotions::FinishedPromotions;
+pub use key::{Key, Kind, Part};
 pub use open_promotions::OpenPromotions;
 pub use progress::Progress;
-pub use promotions::{FinishCause, PromotionRow, PromotionStatus};
+pub use promotions::{FinishCause, PromotionRow, PromotionStatus, Promotions};
+pub use view::{AnyView, Column, Entry, Schema, View};
+
+/// The views there are. Whoever writes, empties or compares views goes through this list.
+pub const VIEWS: [AnyView; 5] = [
+    AnyView::of::<Promotions>(),
+    AnyView::of::<OpenPromotions>(),
+    AnyView::of::<FinishedPromotions>(),
+    AnyView::of::<CouponsByPromotion>(),
+    AnyView::of::<CouponsByCustomer>(),
+];
 
 /// The most rows that one page holds; a greater limit is cut to it, and 0 is taken as 1.
 pub const MAX_PAGE: usize = 1_000;
@@ -48,22 +67,6 @@ pub struct Changes {
     pub coupons: Vec<CouponRow>,
     /// How far the rows reach, once they are all written.
     pub progress: Progress,
-}
-
-impl Changes {
-    /// Ends the task of a caller that mixes partitions: such rows would never be found again.
-    fn assert_one_partition(&self, partitions: u32) {
-        let partition = self.progress.partition;
-        for row in &self.promotions {
-            row.assert_belongs(partition, partitions);
-        }
-        for row in &self.open {
-            row.assert_belongs(partition);
-        }
-        for row in &self.coupons {
-            row.assert_belongs(partition, partitions);
-        }
-    }
 }
 
 /// A row as an auditor finds it, or what is wrong with it: a row that cannot be read, or lies under
@@ -93,12 +96,50 @@ fn clamp_limit(limit: usize) -> usize {
     limit.clamp(1, MAX_PAGE)
 }
 
-/// The read model of one log.
+/// The read model of one log; cheap to clone.
 ///
 /// Lists take the `next` of the page before as `cursor`, and a `limit` of at most [`MAX_PAGE`]
 /// rows. A cursor that no list of that kind gave is [`ViewsError::InvalidCursor`].
-#[async_trait]
-pub trait Views: Send + Sync + 'static {
+///
+/// The lists of each view stand in the view's own file.
+#[derive(Clone)]
+pub struct Views {
+    engine: Arc<dyn Engine>,
+    partitions: u32,
+}
+
+impl Views {
+    /// Opens the views in a directory of this machine, or creates them. `partitions` is the log's
+    /// count. Blocks for as long as it takes to recover the journal.
+    ///
+    /// # Errors
+    /// [`ViewsError::Locked`] while another process (or another value) has it open,
+    /// [`ViewsError::Setup`] when it cannot be opened.
+    pub fn open_directory(directory: &Path, partitions: u32) -> Result<Self, ViewsError> {
+        let engine = Arc::new(EmbeddedViews::open(directory, partitions)?);
+        Ok(Self { engine, partitions })
+    }
+
+    /// Connects to a CQL database, and creates the keyspace and the tables that are missing.
+    /// `partitions` is the log's count.
+    ///
+    /// # Errors
+    /// [`ViewsError::Setup`], naming the contact points, when no node answers in time or the
+    /// tables cannot be created.
+    pub async fn create_in_cql(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
+        let engine = Arc::new(CqlViews::create(config, partitions).await?);
+        Ok(Self { engine, partitions })
+    }
+
+    /// Connects to views that exist in a CQL database, and creates nothing.
+    ///
+    /// # Errors
+    /// [`ViewsError::Absent`], and as [`Views::create_in_cql`].
+    pub async fn open_in_cql(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
+        let engine = Arc::new(CqlViews::open(config, partitions).await?);
+        Ok(Self { engine, partitions })
+    }
+
     /// Writes the rows, then the progress, which is never ahead of the rows.
     ///
     /// Safe to repeat after any error, and safe beside other writers of the same partition:
@@ -108,130 +149,95 @@ pub trait Views: Send + Sync + 'static {
     /// When not everything is known to be written. Some rows may be.
     ///
     /// # Panics
-    /// When a row is not of the partition that the progress names.
-    async fn write(&self, changes: Changes) -> Result<(), ViewsError>;
+    /// When a row is not of the partition that the progress names: it would never be found again.
+    pub async fn write(&self, changes: Changes) -> Result<(), ViewsError> {
+        VIEWS.iter().for_each(|view| view.assert_belongs(&changes, self.partitions));
+        self.engine.write(changes).await
+    }
 
     /// How far a partition has been written; none before its first write.
     ///
     /// # Errors
     /// As the engine reports them.
-    async fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError>;
-
-    /// The rows of a partition's open promotions, by number; those never written are left out.
-    ///
-    /// # Errors
-    /// As the engine reports them.
-    async fn open_promotions(&self, partition: u32) -> Result<Vec<OpenPromotions>, ViewsError>;
-
-    /// Promotions by partition and id, of one state or of all. A page is filled up to its limit, and
-    /// costs no more where other states are many.
-    ///
-    /// # Errors
-    /// [`ViewsError::InvalidCursor`], or as the engine reports them.
-    async fn promotions(
-        &self,
-        state: Option<PromotionStatus>,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<PromotionRow>, ViewsError>;
-
-    /// One promotion.
-    ///
-    /// # Errors
-    /// As the engine reports them.
-    async fn promotion(&self, id: &str) -> Result<Option<PromotionRow>, ViewsError>;
-
-    /// A customer's coupons by promotion id and serial.
-    ///
-    /// # Errors
-    /// [`ViewsError::InvalidCursor`], or as the engine reports them.
-    async fn coupons_of_customer(
-        &self,
-        customer_id: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<CouponRow>, ViewsError>;
-
-    /// The first coupon that a customer holds of a promotion.
-    ///
-    /// # Errors
-    /// As the engine reports them.
-    async fn coupon_of(
-        &self,
-        customer_id: &str,
-        promotion_id: &str,
-    ) -> Result<Option<CouponRow>, ViewsError> {
-        let before = CouponOfCustomer { promotion_id: promotion_id.to_owned(), serial: 0 };
-        let page = self.coupons_of_customer(customer_id, Some(&before.to_cursor()), 1).await?;
-        Ok(page.items.into_iter().find(|coupon| coupon.promotion_id == promotion_id))
+    pub async fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError> {
+        self.engine.progress(partition).await
     }
 
-    /// A promotion's coupons by serial. Serials are dense, so the list may end where some
-    /// thousands in a row are missing; only [`Views::scan_coupons_by_promotion`] sees past that.
-    ///
-    /// # Errors
-    /// [`ViewsError::InvalidCursor`], or as the engine reports them.
-    async fn coupons_of_promotion(
-        &self,
-        promotion_id: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<CouponRow>, ViewsError>;
-
-    /// One coupon.
-    ///
-    /// # Errors
-    /// As the engine reports them.
-    async fn coupon(&self, id: &CouponId) -> Result<Option<CouponRow>, ViewsError>;
-
-    /// Every row of `promotions`, in any order, for an auditor.
+    /// Every row of a view, in any order, for an auditor.
     ///
     /// # Errors
     /// As the engine reports them; rows given before stay given.
-    async fn scan_promotions(
+    pub async fn scan<V: View>(
         &self,
-        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
-    ) -> Result<(), ViewsError>;
+        each: &mut (dyn FnMut(Scanned<V::Row>) + Send),
+    ) -> Result<(), ViewsError> {
+        let each = &mut |row: Scanned<_>| each(row.map(view::typed::<V>));
+        self.engine.scan(AnyView::of::<V>(), each).await
+    }
 
-    /// Every row of `open_promotions`, in any order, for an auditor.
+    /// Every row of any view, in any order, for an auditor.
     ///
     /// # Errors
     /// As the engine reports them; rows given before stay given.
-    async fn scan_open_promotions(
+    pub async fn scan_entries(
         &self,
-        each: &mut (dyn FnMut(Scanned<OpenPromotions>) + Send),
-    ) -> Result<(), ViewsError>;
+        view: AnyView,
+        each: &mut (dyn FnMut(Scanned<Entry>) + Send),
+    ) -> Result<(), ViewsError> {
+        let each = &mut |row: Scanned<_>| each(row.map(|row| view.entry(&row)));
+        self.engine.scan(view, each).await
+    }
 
-    /// Every row of `finished_promotions`, in any order, for an auditor.
+    /// Empties every table, so that a projector makes them again from the log.
     ///
     /// # Errors
-    /// As the engine reports them; rows given before stay given.
-    async fn scan_finished_promotions(
-        &self,
-        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
-    ) -> Result<(), ViewsError>;
-
-    /// Every row of `coupons_by_promotion`, in any order, for an auditor.
-    ///
-    /// # Errors
-    /// As the engine reports them; rows given before stay given.
-    async fn scan_coupons_by_promotion(
-        &self,
-        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
-    ) -> Result<(), ViewsError>;
-
-    /// Every row of `coupons_by_customer`, in any order, for an auditor.
-    ///
-    /// # Errors
-    /// As the engine reports them; rows given before stay given.
-    async fn scan_coupons_by_customer(
-        &self,
-        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
-    ) -> Result<(), ViewsError>;
+    /// As the engine reports them; some tables may be empty.
+    pub async fn clear(&self) -> Result<(), ViewsError> {
+        self.engine.clear().await
+    }
 
     /// Whether reads are answered at all: one cheap read, for a readiness probe.
     ///
     /// # Errors
     /// As the engine reports them.
-    async fn check(&self) -> Result<(), ViewsError>;
+    pub async fn check(&self) -> Result<(), ViewsError> {
+        self.progress(0).await.map(drop)
+    }
+
+    async fn get<V: View>(&self, key: Key) -> Result<Option<V::Row>, ViewsError> {
+        let row = self.engine.get(AnyView::of::<V>(), key).await?;
+        Ok(row.map(view::typed::<V>))
+    }
+
+    async fn some<V: View>(&self, keys: Vec<Key>) -> Result<Vec<V::Row>, ViewsError> {
+        let rows = self.engine.some(AnyView::of::<V>(), keys).await?;
+        Ok(rows.into_iter().map(view::typed::<V>).collect())
+    }
+
+    async fn list<V: View>(&self, walk: Walk, count: usize) -> Result<Vec<V::Row>, ViewsError> {
+        let rows = self.engine.list(AnyView::of::<V>(), walk, count).await?;
+        Ok(rows.into_iter().map(view::typed::<V>).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A view that is not in the list would be made by nobody, and missed by nobody.
+    #[test]
+    fn every_view_is_in_the_list() {
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let files = std::fs::read_dir(source).expect("the source").flatten();
+        let texts = files.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+        let mut views: Vec<String> = Vec::new();
+        for text in texts {
+            let named = text.split("\nimpl View for ").skip(1);
+            views.extend(named.filter_map(|rest| Some(rest.split_once(' ')?.0.to_owned())));
+        }
+        assert_eq!(views.len(), VIEWS.len(), "of {views:?}, {VIEWS:?} are in VIEWS");
+        let names = VIEWS.map(AnyView::name);
+        let distinct: std::collections::BTreeSet<_> = names.into_iter().collect();
+        assert_eq!(distinct.len(), names.len(), "{names:?}");
+    }
 }

@@ -4,23 +4,23 @@
 //! is scheduled, starts or finishes. Nothing is ever deleted: a database keeps a mark for every row
 //! that was, and a list would have to read past as many marks as promotions have ever finished.
 
+use scylla::{DeserializeRow, SerializeRow};
 use seckill_proto::Position;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
-use crate::{PromotionStatus, position_text};
-
-/// Name of the view.
-pub(crate) const VIEW: &str = "open_promotions";
+use crate::cql::value::{bigint, unsigned};
+use crate::engine::Walk;
+use crate::key::{Key, Kind};
+use crate::promotions::{self, Promotions};
+use crate::view::{Schema, View};
+use crate::{Changes, PromotionRow, PromotionStatus, Views, ViewsError, position_text};
 
 /// Rows of a partition: as many as keep one small while there are thousands of promotions.
 const ROWS: u64 = 64;
 
 /// Another seed than the log's partitioner has: the promotions of one partition lie in all rows.
 const SEED: u64 = 1;
-
-/// The columns in CQL, in the order in which they are bound and read.
-pub(crate) const COLUMNS: &str = "partition, row, scheduled, active, position_offset";
 
 /// Some of a partition's promotions that are not over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,14 +75,6 @@ impl OpenPromotions {
             PromotionStatus::Finished => &[],
         }
     }
-
-    pub(crate) fn key(&self) -> Vec<u8> {
-        [prefix(self.position.partition), self.row.to_be_bytes()].concat()
-    }
-
-    pub(crate) fn assert_belongs(&self, partition: u32) {
-        assert_eq!(self.position.partition, partition, "a row of open promotions");
-    }
 }
 
 fn place(ids: &mut Vec<String>, id: &str, belongs: bool) {
@@ -93,16 +85,116 @@ fn place(ids: &mut Vec<String>, id: &str, belongs: bool) {
     }
 }
 
-pub(crate) fn prefix(partition: u32) -> [u8; 4] {
-    partition.to_be_bytes()
+/// The row in CQL. An empty list of CQL is a null.
+#[derive(SerializeRow, DeserializeRow)]
+pub struct Columns {
+    partition: i64,
+    row: i64,
+    scheduled: Option<Vec<String>>,
+    active: Option<Vec<String>>,
+    position_offset: i64,
 }
 
-pub(crate) fn create_table(table: &str) -> String {
-    format!(
-        "CREATE TABLE IF NOT EXISTS {table} (partition bigint, row bigint, \
-         scheduled frozen<list<text>>, active frozen<list<text>>, position_offset bigint, \
-         PRIMARY KEY ((partition), row))"
-    )
+impl View for OpenPromotions {
+    const SCHEMA: Schema = Schema {
+        name: "open_promotions",
+        group: promotions::GROUP,
+        within: &[("row", Kind::Number)],
+        values: &[
+            ("scheduled", Kind::Texts),
+            ("active", Kind::Texts),
+            ("position_offset", Kind::Number),
+        ],
+        rewritten: true,
+        in_memory: true,
+    };
+    type Row = Self;
+    type Columns = Columns;
+
+    fn changed(changes: &Changes) -> impl Iterator<Item = &Self> {
+        changes.open.iter()
+    }
+
+    fn key(row: &Self) -> Key {
+        Key { group: vec![row.position.partition.into()], within: vec![row.row.into()] }
+    }
+
+    fn position(row: &Self) -> Position {
+        row.position
+    }
+
+    fn promotion_id(_row: &Self) -> Option<&str> {
+        None
+    }
+
+    fn texts(row: &Self) -> usize {
+        let ids = row.scheduled.iter().chain(&row.active);
+        ids.map(|id| size_of::<u32>() + id.len()).sum()
+    }
+
+    fn to_columns(row: &Self) -> Columns {
+        Columns {
+            partition: row.position.partition.into(),
+            row: row.row.into(),
+            scheduled: Some(row.scheduled.clone()),
+            active: Some(row.active.clone()),
+            position_offset: bigint(row.position.offset),
+        }
+    }
+
+    fn from_columns(columns: Columns, _partitions: u32) -> Result<Self, String> {
+        let partition = unsigned("partition", columns.partition)?;
+        let offset = unsigned("position_offset", columns.position_offset)?;
+        Ok(Self {
+            row: unsigned("row", columns.row)?,
+            scheduled: columns.scheduled.unwrap_or_default(),
+            active: columns.active.unwrap_or_default(),
+            position: Position { partition, offset },
+        })
+    }
+}
+
+impl Views {
+    /// The rows of a partition's open promotions, by number; those never written are left out.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn open_promotions(&self, partition: u32) -> Result<Vec<OpenPromotions>, ViewsError> {
+        let group = Walk::group(vec![partition.into()], None);
+        self.list::<OpenPromotions>(group, usize::MAX).await
+    }
+
+    /// Up to `count` promotions of a state that is not the last one, by partition and id: from a
+    /// partition on, in that one after an id.
+    pub(crate) async fn promotions_through_open(
+        &self,
+        state: PromotionStatus,
+        first: u32,
+        after: Option<String>,
+        count: usize,
+    ) -> Result<Vec<PromotionRow>, ViewsError> {
+        let mut after = after.unwrap_or_default();
+        let mut found: Vec<PromotionRow> = Vec::new();
+        for partition in first..self.partitions {
+            let rows = self.open_promotions(partition).await?;
+            let ids = rows.iter().flat_map(|row| row.of(state)).map(String::as_str);
+            let mut ids: Vec<&str> = ids.filter(|id| *id > after.as_str()).collect();
+            ids.sort_unstable();
+            let mut ids = ids.as_slice();
+            while found.len() < count && !ids.is_empty() {
+                let (next, rest) = ids.split_at(ids.len().min(count - found.len()));
+                let keys = next.iter().map(|id| promotions::key(partition, id)).collect();
+                let rows = self.some::<Promotions>(keys).await?;
+                found.extend(rows.into_iter().filter(|row| row.state == state));
+                ids = rest;
+            }
+            if found.len() == count {
+                break;
+            }
+            after.clear();
+        }
+        Ok(found)
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,6 @@
 use seckill_proto::v1::Checkpoint;
 use serde::{Deserialize, Serialize};
 
-use crate::cursor;
-
 /// Name of the view.
 pub(crate) const VIEW: &str = "progress";
 
@@ -40,7 +38,7 @@ impl Progress {
     pub fn at(partition: u32, checkpoint: &Checkpoint, stopped: Option<String>) -> Self {
         Self {
             partition,
-            origin: checkpoint.fence_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            origin: hex::encode(&checkpoint.fence_id),
             next_offset: checkpoint.next_offset,
             term: checkpoint.term,
             next_seq: checkpoint.next_seq,
@@ -57,7 +55,7 @@ impl Progress {
             next_offset: self.next_offset,
             term: self.term,
             next_seq: self.next_seq,
-            fence_id: cursor::from_hex(&self.origin).unwrap_or_default(),
+            fence_id: hex::decode(&self.origin).unwrap_or_default(),
             history: self.history,
             history_before_last: self.history_before_last,
         }
@@ -68,14 +66,4 @@ impl Progress {
         let stopped = self.stopped.clone().filter(|reason| !reason.is_empty());
         Self { stopped, ..self.clone() }
     }
-}
-
-/// `stopped` has a write time of its own, see the CQL engine.
-pub(crate) fn create_table(table: &str) -> String {
-    format!(
-        "CREATE TABLE IF NOT EXISTS {table} (partition bigint, origin text, \
-         next_offset bigint, term bigint, next_seq bigint, history bigint, \
-         history_before_last bigint, stopped text, \
-         PRIMARY KEY (partition))"
-    )
 }

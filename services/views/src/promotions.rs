@@ -1,19 +1,21 @@
 //! `promotions`: every promotion ever scheduled, by log partition and id.
 
 use jiff::Timestamp;
-use seckill_proto::{Position, check_identifier, partition_of};
+use scylla::value::CqlTimestamp;
+use scylla::{DeserializeRow, SerializeRow};
+use seckill_proto::{Position, partition_of};
 use serde::{Deserialize, Serialize};
 
-use crate::cursor::{self, Kind};
-use crate::{ViewsError, position_text};
+use crate::cql::value::{bigint, time, timestamp, unsigned};
+use crate::engine::Walk;
+use crate::finished_promotions::FinishedPromotions;
+use crate::key::{Cursor, Key, Kind};
+use crate::view::{Column, Schema, View};
+use crate::{Changes, Page, Views, ViewsError, clamp_limit, position_text};
 
-/// Name of the view.
-pub(crate) const VIEW: &str = "promotions";
-
-/// The columns of a promotion in CQL, in the order in which they are bound and read.
-pub(crate) const COLUMNS: &str = "partition, id, name, coupons, remaining, discount, \
-     limit_per_customer, starts_at, finishes_at, state, finish_reason, created_offset, \
-     position_offset";
+/// The view.
+#[derive(Debug)]
+pub struct Promotions;
 
 /// Where a promotion is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,77 +72,211 @@ pub struct PromotionRow {
     pub position: Position,
 }
 
-impl PromotionRow {
-    pub(crate) fn key(&self) -> PromotionKey {
-        PromotionKey { partition: self.position.partition, id: self.id.clone() }
-    }
+/// The row in CQL.
+#[derive(SerializeRow, DeserializeRow)]
+pub struct Columns {
+    partition: i64,
+    id: String,
+    name: String,
+    coupons: i64,
+    remaining: i64,
+    discount: f64,
+    limit_per_customer: i64,
+    starts_at: CqlTimestamp,
+    finishes_at: Option<CqlTimestamp>,
+    state: String,
+    finish_reason: Option<String>,
+    created_offset: i64,
+    position_offset: i64,
+}
 
-    pub(crate) fn assert_belongs(&self, partition: u32, partitions: u32) {
-        let belongs = partition_of(&self.id, partitions) == partition
-            && self.position.partition == partition
-            && self.created.partition == partition;
-        assert!(belongs, "promotion {} is not of partition {partition}", self.id);
+/// Partitioned as the log is, so that one list covers a few groups in a known order.
+pub(crate) const GROUP: &[Column] = &[("partition", Kind::Number)];
+const WITHIN: &[Column] = &[("id", Kind::Text)];
+const CURSOR: Cursor = Cursor { letter: 'p', kinds: &[Kind::Number, Kind::Text] };
+
+/// A table of promotions: this one, and that of those that are over.
+pub(crate) const fn table(name: &'static str) -> Schema {
+    Schema {
+        name,
+        group: GROUP,
+        within: WITHIN,
+        values: &[
+            ("name", Kind::Text),
+            ("coupons", Kind::Number),
+            ("remaining", Kind::Number),
+            ("discount", Kind::Double),
+            ("limit_per_customer", Kind::Number),
+            ("starts_at", Kind::Time),
+            ("finishes_at", Kind::Time),
+            ("state", Kind::Text),
+            ("finish_reason", Kind::Text),
+            ("created_offset", Kind::Number),
+            ("position_offset", Kind::Number),
+        ],
+        rewritten: true,
+        in_memory: false,
     }
 }
 
-/// The key of a promotion: lists are in its order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PromotionKey {
-    pub(crate) partition: u32,
-    pub(crate) id: String,
+pub(crate) fn key(partition: u32, id: &str) -> Key {
+    Key { group: vec![partition.into()], within: vec![id.into()] }
 }
 
-impl PromotionKey {
-    pub(crate) fn find(id: &str, partitions: u32) -> Self {
-        Self { partition: partition_of(id, partitions), id: id.into() }
+impl View for Promotions {
+    const SCHEMA: Schema = table("promotions");
+    type Row = PromotionRow;
+    type Columns = Columns;
+
+    fn changed(changes: &Changes) -> impl Iterator<Item = &PromotionRow> {
+        changes.promotions.iter()
     }
 
-    /// Sorts as the key does; the id is last, so it needs no end mark.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = self.partition.to_be_bytes().to_vec();
-        bytes.extend_from_slice(self.id.as_bytes());
-        bytes
+    fn key(row: &PromotionRow) -> Key {
+        key(row.position.partition, &row.id)
     }
 
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (partition, id) = bytes.split_first_chunk()?;
-        let id = std::str::from_utf8(id).ok()?;
-        check_identifier(id).ok()?;
-        Some(Self { partition: u32::from_be_bytes(*partition), id: id.into() })
+    fn position(row: &PromotionRow) -> Position {
+        row.position
     }
 
-    pub(crate) fn to_cursor(&self) -> String {
-        cursor::seal(Kind::Promotions, &self.to_bytes())
+    fn promotion_id(row: &PromotionRow) -> Option<&str> {
+        Some(&row.id)
     }
 
-    pub(crate) fn from_cursor(text: &str) -> Result<Self, ViewsError> {
-        let bytes = cursor::open(Kind::Promotions, text)?;
-        Self::from_bytes(&bytes).ok_or(ViewsError::InvalidCursor)
+    fn texts(row: &PromotionRow) -> usize {
+        row.id.len() + row.name.len() + "scheduled".len() + "cancelled".len()
+    }
+
+    fn to_columns(row: &PromotionRow) -> Columns {
+        Columns {
+            partition: row.position.partition.into(),
+            id: row.id.clone(),
+            name: row.name.clone(),
+            coupons: row.coupons.into(),
+            remaining: row.remaining.into(),
+            discount: row.discount,
+            limit_per_customer: row.limit_per_customer.into(),
+            starts_at: timestamp(row.starts_at),
+            finishes_at: row.finishes_at.map(timestamp),
+            state: state_text(row.state).into(),
+            finish_reason: row.finish_reason.map(|cause| cause_text(cause).into()),
+            created_offset: bigint(row.created.offset),
+            position_offset: bigint(row.position.offset),
+        }
+    }
+
+    fn from_columns(columns: Columns, _partitions: u32) -> Result<PromotionRow, String> {
+        let partition = unsigned("partition", columns.partition)?;
+        let place = |column, offset| {
+            Ok::<_, String>(Position { partition, offset: unsigned(column, offset)? })
+        };
+        Ok(PromotionRow {
+            id: columns.id,
+            name: columns.name,
+            coupons: unsigned("coupons", columns.coupons)?,
+            remaining: unsigned("remaining", columns.remaining)?,
+            discount: columns.discount,
+            limit_per_customer: unsigned("limit_per_customer", columns.limit_per_customer)?,
+            starts_at: time("starts_at", columns.starts_at)?,
+            finishes_at: columns.finishes_at.map(|end| time("finishes_at", end)).transpose()?,
+            state: state_of(&columns.state)?,
+            finish_reason: columns.finish_reason.as_deref().map(cause_of).transpose()?,
+            created: place("created_offset", columns.created_offset)?,
+            position: place("position_offset", columns.position_offset)?,
+        })
     }
 }
 
-/// Partitioned as the log is, so that one list covers a few partitions in a known order.
-pub(crate) fn create_table(table: &str) -> String {
-    format!(
-        "CREATE TABLE IF NOT EXISTS {table} (partition bigint, id text, name text, \
-         coupons bigint, remaining bigint, discount double, limit_per_customer bigint, \
-         starts_at timestamp, finishes_at timestamp, state text, finish_reason text, \
-         created_offset bigint, position_offset bigint, PRIMARY KEY ((partition), id))"
-    )
+impl Views {
+    /// One promotion.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn promotion(&self, id: &str) -> Result<Option<PromotionRow>, ViewsError> {
+        self.get::<Promotions>(key(partition_of(id, self.partitions), id)).await
+    }
+
+    /// Promotions by partition and id, of one state or of all. A page is filled up to its limit, and
+    /// costs no more where other states are many.
+    ///
+    /// # Errors
+    /// [`ViewsError::InvalidCursor`], or as the engine reports them.
+    pub async fn promotions(
+        &self,
+        state: Option<PromotionStatus>,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<PromotionRow>, ViewsError> {
+        let limit = clamp_limit(limit);
+        let (first, after) = cursor.map(place_of).transpose()?.unzip();
+        let first = first.unwrap_or(0);
+        let rows = match state {
+            Some(state @ (PromotionStatus::Scheduled | PromotionStatus::Active)) => {
+                self.promotions_through_open(state, first, after, limit + 1).await?
+            }
+            Some(PromotionStatus::Finished) => {
+                let walk = self.walk(first, after);
+                self.list::<FinishedPromotions>(walk, limit + 1).await?
+            }
+            None => self.list::<Promotions>(self.walk(first, after), limit + 1).await?,
+        };
+        Ok(Page::cut(rows, limit, |row| {
+            CURSOR.seal(&[row.position.partition.into(), row.id.as_str().into()])
+        }))
+    }
+
+    fn walk(&self, first: u32, after: Option<String>) -> Walk {
+        let after = after.map(|id| vec![id.as_str().into()]);
+        Walk::partitions(first, self.partitions, after)
+    }
+}
+
+/// Partition and id of the last row given.
+fn place_of(cursor: &str) -> Result<(u32, String), ViewsError> {
+    match CURSOR.open(cursor)?.as_slice() {
+        [crate::Part::Number(partition), crate::Part::Text(id)] => Ok((*partition, id.clone())),
+        _ => Err(ViewsError::InvalidCursor),
+    }
+}
+
+fn state_text(state: PromotionStatus) -> &'static str {
+    match state {
+        PromotionStatus::Scheduled => "scheduled",
+        PromotionStatus::Active => "active",
+        PromotionStatus::Finished => "finished",
+    }
+}
+
+fn state_of(text: &str) -> Result<PromotionStatus, String> {
+    match text {
+        "scheduled" => Ok(PromotionStatus::Scheduled),
+        "active" => Ok(PromotionStatus::Active),
+        "finished" => Ok(PromotionStatus::Finished),
+        _ => Err(format!("{text:?} is no state")),
+    }
+}
+
+fn cause_text(cause: FinishCause) -> &'static str {
+    match cause {
+        FinishCause::SoldOut => "sold_out",
+        FinishCause::Time => "time",
+        FinishCause::Cancelled => "cancelled",
+    }
+}
+
+fn cause_of(text: &str) -> Result<FinishCause, String> {
+    match text {
+        "sold_out" => Ok(FinishCause::SoldOut),
+        "time" => Ok(FinishCause::Time),
+        "cancelled" => Ok(FinishCause::Cancelled),
+        _ => Err(format!("{text:?} is no reason to finish")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cursor_names_the_key() {
-        let key = PromotionKey { partition: 70_000, id: "春 \"sale\"/1".into() };
-        assert_eq!(PromotionKey::from_cursor(&key.to_cursor()).ok(), Some(key));
-        for text in ["p", "p000000", "p00000001", "p00000001ff", "p0000000100"] {
-            assert!(PromotionKey::from_cursor(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_row_is_the_json_that_the_api_returns() {

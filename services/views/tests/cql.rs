@@ -15,7 +15,7 @@ use futures::FutureExt;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use seckill_views::PromotionStatus::{Active, Finished};
-use seckill_views::{Changes, CqlConfig, CqlViews, Progress, ViewsError};
+use seckill_views::{Changes, CqlConfig, Progress, Views, ViewsError};
 
 /// Views in a new keyspace, and a plain session to look behind them.
 struct Keyspace {
@@ -38,7 +38,7 @@ impl Keyspace {
     }
 
     async fn views(&self) -> Engine {
-        Arc::new(CqlViews::connect(&self.config, PARTITIONS).await.unwrap())
+        Views::create_in_cql(&self.config, PARTITIONS).await.unwrap()
     }
 
     async fn execute(&self, statement: &str) {
@@ -226,7 +226,7 @@ async fn nobody_there_is_told_with_the_contact_point() {
         connect_within: Duration::from_millis(600),
         ..CqlConfig::default()
     };
-    let error = CqlViews::connect(&config, PARTITIONS).await.err().unwrap();
+    let error = Views::create_in_cql(&config, PARTITIONS).await.err().unwrap();
     assert!(matches!(error, ViewsError::Setup { .. }), "{error:?}");
     assert!(error.to_string().contains("127.0.0.1:1"), "{error}");
 }
@@ -235,7 +235,7 @@ async fn nobody_there_is_told_with_the_contact_point() {
 async fn a_keyspace_is_not_a_place_for_statements() {
     for keyspace in ["", "1a", "a; DROP KEYSPACE b", "Seckill", &"a".repeat(49)] {
         let config = CqlConfig { keyspace: keyspace.into(), ..CqlConfig::default() };
-        let error = CqlViews::connect(&config, PARTITIONS).await.err().unwrap();
+        let error = Views::create_in_cql(&config, PARTITIONS).await.err().unwrap();
         assert!(matches!(error, ViewsError::Setup { .. }), "{keyspace}: {error:?}");
     }
 }
@@ -244,7 +244,7 @@ async fn a_keyspace_is_not_a_place_for_statements() {
 async fn views_of_a_log_with_other_partitions_are_refused() {
     with_keyspace(|keyspace| async move {
         drop(keyspace.views().await);
-        let refused = CqlViews::connect(&keyspace.config, PARTITIONS + 1).await.err().unwrap();
+        let refused = Views::create_in_cql(&keyspace.config, PARTITIONS + 1).await.err().unwrap();
         assert!(matches!(refused, ViewsError::OtherPartitions { .. }), "{refused:?}");
         drop(keyspace.views().await);
     })
@@ -296,7 +296,7 @@ async fn write_times_are_log_positions() {
 impl Keyspace {
     async fn write_time(&self, view: &str, column: &str) -> i64 {
         let keyspace = &self.config.keyspace;
-        let statement = format!("SELECT WRITETIME({column}) FROM {keyspace}.{view}_g2");
+        let statement = format!("SELECT WRITETIME({column}) FROM {keyspace}.{view}_g3");
         let result = self.session.query_unpaged(statement, ()).await.unwrap();
         let result = result.into_rows_result().unwrap();
         let rows = result.rows::<(i64,)>().unwrap();
@@ -313,12 +313,15 @@ async fn a_corrupt_row_is_named() {
         write(&views, &[row], &[coupon("p", 1, "ann", 1)]).await;
         for column in ["coupons = -1", "state = 'sold'", "discount = null"] {
             let statement = format!(
-                "UPDATE KS.promotions_g2 SET {column} WHERE partition = {partition} AND id = 'p'"
+                "UPDATE KS.promotions_g3 SET {column} WHERE partition = {partition} AND id = 'p'"
             );
             keyspace.execute(&statement).await;
             let error = views.promotion("p").await.unwrap_err();
             let ViewsError::Corrupt { table, key, .. } = &error else { panic!("{error:?}") };
-            assert!(table.ends_with(".promotions_g2") && key == "p", "{error}");
+            assert!(
+                table.ends_with(".promotions_g3") && *key == format!("{partition}/p"),
+                "{error}"
+            );
             keyspace.execute(&statement.replace(column, "coupons = 1, state = 'active'")).await;
         }
     })
@@ -342,7 +345,7 @@ async fn promotions_that_are_over_cost_the_list_of_others_nothing() {
         }
         write(&views, &[promotion("last", 99, Active)], &[]).await;
         assert_eq!(views.promotions(Some(Active), None, 5).await.unwrap().items.len(), 1);
-        let trace = format!("SELECT * FROM {}.open_promotions_g2", keyspace.config.keyspace);
+        let trace = format!("SELECT * FROM {}.open_promotions_g3", keyspace.config.keyspace);
         let mut statement = scylla::statement::Statement::new(trace);
         statement.set_tracing(true);
         let result = keyspace.session.query_unpaged(statement, ()).await.unwrap();
@@ -362,7 +365,7 @@ async fn promotions_that_are_over_cost_the_list_of_others_nothing() {
 async fn a_refusal_is_not_retried() {
     with_keyspace(|keyspace| async move {
         let views = keyspace.views().await;
-        keyspace.execute("DROP TABLE KS.promotions_g2").await;
+        keyspace.execute("DROP TABLE KS.promotions_g3").await;
         let error = views.promotion("p").await.unwrap_err();
         assert!(!error.is_retryable(), "{error:?}");
     })

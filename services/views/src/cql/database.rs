@@ -4,24 +4,21 @@ use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use scylla::client::PoolSize;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::deserialize::row::DeserializeRow;
-use scylla::errors::{
-    DbError, ExecutionError, NewSessionError, NextRowError, PagerExecutionError, PrepareError,
-    RequestAttemptError,
-};
+use scylla::errors::{DbError, ExecutionError, NewSessionError, PrepareError, RequestAttemptError};
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::statement::{Consistency, Statement};
 use tokio::time::Instant;
 
 use super::CqlConfig;
+use crate::ViewsError;
 use crate::generation::Generation;
-use crate::{Scanned, ViewsError};
+use crate::view::corrupt;
 
 /// Pause between two attempts to reach a first node.
 const CONNECT_PAUSE: Duration = Duration::from_millis(500);
@@ -68,11 +65,15 @@ impl Database {
     }
 
     /// Every statement here may be sent twice, which lets the driver try another node.
-    pub(super) async fn prepare(&self, text: &str) -> Result<PreparedStatement, ViewsError> {
-        let mut statement = Statement::new(text);
+    pub(super) async fn prepare(
+        &self,
+        text: impl Into<String>,
+    ) -> Result<PreparedStatement, ViewsError> {
+        let text = text.into();
+        let mut statement = Statement::new(&text);
         statement.set_is_idempotent(true);
         statement.set_page_size(SCAN_PAGE);
-        self.session.prepare(statement).await.map_err(|error| not_prepared(text, error))
+        self.session.prepare(statement).await.map_err(|error| not_prepared(&text, error))
     }
 
     pub(super) async fn query(&self, table: &str, text: &str) -> Result<Query, ViewsError> {
@@ -93,34 +94,14 @@ impl Database {
         let during = || format!("reading {} {key}", query.table);
         let result = self.session.execute_unpaged(&query.statement, values).await;
         let result = result.map_err(|error| failure(during(), error))?;
-        let rows = result.into_rows_result().map_err(|error| corrupt(query, &key, error))?;
-        let columns = rows.rows::<C>().map_err(|error| corrupt(query, &key, error))?;
+        let rows = result.into_rows_result().map_err(|error| corrupt(&query.table, &key, error))?;
+        let columns = rows.rows::<C>().map_err(|error| corrupt(&query.table, &key, error))?;
         columns
             .map(|columns| {
-                let columns = columns.map_err(|error| corrupt(query, &key, error))?;
-                to_row(columns).map_err(|reason| corrupt(query, &key, reason))
+                let columns = columns.map_err(|error| corrupt(&query.table, &key, error))?;
+                to_row(columns).map_err(|reason| corrupt(&query.table, &key, reason))
             })
             .collect()
-    }
-
-    /// Gives each row of a query of any length, a page in memory at a time.
-    pub(super) async fn each<C, R>(
-        &self,
-        query: &Query,
-        values: impl SerializeRow,
-        to_row: impl Fn(C) -> Result<R, String>,
-        each: &mut (dyn FnMut(Scanned<R>) + Send),
-    ) -> Result<(), ViewsError>
-    where
-        C: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata> + 'static,
-    {
-        let pages = self.session.execute_iter(query.statement.clone(), values).await;
-        let pages = pages.map_err(|error| not_paged(query, error))?;
-        let mut rows = pages.rows_stream::<C>().map_err(|error| corrupt(query, "*", error))?;
-        while let Some(columns) = rows.try_next().await.map_err(|error| no_next(query, error))? {
-            each(to_row(columns).map_err(|reason| corrupt(query, "*", reason)));
-        }
-        Ok(())
     }
 }
 
@@ -207,26 +188,6 @@ fn not_prepared(text: &str, error: PrepareError) -> ViewsError {
         _ => false,
     };
     unavailable_or_failed(permanent, format!("preparing {text}"), error)
-}
-
-fn not_paged(query: &Query, error: PagerExecutionError) -> ViewsError {
-    let permanent = matches!(error, PagerExecutionError::SerializationError(_));
-    unavailable_or_failed(permanent, format!("reading {}", query.table), error)
-}
-
-fn no_next(query: &Query, error: NextRowError) -> ViewsError {
-    match error {
-        NextRowError::RowDeserializationError(error) => corrupt(query, "*", error),
-        error => unavailable_or_failed(false, format!("reading {}", query.table), error),
-    }
-}
-
-fn corrupt(query: &Query, key: impl Display, reason: impl Display) -> ViewsError {
-    ViewsError::Corrupt {
-        table: query.table.clone(),
-        key: key.to_string(),
-        reason: reason.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -1,39 +1,33 @@
 //! The read model in ScyllaDB or Apache Cassandra.
 //!
 //! Every write carries its log position as its write time (`USING TIMESTAMP` offset + 1), so the
-//! database itself keeps the newest and drops what comes late, deletes included: no counters, no
+//! database itself keeps the newest and drops what comes late: no counters, no
 //! lightweight transactions, no read before a write, no clock. It follows that the guardrail
 //! `minimum_timestamp` of Cassandra must stay off, and that the program must not be mixed with
 //! writers that use the time of day.
 //!
 //! Rows are read and written with `LOCAL_QUORUM`, so what `progress` says is there can be read.
 
-mod coupons_by_customer;
-mod coupons_by_promotion;
 mod database;
-mod open_promotions;
 mod progress;
-mod promotions;
 mod schema;
-mod value;
+mod table;
+pub(crate) mod value;
 mod write;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use seckill_proto::CouponId;
 
+use crate::engine::{Engine, Walk};
 use crate::generation::{Generation, LIVE};
-use crate::{
-    Changes, CouponRow, OpenPromotions, Page, Progress, PromotionRow, PromotionStatus, Scanned,
-    Views, ViewsError,
-};
-use coupons_by_customer::CouponsByCustomer;
-use coupons_by_promotion::CouponsByPromotion;
+use crate::key::Key;
+use crate::view::{AnyRow, AnyView};
+use crate::{Changes, Progress, Scanned, VIEWS, ViewsError};
 use database::Database;
-use open_promotions::OpenTable;
 use progress::ProgressTable;
-use promotions::Promotions;
+use table::Table;
 
 /// Where the database is and how it is used.
 #[derive(Debug, Clone)]
@@ -48,7 +42,7 @@ pub struct CqlConfig {
     pub connections_per_host: usize,
     /// After which a single request counts as failed.
     pub request_timeout: Duration,
-    /// For how long [`CqlViews::connect`] keeps trying to reach a node.
+    /// For how long [`crate::Views::create_in_cql`] keeps trying to reach a node.
     pub connect_within: Duration,
 }
 
@@ -65,26 +59,17 @@ impl Default for CqlConfig {
     }
 }
 
-/// The read model in a CQL database; cheap to share, safe in any number of processes.
-pub struct CqlViews {
+/// The views in a CQL database; safe in any number of processes.
+pub(crate) struct CqlViews {
     database: Database,
     partitions: u32,
-    promotions: Promotions,
-    open_promotions: OpenTable,
-    finished_promotions: Promotions,
-    coupons_by_promotion: CouponsByPromotion,
-    coupons_by_customer: CouponsByCustomer,
+    /// By name of the view.
+    tables: HashMap<&'static str, Table>,
     progress: ProgressTable,
 }
 
 impl CqlViews {
-    /// Connects, and creates the keyspace and the tables that are missing. `partitions` is the
-    /// log's count.
-    ///
-    /// # Errors
-    /// [`ViewsError::Setup`], naming the contact points, when no node answers in time or the
-    /// tables cannot be created.
-    pub async fn connect(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
+    pub(crate) async fn create(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
         let database = Database::connect(config).await?;
         schema::create(&database, config, LIVE).await?;
         let views = Self::prepare(database, LIVE, partitions).await?;
@@ -95,11 +80,7 @@ impl CqlViews {
         Ok(views)
     }
 
-    /// Connects to views that exist, and creates nothing.
-    ///
-    /// # Errors
-    /// [`ViewsError::Absent`], and as [`CqlViews::connect`].
-    pub async fn open(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
+    pub(crate) async fn open(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
         let database = Database::connect(config).await?;
         if !schema::exists(&database, LIVE)
             .await
@@ -112,38 +93,31 @@ impl CqlViews {
         Ok(views)
     }
 
-    /// Empties every table, so that a projector makes them again from the log.
-    ///
-    /// # Errors
-    /// As the database reports them; some tables may be empty.
-    pub async fn clear(&self) -> Result<(), ViewsError> {
-        schema::truncate(&self.database, LIVE).await
-    }
-
     async fn prepare(
         database: Database,
         generation: Generation,
         partitions: u32,
     ) -> Result<Self, ViewsError> {
-        let promotions =
-            async |view| Promotions::prepare(&database, &database.table(generation, view)).await;
-        Ok(Self {
-            promotions: promotions(crate::promotions::VIEW).await?,
-            open_promotions: OpenTable::prepare(&database, generation).await?,
-            finished_promotions: promotions(crate::finished_promotions::VIEW).await?,
-            coupons_by_promotion: CouponsByPromotion::prepare(&database, generation).await?,
-            coupons_by_customer: CouponsByCustomer::prepare(&database, generation).await?,
-            progress: ProgressTable::prepare(&database, generation).await?,
-            database,
-            partitions,
-        })
+        let mut tables = HashMap::new();
+        for view in VIEWS {
+            tables.insert(view.name(), Table::prepare(&database, generation, view).await?);
+        }
+        let progress = ProgressTable::prepare(&database, generation).await?;
+        Ok(Self { database, partitions, tables, progress })
+    }
+
+    fn table(&self, view: AnyView) -> &Table {
+        &self.tables[view.name()]
+    }
+
+    fn reading(&self) -> (&Database, u32) {
+        (&self.database, self.partitions)
     }
 }
 
 #[async_trait]
-impl Views for CqlViews {
+impl Engine for CqlViews {
     async fn write(&self, changes: Changes) -> Result<(), ViewsError> {
-        changes.assert_one_partition(self.partitions);
         self.write_rows(&changes).await?;
         self.progress.write(&self.database, &changes.progress).await
     }
@@ -152,98 +126,42 @@ impl Views for CqlViews {
         self.progress.read(&self.database, partition).await
     }
 
-    async fn open_promotions(&self, partition: u32) -> Result<Vec<OpenPromotions>, ViewsError> {
-        self.open_promotions.of_partition(&self.database, partition).await
+    async fn get(&self, view: AnyView, key: Key) -> Result<Option<AnyRow>, ViewsError> {
+        self.table(view).get(self.reading(), key).await
     }
 
-    async fn promotions(
+    async fn some(&self, view: AnyView, keys: Vec<Key>) -> Result<Vec<AnyRow>, ViewsError> {
+        self.table(view).some(self.reading(), &keys).await
+    }
+
+    async fn list(
         &self,
-        state: Option<PromotionStatus>,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<PromotionRow>, ViewsError> {
-        let after = cursor.map(crate::promotions::PromotionKey::from_cursor).transpose()?;
-        let reading = (&self.database, self.partitions);
-        match state {
-            Some(state @ (PromotionStatus::Scheduled | PromotionStatus::Active)) => {
-                let rows = &self.promotions;
-                self.open_promotions.page(rows, reading, state, after, limit).await
+        view: AnyView,
+        walk: Walk,
+        count: usize,
+    ) -> Result<Vec<AnyRow>, ViewsError> {
+        let mut rows = Vec::new();
+        for range in walk.ranges {
+            let missing = count - rows.len();
+            let found = self.table(view).range(self.reading(), &range, missing).await?;
+            let ended = walk.dense && found.is_empty() && range.after.is_none();
+            rows.extend(found);
+            if ended || rows.len() == count {
+                break;
             }
-            Some(PromotionStatus::Finished) => {
-                self.finished_promotions.page(reading, after, limit).await
-            }
-            None => self.promotions.page(reading, after, limit).await,
         }
+        Ok(rows)
     }
 
-    async fn promotion(&self, id: &str) -> Result<Option<PromotionRow>, ViewsError> {
-        let key = crate::promotions::PromotionKey::find(id, self.partitions);
-        self.promotions.get(&self.database, &key).await
-    }
-
-    async fn coupons_of_customer(
+    async fn scan(
         &self,
-        customer_id: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<CouponRow>, ViewsError> {
-        let after =
-            cursor.map(crate::coupons_by_customer::CouponOfCustomer::from_cursor).transpose()?;
-        let reading = (&self.database, self.partitions);
-        self.coupons_by_customer.page(reading, customer_id, after, limit).await
-    }
-
-    async fn coupons_of_promotion(
-        &self,
-        promotion_id: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<CouponRow>, ViewsError> {
-        let after = cursor.map(crate::coupons_by_promotion::from_cursor).transpose()?;
-        let reading = (&self.database, self.partitions);
-        self.coupons_by_promotion.page(reading, promotion_id, after, limit).await
-    }
-
-    async fn coupon(&self, id: &CouponId) -> Result<Option<CouponRow>, ViewsError> {
-        self.coupons_by_promotion.get((&self.database, self.partitions), id).await
-    }
-
-    async fn scan_promotions(
-        &self,
-        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
+        view: AnyView,
+        each: &mut (dyn FnMut(Scanned<AnyRow>) + Send),
     ) -> Result<(), ViewsError> {
-        self.promotions.scan(&self.database, each).await
+        self.table(view).scan(self.reading(), each).await
     }
 
-    async fn scan_open_promotions(
-        &self,
-        each: &mut (dyn FnMut(Scanned<OpenPromotions>) + Send),
-    ) -> Result<(), ViewsError> {
-        self.open_promotions.scan(&self.database, each).await
-    }
-
-    async fn scan_finished_promotions(
-        &self,
-        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
-    ) -> Result<(), ViewsError> {
-        self.finished_promotions.scan(&self.database, each).await
-    }
-
-    async fn scan_coupons_by_promotion(
-        &self,
-        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
-    ) -> Result<(), ViewsError> {
-        self.coupons_by_promotion.scan((&self.database, self.partitions), each).await
-    }
-
-    async fn scan_coupons_by_customer(
-        &self,
-        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
-    ) -> Result<(), ViewsError> {
-        self.coupons_by_customer.scan((&self.database, self.partitions), each).await
-    }
-
-    async fn check(&self) -> Result<(), ViewsError> {
-        self.progress.read(&self.database, 0).await.map(drop)
+    async fn clear(&self) -> Result<(), ViewsError> {
+        schema::truncate(&self.database, LIVE).await
     }
 }

@@ -27,6 +27,16 @@ const REVISIONS: i64 = 256;
 /// reason, write time of the reason.
 type Columns = (String, i64, Option<i64>, i64, i64, i64, String, i64);
 
+/// The columns, of which `stopped` has a write time of its own.
+pub(super) fn create_table(table: &str) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {table} (partition bigint, origin text, \
+         next_offset bigint, term bigint, next_seq bigint, history bigint, \
+         history_before_last bigint, stopped text, \
+         PRIMARY KEY (partition))"
+    )
+}
+
 /// A value of `stopped`, and when it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stopped {

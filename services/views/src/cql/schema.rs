@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use super::CqlConfig;
 use super::database::{Database, failure, not_opened};
-use crate::ViewsError;
+use super::progress::create_table as create_progress;
+use super::table::Statements;
 use crate::generation::Generation;
+use crate::progress::VIEW as PROGRESS;
+use crate::{VIEWS, ViewsError};
 
 const ATTEMPTS: u32 = 6;
 
@@ -39,7 +42,7 @@ pub(super) async fn create(
 /// Whether every table is there.
 pub(super) async fn exists(database: &Database, generation: Generation) -> Result<bool, Cause> {
     let present = tables(database).await?;
-    Ok(views().iter().all(|(view, _)| present.contains(&generation.table(view))))
+    Ok(tables_of(database, generation).iter().all(|(table, _)| present.contains(table)))
 }
 
 async fn create_missing(
@@ -48,16 +51,14 @@ async fn create_missing(
     generation: Generation,
 ) -> Result<(), Cause> {
     let present = tables(database).await?;
-    let missing =
-        views().into_iter().filter(|(view, _)| !present.contains(&generation.table(view)));
-    let missing: Vec<_> = missing.collect();
+    let mut missing = tables_of(database, generation);
+    missing.retain(|(table, _)| !present.contains(table));
     if missing.is_empty() {
         return Ok(());
     }
     database.session.query_unpaged(create_keyspace(config), ()).await?;
-    for (view, create_table) in missing {
-        let statement = create_table(&database.table(generation, view));
-        database.session.query_unpaged(statement, ()).await?;
+    for (_, create) in missing {
+        database.session.query_unpaged(create, ()).await?;
     }
     database.session.await_schema_agreement().await?;
     Ok(())
@@ -86,23 +87,23 @@ pub(super) async fn truncate(
     database: &Database,
     generation: Generation,
 ) -> Result<(), ViewsError> {
-    for (view, _) in views() {
-        let table = database.table(generation, view);
+    for (table, _) in tables_of(database, generation) {
+        let table = format!("{}.{table}", database.keyspace);
         let truncated = database.session.query_unpaged(format!("TRUNCATE {table}"), ()).await;
         truncated.map_err(|error| failure(format!("emptying {table}"), error))?;
     }
     Ok(())
 }
 
-type CreateTable = fn(&str) -> String;
-
-fn views() -> [(&'static str, CreateTable); 6] {
-    [
-        (crate::promotions::VIEW, crate::promotions::create_table),
-        (crate::open_promotions::VIEW, crate::open_promotions::create_table),
-        (crate::finished_promotions::VIEW, crate::promotions::create_table),
-        (crate::coupons_by_promotion::VIEW, crate::coupons_by_promotion::create_table),
-        (crate::coupons_by_customer::VIEW, crate::coupons_by_customer::create_table),
-        (crate::progress::VIEW, crate::progress::create_table),
-    ]
+/// Every table with the statement that creates it.
+fn tables_of(database: &Database, generation: Generation) -> Vec<(String, String)> {
+    let mut tables = Vec::new();
+    for view in VIEWS {
+        let table = &database.table(generation, view.name());
+        let create = Statements { schema: view.schema(), table }.create();
+        tables.push((generation.table(view.name()), create));
+    }
+    let table = database.table(generation, PROGRESS);
+    tables.push((generation.table(PROGRESS), create_progress(&table)));
+    tables
 }

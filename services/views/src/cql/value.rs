@@ -1,28 +1,26 @@
 //! Numbers and times between rows and columns.
-//!
-//! Unsigned numbers are `bigint`: serials and counts go to u32::MAX, beyond what `int` holds.
 
 use jiff::Timestamp;
 use scylla::value::CqlTimestamp;
 
 /// Offsets and the like: the log counts them in 63 bits.
-pub(super) fn bigint(number: u64) -> i64 {
+pub(crate) fn bigint(number: u64) -> i64 {
     i64::try_from(number).expect("log offsets and sequence numbers fit in 63 bits")
 }
 
 /// The write time of what the event at this offset changed: the offset that follows it.
-pub(super) fn write_time(offset: u64) -> i64 {
+pub(crate) fn write_time(offset: u64) -> i64 {
     bigint(offset) + 1
 }
 
-pub(super) fn unsigned<T: TryFrom<i64>>(column: &str, number: i64) -> Result<T, String> {
+pub(crate) fn unsigned<T: TryFrom<i64>>(column: &str, number: i64) -> Result<T, String> {
     T::try_from(number).map_err(|_| format!("{column} is {number}, out of its range"))
 }
 
-pub(super) fn timestamp(time: Timestamp) -> CqlTimestamp {
+pub(crate) fn timestamp(time: Timestamp) -> CqlTimestamp {
     CqlTimestamp(time.as_millisecond())
 }
 
-pub(super) fn time(column: &str, value: CqlTimestamp) -> Result<Timestamp, String> {
+pub(crate) fn time(column: &str, value: CqlTimestamp) -> Result<Timestamp, String> {
     Timestamp::from_millisecond(value.0).map_err(|error| format!("{column}: {error}"))
 }

@@ -1,7 +1,5 @@
-//! Rows of one CQL partition travel together, in batches that the database takes without
+//! Rows of one group travel together, in batches that the database takes without
 //! complaint; many batches are under way at once.
-
-use std::collections::HashMap;
 
 use futures::TryStreamExt;
 use futures::stream::FuturesUnordered;
@@ -11,8 +9,7 @@ use scylla::statement::prepared::PreparedStatement;
 
 use super::CqlViews;
 use super::database::{Database, failure};
-use crate::coupons_by_promotion::bucket_of;
-use crate::{Changes, ViewsError, finished_promotions};
+use crate::{Changes, ViewsError};
 
 /// Under what either database complains about. Larger ones gain nothing: they only take longer
 /// to be acknowledged, and longer to send again.
@@ -32,38 +29,15 @@ pub(super) struct Write<'a> {
 impl CqlViews {
     /// Returns once every row has been acknowledged, or at the first failure.
     pub(super) async fn write_rows(&self, changes: &Changes) -> Result<(), ViewsError> {
-        let mut batches = self.promotion_batches(changes);
-        batches.extend(self.coupon_batches(changes));
+        let groups = self.tables.values().flat_map(|table| table.writes(changes));
         let mut under_way = FuturesUnordered::new();
-        for writes in batches {
+        for writes in groups.flat_map(cut) {
             if under_way.len() == IN_FLIGHT {
                 under_way.try_next().await?;
             }
             under_way.push(self.database.send(writes));
         }
         under_way.try_collect().await
-    }
-
-    /// All promotions of one log partition are of one CQL partition.
-    fn promotion_batches<'a>(&'a self, changes: &'a Changes) -> Vec<Vec<Write<'a>>> {
-        let rows = &changes.promotions;
-        let promotions = rows.iter().map(|row| self.promotions.upsert(row)).collect();
-        let open = changes.open.iter().map(|row| self.open_promotions.upsert(row)).collect();
-        let finished = rows.iter().filter(|row| finished_promotions::holds(row));
-        let finished = finished.map(|row| self.finished_promotions.upsert(row)).collect();
-        [promotions, open, finished].into_iter().flat_map(cut).collect()
-    }
-
-    fn coupon_batches<'a>(&'a self, changes: &'a Changes) -> Vec<Vec<Write<'a>>> {
-        let mut by_promotion: HashMap<_, Vec<Write>> = HashMap::new();
-        let mut by_customer: HashMap<_, Vec<Write>> = HashMap::new();
-        for row in &changes.coupons {
-            let bucket = (&row.promotion_id, bucket_of(row.serial));
-            by_promotion.entry(bucket).or_default().push(self.coupons_by_promotion.upsert(row));
-            let customer = &row.customer_id;
-            by_customer.entry(customer).or_default().push(self.coupons_by_customer.upsert(row));
-        }
-        by_promotion.into_values().chain(by_customer.into_values()).flat_map(cut).collect()
     }
 }
 

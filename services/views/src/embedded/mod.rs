@@ -16,15 +16,11 @@
 //! disk, and a write waits while fjall's flushes are behind.
 
 mod cause;
-mod coupons_by_customer;
-mod coupons_by_promotion;
-mod open_promotions;
 mod progress;
-mod promotions;
 mod table;
-mod write;
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::error::Error;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
@@ -33,16 +29,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
-use seckill_proto::CouponId;
-use serde::de::DeserializeOwned;
 
-use crate::generation::{Generation, LIVE};
-use crate::{
-    Changes, CouponRow, OpenPromotions, Page, Progress, PromotionRow, PromotionStatus, Scanned,
-    Views, ViewsError,
-};
-use open_promotions::Listed;
-use table::{Found, Table};
+use crate::engine::{Engine, Walk};
+use crate::generation::LIVE;
+use crate::key::Key;
+use crate::view::{AnyRow, AnyView};
+use crate::{Changes, Progress, Scanned, VIEWS, ViewsError};
+use table::Table;
 
 /// Rows that a scan holds in memory at once.
 const SCAN_CHUNK: usize = 1_024;
@@ -53,7 +46,7 @@ const MAX_OPEN_TABLES: usize = 128;
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
 /// The read model of one process, in a directory of its own.
-pub struct EmbeddedViews {
+pub(crate) struct EmbeddedViews {
     /// While it is closed, why.
     store: Arc<RwLock<Result<Arc<Store>, String>>>,
     dir: PathBuf,
@@ -62,30 +55,15 @@ pub struct EmbeddedViews {
 
 struct Store {
     database: Database,
-    tables: Tables,
-    /// What is not over yet, in memory.
-    listed: Listed,
+    /// By name of the view.
+    tables: HashMap<&'static str, Table>,
+    progress: Keyspace,
     /// Held while stored positions are compared and the batch is committed.
     writing: Mutex<()>,
 }
 
-struct Tables {
-    promotions: Table,
-    open_promotions: Table,
-    finished_promotions: Table,
-    coupons_by_promotion: Table,
-    coupons_by_customer: Table,
-    progress: Keyspace,
-}
-
 impl EmbeddedViews {
-    /// Opens the views in a directory, or creates them. `partitions` is the log's count.
-    /// Blocks for as long as it takes to recover the journal.
-    ///
-    /// # Errors
-    /// [`ViewsError::Locked`] while another process (or another value) has it open,
-    /// [`ViewsError::Setup`] when it cannot be opened.
-    pub fn open(dir: &Path, partitions: u32) -> Result<Self, ViewsError> {
+    pub(crate) fn open(dir: &Path, partitions: u32) -> Result<Self, ViewsError> {
         let store = Ok(Arc::new(Store::open(dir, partitions)?));
         Ok(Self { store: Arc::new(RwLock::new(store)), dir: dir.into(), partitions })
     }
@@ -189,26 +167,6 @@ impl EmbeddedViews {
         );
         ViewsError::Failed { during, source }
     }
-
-    /// Gives every row of a table as it was when the scan began, each held against its own place.
-    async fn scan<R: DeserializeOwned + Send + 'static>(
-        &self,
-        table: fn(&Tables) -> &Table,
-        place: fn(&R) -> Place,
-        each: &mut (dyn FnMut(Scanned<R>) + Send),
-    ) -> Result<(), ViewsError> {
-        let snapshot = self.store()?.database.snapshot();
-        let mut after = Vec::new();
-        loop {
-            let snapshot = snapshot.clone();
-            let rows: Vec<Found<R>> = self
-                .run(move |store| table(&store.tables).chunk(&snapshot, &after, SCAN_CHUNK, place))
-                .await?;
-            let Some((last, _)) = rows.last() else { return Ok(()) };
-            after = last.clone();
-            rows.into_iter().for_each(|(_, row)| each(row));
-        }
-    }
 }
 
 /// What the store would make anew without a word where it is gone: a table that is empty then, or the
@@ -247,30 +205,47 @@ impl Store {
         assert_whole(dir)?;
         let builder = Database::builder(dir).max_cached_files(Some(MAX_OPEN_TABLES));
         let database = builder.open().map_err(|error| not_opened(dir, error))?;
-        let tables = Tables::open(&database, LIVE).map_err(|error| not_opened(dir, error))?;
-        let listed = Listed::load(&tables)?;
-        let writing = Mutex::new(());
-        let store = Self { database, tables, listed, writing };
+        let keyspace = |view| {
+            let options = KeyspaceCreateOptions::default;
+            let keyspace = database.keyspace(&LIVE.table(view), options);
+            keyspace.map_err(|error| not_opened(dir, error))
+        };
+        let mut tables = HashMap::new();
+        for view in VIEWS {
+            let name = LIVE.table(view.name());
+            tables.insert(view.name(), Table::open(view, name, keyspace(view.name())?)?);
+        }
+        let progress = keyspace(crate::progress::VIEW)?;
+        let store = Self { database, tables, progress, writing: Mutex::default() };
         store.assert_partitions(dir, partitions)?;
         (0..partitions).try_for_each(|partition| store.progress(partition).map(drop))?;
         Ok(store)
     }
 }
 
-impl Tables {
-    fn open(database: &Database, generation: Generation) -> Result<Self, fjall::Error> {
-        let keyspace =
-            |view| database.keyspace(&generation.table(view), KeyspaceCreateOptions::default);
-        let table =
-            |view| Ok::<_, fjall::Error>(Table::new(generation.table(view), keyspace(view)?));
-        Ok(Self {
-            promotions: table(crate::promotions::VIEW)?,
-            open_promotions: table(crate::open_promotions::VIEW)?,
-            finished_promotions: table(crate::finished_promotions::VIEW)?,
-            coupons_by_promotion: table(crate::coupons_by_promotion::VIEW)?,
-            coupons_by_customer: table(crate::coupons_by_customer::VIEW)?,
-            progress: keyspace(crate::progress::VIEW)?,
-        })
+impl Store {
+    fn table(&self, view: AnyView) -> &Table {
+        &self.tables[view.name()]
+    }
+
+    /// One batch: the rows that are newer than the stored ones, and the progress.
+    fn write(&self, changes: &Changes) -> Result<(), ViewsError> {
+        // The lock guards no memory: what a writer that panicked left is its unused batch.
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batch = self.database.batch();
+        let mut in_memory = Vec::new();
+        for (table, view) in VIEWS.map(|view| (self.table(view), view)) {
+            let mut put = Vec::new();
+            for entry in view.entries(changes) {
+                if table.put(&mut batch, &entry)? && table.is_in_memory() {
+                    put.push(entry);
+                }
+            }
+            in_memory.push((table, put));
+        }
+        self.put_progress(&mut batch, &changes.progress)?;
+        batch.commit().map_err(failed("committing a batch"))?;
+        in_memory.into_iter().try_for_each(|(table, put)| table.follow(put))
     }
 }
 
@@ -279,26 +254,6 @@ fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("the store panicked").to_owned()
-}
-
-/// Key and offset under which a row must lie.
-type Place = (Vec<u8>, u64);
-
-fn place_of_promotion(row: &PromotionRow) -> Place {
-    (row.key().to_bytes(), row.position.offset)
-}
-
-fn place_of_open(row: &OpenPromotions) -> Place {
-    (row.key(), row.position.offset)
-}
-
-fn place_in_promotion(row: &CouponRow) -> Place {
-    (crate::coupons_by_promotion::key(&row.promotion_id, row.serial), row.position.offset)
-}
-
-fn place_of_customer(row: &CouponRow) -> Place {
-    let within = crate::coupons_by_customer::CouponOfCustomer::of(row);
-    (crate::coupons_by_customer::key(&row.customer_id, &within), row.position.offset)
 }
 
 fn not_opened(dir: &Path, error: fjall::Error) -> ViewsError {
@@ -321,9 +276,8 @@ fn failed(during: &str) -> impl Fn(fjall::Error) -> ViewsError {
 }
 
 #[async_trait]
-impl Views for EmbeddedViews {
+impl Engine for EmbeddedViews {
     async fn write(&self, changes: Changes) -> Result<(), ViewsError> {
-        changes.assert_one_partition(self.partitions);
         self.open_again().await?;
         let store = self.store()?;
         let written_to = Arc::downgrade(&store);
@@ -341,89 +295,55 @@ impl Views for EmbeddedViews {
         self.run(move |store| store.progress(partition)).await
     }
 
-    async fn open_promotions(&self, partition: u32) -> Result<Vec<OpenPromotions>, ViewsError> {
-        self.run(move |store| store.open_promotions(partition)).await
+    async fn get(&self, view: AnyView, key: Key) -> Result<Option<AnyRow>, ViewsError> {
+        self.run(move |store| store.table(view).get(&key)).await
     }
 
-    async fn promotions(
+    async fn some(&self, view: AnyView, keys: Vec<Key>) -> Result<Vec<AnyRow>, ViewsError> {
+        let get = move |store: &Store| {
+            let rows = keys.iter().map(|key| store.table(view).get(key));
+            rows.filter_map(Result::transpose).collect()
+        };
+        self.run(get).await
+    }
+
+    async fn list(
         &self,
-        state: Option<PromotionStatus>,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<PromotionRow>, ViewsError> {
-        let after = cursor.map(crate::promotions::PromotionKey::from_cursor).transpose()?;
-        self.run(move |store| store.promotions(state, after.as_ref(), limit)).await
+        view: AnyView,
+        walk: Walk,
+        count: usize,
+    ) -> Result<Vec<AnyRow>, ViewsError> {
+        let store = self.store()?;
+        if store.table(view).is_in_memory() {
+            return store.table(view).list(walk, count);
+        }
+        self.run_on(store, move |store| store.table(view).list(walk, count)).await
     }
 
-    async fn promotion(&self, id: &str) -> Result<Option<PromotionRow>, ViewsError> {
-        let key = crate::promotions::PromotionKey::find(id, self.partitions);
-        self.run(move |store| store.promotion(&key)).await
-    }
-
-    async fn coupons_of_customer(
+    /// As it was when the scan began, each row held against its own place.
+    async fn scan(
         &self,
-        customer_id: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<CouponRow>, ViewsError> {
-        let after =
-            cursor.map(crate::coupons_by_customer::CouponOfCustomer::from_cursor).transpose()?;
-        let customer_id = customer_id.to_owned();
-        self.run(move |store| store.coupons_of_customer(&customer_id, after.as_ref(), limit)).await
-    }
-
-    async fn coupons_of_promotion(
-        &self,
-        promotion_id: &str,
-        cursor: Option<&str>,
-        limit: usize,
-    ) -> Result<Page<CouponRow>, ViewsError> {
-        let after = cursor.map(crate::coupons_by_promotion::from_cursor).transpose()?;
-        let promotion_id = promotion_id.to_owned();
-        self.run(move |store| store.coupons_of_promotion(&promotion_id, after, limit)).await
-    }
-
-    async fn coupon(&self, id: &CouponId) -> Result<Option<CouponRow>, ViewsError> {
-        let id = id.clone();
-        self.run(move |store| store.coupon(&id)).await
-    }
-
-    async fn scan_promotions(
-        &self,
-        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
+        view: AnyView,
+        each: &mut (dyn FnMut(Scanned<AnyRow>) + Send),
     ) -> Result<(), ViewsError> {
-        self.scan(|tables| &tables.promotions, place_of_promotion, each).await
+        let snapshot = self.store()?.database.snapshot();
+        let mut after = Vec::new();
+        loop {
+            let snapshot = snapshot.clone();
+            let rows = self
+                .run(move |store| store.table(view).chunk(&snapshot, &after, SCAN_CHUNK))
+                .await?;
+            let Some((last, _)) = rows.last() else { return Ok(()) };
+            after = last.clone();
+            rows.into_iter().for_each(|(_, row)| each(row));
+        }
     }
 
-    async fn scan_open_promotions(
-        &self,
-        each: &mut (dyn FnMut(Scanned<OpenPromotions>) + Send),
-    ) -> Result<(), ViewsError> {
-        self.scan(|tables| &tables.open_promotions, place_of_open, each).await
-    }
-
-    async fn scan_finished_promotions(
-        &self,
-        each: &mut (dyn FnMut(Scanned<PromotionRow>) + Send),
-    ) -> Result<(), ViewsError> {
-        self.scan(|tables| &tables.finished_promotions, place_of_promotion, each).await
-    }
-
-    async fn scan_coupons_by_promotion(
-        &self,
-        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
-    ) -> Result<(), ViewsError> {
-        self.scan(|tables| &tables.coupons_by_promotion, place_in_promotion, each).await
-    }
-
-    async fn scan_coupons_by_customer(
-        &self,
-        each: &mut (dyn FnMut(Scanned<CouponRow>) + Send),
-    ) -> Result<(), ViewsError> {
-        self.scan(|tables| &tables.coupons_by_customer, place_of_customer, each).await
-    }
-
-    async fn check(&self) -> Result<(), ViewsError> {
-        self.run(|store| store.progress(0).map(drop)).await
+    async fn clear(&self) -> Result<(), ViewsError> {
+        self.run(|store| {
+            let tables = store.tables.values().try_for_each(Table::clear);
+            tables.and_then(|()| store.progress.clear().map_err(failed("emptying the progress")))
+        })
+        .await
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use fjall::OwnedWriteBatch;
 
-use super::table::corrupt;
 use super::{Store, failed};
+use crate::view::corrupt;
 use crate::{Progress, ViewsError};
 
 /// Where the number of the log's partitions lies, beside the progress of each.
@@ -15,13 +15,13 @@ const PARTITIONS: &[u8] = b"partitions";
 impl Store {
     /// Sees to it that the log has as many partitions as the one that the views were made of.
     pub(super) fn assert_partitions(&self, dir: &Path, partitions: u32) -> Result<(), ViewsError> {
-        let table = &self.tables.progress;
+        let table = &self.progress;
         let found = table.get(PARTITIONS).map_err(failed("reading the number of partitions"))?;
         let Some(found) = found else {
             let written = table.insert(PARTITIONS, partitions.to_be_bytes());
             return written.map_err(failed("writing the number of partitions"));
         };
-        let wrong = || corrupt(crate::progress::VIEW, PARTITIONS, "it is no number");
+        let wrong = || corrupt(crate::progress::VIEW, "partitions", "it is no number");
         match u32::from_be_bytes(<[u8; 4]>::try_from(&*found).map_err(|_| wrong())?) {
             found if found == partitions => Ok(()),
             found => {
@@ -33,11 +33,11 @@ impl Store {
 
     pub(super) fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError> {
         let key = partition.to_be_bytes();
-        let value = self.tables.progress.get(key).map_err(failed("reading the progress"))?;
+        let value = self.progress.get(key).map_err(failed("reading the progress"))?;
         value
             .map(|value| serde_json::from_slice(&value))
             .transpose()
-            .map_err(|error| corrupt(crate::progress::VIEW, &key, &error.to_string()))
+            .map_err(|error| corrupt(crate::progress::VIEW, partition, error))
     }
 
     pub(super) fn put_progress(
@@ -50,7 +50,7 @@ impl Store {
             return Ok(());
         }
         let json = serde_json::to_vec(&progress.normal()).expect("a progress is plain JSON");
-        batch.insert(&self.tables.progress, progress.partition.to_be_bytes(), json);
+        batch.insert(&self.progress, progress.partition.to_be_bytes(), json);
         Ok(())
     }
 }

@@ -1,130 +1,186 @@
 //! Rows in a keyspace of fjall: offset of the position (8 bytes, big-endian), then JSON.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Bound;
+use std::sync::{PoisonError, RwLock};
 
 use fjall::{Guard, Keyspace, KvPair, OwnedWriteBatch, Readable, Snapshot};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::failed;
+use crate::engine::{Range, Walk};
+use crate::key::{Key, bytes};
+use crate::view::{AnyRow, AnyView, Entry, corrupt};
 use crate::{Scanned, ViewsError};
 
 /// What a scan found, and under which key.
-pub(super) type Found<R> = (Vec<u8>, Scanned<R>);
+pub(super) type Found = (Vec<u8>, Scanned<AnyRow>);
 
 pub(super) struct Table {
+    view: AnyView,
     name: String,
     keyspace: Keyspace,
+    /// All rows by key, where they are few and read all the time. Reading them from the store is slow:
+    /// a row that is written often is there in every version that has not been flushed yet.
+    in_memory: Option<RwLock<BTreeMap<Vec<u8>, AnyRow>>>,
 }
 
 impl Table {
-    pub(super) fn new(name: String, keyspace: Keyspace) -> Self {
-        Self { name, keyspace }
+    pub(super) fn open(
+        view: AnyView,
+        name: String,
+        keyspace: Keyspace,
+    ) -> Result<Self, ViewsError> {
+        let mut table = Self { view, name, keyspace, in_memory: None };
+        if view.schema().in_memory {
+            let pairs = table.keyspace.iter().map(open_guard);
+            let rows = pairs.map(|pair| {
+                let (key, value) = pair?;
+                let row = table.decode(&key.escape_ascii(), &value)?;
+                Ok((key.to_vec(), row))
+            });
+            table.in_memory = Some(RwLock::new(rows.collect::<Result<_, ViewsError>>()?));
+        }
+        Ok(table)
     }
 
-    pub(super) fn get<R: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<R>, ViewsError> {
-        let value = self.keyspace.get(key).map_err(failed("reading a row"))?;
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.in_memory.is_some()
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Result<Option<AnyRow>, ViewsError> {
+        let value = self.keyspace.get(key.to_bytes()).map_err(failed("reading a row"))?;
         value.map(|value| self.decode(key, &value)).transpose()
     }
 
-    /// Whether the stored row is of a later position than `offset`. Rows of one key are all of
-    /// one partition, so that offsets compare.
-    pub(super) fn holds_newer(&self, key: &[u8], offset: u64) -> Result<bool, ViewsError> {
-        let value = self.keyspace.get(key).map_err(failed("comparing positions"))?;
-        let Some(value) = value else { return Ok(false) };
-        let (stored, _) = self.split(key, &value)?;
-        Ok(stored > offset)
+    pub(super) fn list(&self, walk: Walk, count: usize) -> Result<Vec<AnyRow>, ViewsError> {
+        let mut rows = Vec::new();
+        for range in walk.ranges {
+            let before = rows.len();
+            self.range(&range, count, &mut rows)?;
+            let ended = walk.dense && rows.len() == before && range.after.is_none();
+            if ended || rows.len() == count {
+                break;
+            }
+        }
+        Ok(rows)
     }
 
-    pub(super) fn put<R: Serialize>(
+    /// Adds the rows of a range until there are `count`.
+    fn range(&self, range: &Range, count: usize, rows: &mut Vec<AnyRow>) -> Result<(), ViewsError> {
+        let group = bytes(&range.group);
+        let from = match &range.after {
+            Some(after) => Bound::Excluded(bytes(range.group.iter().chain(after))),
+            None => Bound::Included(group.clone()),
+        };
+        let missing = count - rows.len();
+        let bounds = (from, Bound::Unbounded);
+        if let Some(all) = &self.in_memory {
+            let all = all.read().unwrap_or_else(PoisonError::into_inner);
+            let of_group = all.range(bounds).take_while(|(key, _)| key.starts_with(&group));
+            rows.extend(of_group.take(missing).map(|(_, row)| row.clone()));
+            return Ok(());
+        }
+        for pair in self.keyspace.range(bounds).map(open_guard).take(missing) {
+            let (key, value) = pair?;
+            if !key.starts_with(&group) {
+                break;
+            }
+            rows.push(self.decode(&key.escape_ascii(), &value)?);
+        }
+        Ok(())
+    }
+
+    /// Adds a row to a batch unless the stored one is of a later position. Tells whether it did.
+    /// Rows of one key are all of one partition, so that offsets compare.
+    pub(super) fn put(
         &self,
         batch: &mut OwnedWriteBatch,
-        key: Vec<u8>,
-        offset: u64,
-        row: &R,
-    ) {
-        let mut value = offset.to_be_bytes().to_vec();
-        serde_json::to_writer(&mut value, row).expect("a row is plain JSON, and memory takes it");
+        entry: &Entry,
+    ) -> Result<bool, ViewsError> {
+        let (key, offset) = (entry.key.to_bytes(), entry.position.offset);
+        let stored = self.keyspace.get(&key).map_err(failed("comparing positions"))?;
+        if let Some(value) = stored
+            && self.split(&entry.key, &value)?.0 > offset
+        {
+            return Ok(false);
+        }
+        let value = [offset.to_be_bytes().as_slice(), &entry.json].concat();
         batch.insert(&self.keyspace, key, value);
+        Ok(true)
     }
 
-    /// The rows under a prefix in key order, from the one after `after` on.
-    pub(super) fn rows<R: DeserializeOwned>(
-        &self,
-        prefix: &[u8],
-        after: Option<Vec<u8>>,
-    ) -> impl Iterator<Item = Result<R, ViewsError>> {
-        let from = after.map_or_else(|| Bound::Included(prefix.to_vec()), Bound::Excluded);
-        let pairs = self.keyspace.range((from, Bound::Unbounded)).map(open_guard);
-        let within = move |pair: &Result<KvPair, ViewsError>| {
-            pair.as_ref().map_or(true, |(key, _)| key.starts_with(prefix))
-        };
-        pairs.take_while(within).map(|pair| {
-            let (key, value) = pair?;
-            self.decode(&key, &value)
-        })
+    pub(super) fn clear(&self) -> Result<(), ViewsError> {
+        self.keyspace.clear().map_err(failed("emptying a table"))?;
+        if let Some(rows) = &self.in_memory {
+            rows.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        Ok(())
+    }
+
+    /// Follows rows that have been committed. A map is whole after every step, so one that panicked
+    /// leaves nothing half done.
+    pub(super) fn follow(&self, committed: Vec<Entry>) -> Result<(), ViewsError> {
+        let Some(rows) = &self.in_memory else { return Ok(()) };
+        let mut rows = rows.write().unwrap_or_else(PoisonError::into_inner);
+        for Entry { key, json, .. } in committed {
+            let row = self.view.decode_json(&json);
+            let row = row.map_err(|reason| corrupt(&self.name, &key, reason))?;
+            rows.insert(key.to_bytes(), row);
+        }
+        Ok(())
     }
 
     /// Up to `count` rows of a snapshot with their keys, from the one after the key `after` on. What
-    /// does not lie where `place` says is corrupt.
-    pub(super) fn chunk<R: DeserializeOwned>(
+    /// does not lie where it belongs is corrupt.
+    pub(super) fn chunk(
         &self,
         snapshot: &Snapshot,
         after: &[u8],
         count: usize,
-        place: fn(&R) -> (Vec<u8>, u64),
-    ) -> Result<Vec<Found<R>>, ViewsError> {
+    ) -> Result<Vec<Found>, ViewsError> {
         let range = (Bound::Excluded(after.to_vec()), Bound::Unbounded);
         let pairs = snapshot.range(&self.keyspace, range).take(count).map(open_guard);
         pairs
             .map(|pair| {
                 let (key, value) = pair?;
-                Ok((key.to_vec(), self.placed(&key, &value, place)))
+                Ok((key.to_vec(), self.placed(&key, &value)))
             })
             .collect()
     }
 
-    fn placed<R: DeserializeOwned>(
-        &self,
-        key: &[u8],
-        value: &[u8],
-        place: fn(&R) -> (Vec<u8>, u64),
-    ) -> Scanned<R> {
-        let row = self.decode(key, value)?;
-        let (stored, _) = self.split(key, value)?;
-        let (own_key, own_offset) = place(&row);
-        if own_key != key {
-            let reason = format!("it is the row of {}", own_key.escape_ascii());
-            return Err(corrupt(&self.name, key, &reason));
+    fn placed(&self, key: &[u8], value: &[u8]) -> Scanned<AnyRow> {
+        let place = key.escape_ascii();
+        let row = self.decode(&place, value)?;
+        let (stored, _) = self.split(&place, value)?;
+        let entry = self.view.entry(&row);
+        if entry.key.to_bytes() != key {
+            return Err(corrupt(&self.name, place, format!("it is the row of {}", entry.key)));
         }
-        if own_offset != stored {
-            let reason = format!("it is of offset {own_offset}, and is kept as of {stored}");
-            return Err(corrupt(&self.name, key, &reason));
+        let offset = entry.position.offset;
+        if offset != stored {
+            let reason = format!("it is of offset {offset}, and is kept as of {stored}");
+            return Err(corrupt(&self.name, place, reason));
         }
         Ok(row)
     }
 
-    fn decode<R: DeserializeOwned>(&self, key: &[u8], value: &[u8]) -> Result<R, ViewsError> {
+    fn decode(&self, key: &dyn fmt::Display, value: &[u8]) -> Result<AnyRow, ViewsError> {
         let (_, json) = self.split(key, value)?;
-        serde_json::from_slice(json).map_err(|error| corrupt(&self.name, key, &error.to_string()))
+        self.view.decode_json(json).map_err(|reason| corrupt(&self.name, key, reason))
     }
 
-    fn split<'a>(&self, key: &[u8], value: &'a [u8]) -> Result<(u64, &'a [u8]), ViewsError> {
-        let (offset, json) = value
-            .split_first_chunk()
-            .ok_or_else(|| corrupt(&self.name, key, "it is too short to hold a position"))?;
+    fn split<'a>(
+        &self,
+        key: &dyn fmt::Display,
+        value: &'a [u8],
+    ) -> Result<(u64, &'a [u8]), ViewsError> {
+        let short = || corrupt(&self.name, key, "it is too short to hold a position");
+        let (offset, json) = value.split_first_chunk().ok_or_else(short)?;
         Ok((u64::from_be_bytes(*offset), json))
     }
 }
 
 fn open_guard(guard: Guard) -> Result<KvPair, ViewsError> {
     guard.into_inner().map_err(failed("reading rows"))
-}
-
-pub(super) fn corrupt(table: &str, key: &[u8], reason: &str) -> ViewsError {
-    ViewsError::Corrupt {
-        table: table.into(),
-        key: key.escape_ascii().to_string(),
-        reason: reason.into(),
-    }
 }

@@ -76,7 +76,7 @@ pub(crate) async fn writers_beside_each_other_end_in_the_same_rows(views: Engine
     for _ in 0..4 {
         let mut order: Vec<_> = (0..history.len()).collect();
         order.shuffle(&mut random);
-        let (views, history) = (Arc::clone(&views), Arc::clone(&history));
+        let (views, history) = (views.clone(), Arc::clone(&history));
         writers.spawn(async move {
             for index in order {
                 views.write(history[index].clone()).await.unwrap();

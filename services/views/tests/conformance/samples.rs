@@ -1,18 +1,18 @@
 //! Rows as the projector would make them, and the shortest ways to write and read many.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use seckill_proto::{CouponId, Position, partition_of};
 use seckill_views::{
-    Changes, CouponRow, FinishCause, OpenPromotions, Page, Progress, PromotionRow, PromotionStatus,
-    Views, ViewsError,
+    Changes, CouponRow, CouponsByCustomer, CouponsByPromotion, FinishCause, FinishedPromotions,
+    OpenPromotions, Page, Progress, PromotionRow, PromotionStatus, Promotions, View, Views,
+    ViewsError,
 };
 
 use super::PARTITIONS;
 
-pub(crate) type Engine = Arc<dyn Views>;
+pub(crate) type Engine = Views;
 
 /// More rows than any sample has in one list.
 const LONGEST_LIST: usize = 10_000;
@@ -190,6 +190,12 @@ pub(crate) async fn promotions(
     pages(limit, async |cursor| views.promotions(state, cursor, limit).await).await
 }
 
+async fn scan<V: View>(views: &Engine) -> Vec<V::Row> {
+    let mut rows = Vec::new();
+    views.scan::<V>(&mut |row| rows.push(row.unwrap())).await.unwrap();
+    rows
+}
+
 /// Every table, each in the order of its key.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Tables {
@@ -202,23 +208,11 @@ pub(crate) struct Tables {
 
 impl Tables {
     pub(crate) async fn scan(views: &Engine) -> Self {
-        let (mut promotions, mut open_promotions) = (Vec::new(), Vec::new());
-        let mut finished_promotions = Vec::new();
-        let (mut coupons_by_promotion, mut coupons_by_customer) = (Vec::new(), Vec::new());
-        views.scan_promotions(&mut |row| promotions.push(row.unwrap())).await.unwrap();
-        views.scan_open_promotions(&mut |row| open_promotions.push(row.unwrap())).await.unwrap();
-        views
-            .scan_finished_promotions(&mut |row| finished_promotions.push(row.unwrap()))
-            .await
-            .unwrap();
-        views
-            .scan_coupons_by_promotion(&mut |row| coupons_by_promotion.push(row.unwrap()))
-            .await
-            .unwrap();
-        views
-            .scan_coupons_by_customer(&mut |row| coupons_by_customer.push(row.unwrap()))
-            .await
-            .unwrap();
+        let mut promotions = scan::<Promotions>(views).await;
+        let mut open_promotions = scan::<OpenPromotions>(views).await;
+        let mut finished_promotions = scan::<FinishedPromotions>(views).await;
+        let mut coupons_by_promotion = scan::<CouponsByPromotion>(views).await;
+        let mut coupons_by_customer = scan::<CouponsByCustomer>(views).await;
         by_key(&mut promotions);
         open_promotions.sort_by_key(|row| (row.position.partition, row.row));
         by_key(&mut finished_promotions);

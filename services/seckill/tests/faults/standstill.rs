@@ -2,15 +2,13 @@
 //!
 //! In a cluster of one there is then no broker at all for a moment, and a client that asks in that
 //! moment is lost for good; so each round has one more chance to be the one.
-#![cfg(feature = "real-engines")]
-
-mod sale;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sale::engine::Engine;
-use sale::{eventually, fresh_name};
+use crate::alone;
+use crate::sale::engine::Engine;
+use crate::sale::{eventually, fresh_name};
 use seckill_log::kafka::{KafkaConfig, KafkaLog};
 use seckill_log::{Delivery, Group, Log, Membership, Reader};
 
@@ -49,6 +47,7 @@ async fn share(members: &mut [&mut Membership]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_of_a_group_come_back() {
+    let _alone = alone().await;
     let broker = Engine::kafka(19_492);
     let (prefix, group) = (fresh_name(), Group::Projector);
     let first = connect(&broker, &prefix).await;
@@ -99,6 +98,7 @@ async fn read_to(log: &KafkaLog, reader: &mut Box<dyn Reader>, next: &mut u64, o
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn producers_and_readers_come_back() {
+    let _alone = alone().await;
     let broker = Engine::kafka(19_592);
     let log = connect(&broker, &fresh_name()).await;
     let (mut reader, mut next) = (log.read(0, 0).await.expect("a reader"), 0);

@@ -1,14 +1,11 @@
 //! The assumption that the protocol rests on: offsets of a plain partition stay dense, and what was
 //! acknowledged stays where it was, across the broker's `kill -9`.
-#![cfg(feature = "real-engines")]
-
-mod sale;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sale::engine::Engine;
-use sale::fresh_name;
+use crate::sale::engine::Engine;
+use crate::sale::fresh_name;
 use seckill_log::kafka::{KafkaConfig, KafkaLog};
 use seckill_log::{Delivery, Log};
 

@@ -1,12 +1,10 @@
 //! A log that has lost its end, and what an operator can do: on the embedded engines.
 
-mod sale;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::sale::{Engines, Sale, eventually, run, text};
 use reqwest::Method;
-use sale::{Engines, Sale, eventually, run, text};
 use seckill_log::embedded::EmbeddedLog;
 
 const TIMEOUT: Duration = Duration::from_secs(20);

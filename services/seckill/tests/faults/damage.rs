@@ -4,19 +4,18 @@
 //! damage is harmless, mended from the log, or refused with its file and what to do next.
 //! `SECKILL_DAMAGES` sets how many there are, `SECKILL_DAMAGES_SEED` where they begin.
 
-mod sale;
-
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use crate::alone;
+use crate::sale::{Engines, Sale, run, text};
 use futures::StreamExt;
 use futures::stream;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use sale::{Engines, Sale, run, text};
 
 /// Enough for a snapshot, and some records after it.
 const CUSTOMERS: u32 = 52_000;
@@ -59,7 +58,7 @@ async fn base() -> Base {
         .collect()
         .await;
     let tables = system.data().join("log/tables");
-    sale::eventually("there is a snapshot", ANSWER_TIMEOUT, async || {
+    crate::sale::eventually("there is a snapshot", ANSWER_TIMEOUT, async || {
         files(&tables).iter().any(|path| path.ends_with("snapshot.value"))
     })
     .await;
@@ -197,6 +196,7 @@ async fn outcome(base: &Base, data: &Path, random: &mut SmallRng, what: &str) ->
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_damage_never_gives_a_coupon_twice() {
+    let _alone = alone().await;
     let base = base().await;
     let (damages, seed) = (number("SECKILL_DAMAGES", DAMAGES), number("SECKILL_DAMAGES_SEED", 1));
     let mut outcomes: BTreeMap<(String, Outcome), u32> = BTreeMap::new();

@@ -1,13 +1,11 @@
 //! The real engines die, stand still and come back in the middle of a sale.
-#![cfg(feature = "real-engines")]
-
-mod sale;
 
 use std::time::Duration;
 
-use sale::crowd::{Crowd, Told};
-use sale::engine::Engine;
-use sale::{Engines, Sale, eventually, fresh_name};
+use crate::alone;
+use crate::sale::crowd::{Crowd, Told};
+use crate::sale::engine::Engine;
+use crate::sale::{Engines, Sale, eventually, fresh_name};
 
 const COUPONS: u32 = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -17,6 +15,7 @@ const STANDSTILL: Duration = Duration::from_secs(6);
 /// Nobody is told a wrong thing while the broker is gone, and everything goes on by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_broker_is_killed_and_then_stands_still() {
+    let _alone = alone().await;
     let broker = Engine::kafka(19_192);
     let engines = Engines::Kafka { kafka: broker.address(), name: fresh_name() };
     let mut sale = Sale::open(engines).await;
@@ -48,6 +47,7 @@ async fn the_broker_is_killed_and_then_stands_still() {
 /// Grabs do not need the views; the views lose nothing, not even what they had acknowledged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_database_is_killed() {
+    let _alone = alone().await;
     let database = Engine::cql(19_292);
     let kafka = std::env::var("SECKILL_TEST_KAFKA").expect("SECKILL_TEST_KAFKA must be set");
     let engines = Engines::Real { kafka, cql: database.address(), name: fresh_name() };

@@ -1,11 +1,9 @@
 //! `kill -9` in the middle of a sale, ten times in a row.
 
-mod sale;
-
 use std::time::Duration;
 
-use sale::crowd::{Crowd, Told};
-use sale::{Engines, Sale};
+use crate::sale::crowd::{Crowd, Told};
+use crate::sale::{Engines, Sale};
 
 const KILLS: usize = 10;
 /// Enough that no round sells out before its kill; the last round sells the rest.

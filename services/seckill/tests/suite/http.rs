@@ -1,8 +1,6 @@
 //! The native HTTP contract, and that nothing a client sends does harm: it gets an answer that
 //! says what is wrong, and the next customer a coupon.
 
-mod sale;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::sale::{Engines, Sale, binary, eventually, free_port, run, signal, text as said};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder};
-use sale::{Engines, Sale, binary, eventually, free_port, run, signal, text as said};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

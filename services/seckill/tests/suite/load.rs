@@ -1,8 +1,6 @@
 //! `seckill load` against a running system: both models, and the audit.
 
-mod sale;
-
-use sale::{Engines, Sale, run, text};
+use crate::sale::{Engines, Sale, run, text};
 
 fn load(sale: &Sale, more: &[&str]) -> std::process::Output {
     let url = sale.url();

@@ -1,15 +1,13 @@
 //! The system we succeed: its scenarios over its own routes, with its texts and codes, and its
 //! defects, each of which must not come back.
 
-mod sale;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::sale::{Engines, Sale, binary, eventually, free_port};
 use reqwest::{Client, Method, header};
-use sale::{Engines, Sale, binary, eventually, free_port};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;

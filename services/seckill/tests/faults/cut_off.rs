@@ -1,14 +1,12 @@
 //! A command node that has lost its broker, or that was replaced, refuses nobody by what it knew.
-#![cfg(feature = "real-engines")]
-
-mod sale;
 
 use std::time::{Duration, Instant};
 
+use crate::alone;
+use crate::sale::engine::Engine;
+use crate::sale::role::Role;
+use crate::sale::{Engines, Sale, eventually, fresh_name};
 use reqwest::Client;
-use sale::engine::Engine;
-use sale::role::Role;
-use sale::{Engines, Sale, eventually, fresh_name};
 use serde_json::json;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,6 +34,7 @@ async fn is_ready(client: &Client, url: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_its_broker_refuses_nobody() {
+    let _alone = alone().await;
     let broker = Engine::kafka(19_992);
     let engines = Engines::Kafka { kafka: broker.address(), name: fresh_name() };
     let sale = Sale::open(engines).await;
@@ -65,6 +64,7 @@ async fn a_node_without_its_broker_refuses_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_replaced_while_it_stood_still_refuses_nobody() {
+    let _alone = alone().await;
     let system = Sale::closed(Engines::real());
     let (first, admin) = (Role::start("command", &system), Role::start("admin", &system));
     first.ready().await;

@@ -1,8 +1,6 @@
 //! What harms nobody's coupon but could stop the sale: a crowd above the limit of open files, a disk that
 //! fills up, clients that never read, an end under load. On the embedded engines.
 
-mod sale;
-
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,8 +8,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sale::crowd::{Crowd, Told};
-use sale::{Engines, Sale, binary, eventually, signal};
+use crate::alone;
+use crate::sale::crowd::{Crowd, Told};
+use crate::sale::{Engines, Sale, binary, eventually, signal};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// As many machines have it.
@@ -58,12 +57,13 @@ fn load(sale: &Sale, more: &[&str]) -> std::process::Child {
 #[track_caller]
 fn assert_passed(load: std::process::Child) {
     let output = load.wait_with_output().expect("it ends");
-    let said = sale::text(&output);
+    let said = crate::sale::text(&output);
     assert!(output.status.success() && said.contains("audit passed"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_above_the_limit_of_open_files_leaves_the_engines_theirs() {
+    let _alone = alone().await;
     let mut sale = Sale::closed(Engines::Embedded).through(FEW_DESCRIPTORS, &[]);
     sale.start().await;
     let more = ["--clients", "1500", "--customers", "20000", "--coupons", "5000"];
@@ -78,6 +78,7 @@ async fn a_crowd_above_the_limit_of_open_files_leaves_the_engines_theirs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_fills_up_stops_decisions_with_its_cause_and_no_longer_than_it_is_full() {
+    let _alone = alone().await;
     let mut sale = on_small_disk(160, "");
     sale.start().await;
     sale.offer("sale", 10_000_000).await;
@@ -128,6 +129,7 @@ fn resident_mb(sale: &Sale) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_never_reads_holds_little_and_not_for_long() {
+    let _alone = alone().await;
     let mut sale = Sale::open(Engines::Embedded).await;
     sale.offer("sale", 1_000).await;
     for number in 0..1_000 {
@@ -153,6 +155,7 @@ async fn who_never_reads_holds_little_and_not_for_long() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_resets_nobody_who_keeps_asking() {
+    let _alone = alone().await;
     let mut sale = Sale::open(Engines::Embedded).await;
     sale.offer("sale", 1_000_000).await;
     let address = sale.url().replace("http://", "");
@@ -191,6 +194,7 @@ async fn the_end_resets_nobody_who_keeps_asking() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_that_waits_answers_at_once_and_says_little() {
+    let _alone = alone().await;
     let engines = Engines::Kafka { kafka: "127.0.0.1:1".into(), name: "nobody".into() };
     let mut sale = Sale::closed(engines);
     let begun = Instant::now();
@@ -254,18 +258,21 @@ async fn archived(engines: Engines) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_left_the_memory_is_answered_from_the_views() {
+    let _alone = alone().await;
     archived(Engines::Embedded).await;
 }
 
 #[cfg(feature = "real-engines")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_left_the_memory_is_answered_from_cassandra() {
+    let _alone = alone().await;
     archived(Engines::real()).await;
 }
 
 /// Everything at once, for `SECKILL_SOAK_SECONDS`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_soak_ends_with_the_audit_passed_and_the_process_serving() {
+    let _alone = alone().await;
     let seconds = std::env::var("SECKILL_SOAK_SECONDS");
     let seconds: u64 = seconds.map_or(20, |seconds| seconds.parse().expect("a number"));
     // Room for what so long a run writes; the rest of the disk comes and goes.

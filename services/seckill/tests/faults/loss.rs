@@ -1,14 +1,12 @@
 //! Kafka loses acknowledged records: whoever has seen them stops, and says so.
-#![cfg(feature = "real-engines")]
-
-mod sale;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sale::engine::Engine;
-use sale::{Engines, Sale, eventually, fresh_name, run, text};
+use crate::alone;
+use crate::sale::engine::Engine;
+use crate::sale::{Engines, Sale, eventually, fresh_name, run, text};
 use seckill_log::kafka::{KafkaConfig, KafkaLog};
 use seckill_log::{Delivery, Log};
 use seckill_proto::v1::Fence;
@@ -113,6 +111,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_segment_that_has_lost_its_end_stops_the_partition() {
+    let _alone = alone().await;
     let mut lossy = Lossy::open(19_692).await;
     lossy.sale.kill();
     lossy.broker.kill();
@@ -147,6 +146,7 @@ async fn a_segment_that_has_lost_its_end_stops_the_partition() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_is_deleted_under_it_stops_the_partition() {
+    let _alone = alone().await;
     let mut lossy = Lossy::open(19_792).await;
     lossy.broker.delete_topic(&format!("{}.events", lossy.name));
     eventually("grabs are turned away", TIMEOUT, async || {
@@ -159,6 +159,7 @@ async fn a_topic_that_is_deleted_under_it_stops_the_partition() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_put_back_from_an_older_copy_stops_the_partition() {
+    let _alone = alone().await;
     let mut lossy = Lossy::open(19_892).await;
     lossy.sale.stop();
     lossy.broker.down();

@@ -1,14 +1,12 @@
 //! A wall clock that jumps opens nothing and finishes nothing, and a log that has seen one that was
 //! wrong finds a way out.
 
-mod sale;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use sale::{Engines, Sale, eventually, run, text};
+use crate::sale::{Engines, Sale, eventually, run, text};
 use seckill_command::{Clock, Dispatcher, Node, NodeConfig};
 use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
@@ -175,7 +173,7 @@ async fn a_clock_that_is_wrong_at_the_start_is_held_to_the_brokers() {
 
     let broker = std::env::var("SECKILL_TEST_KAFKA").expect("SECKILL_TEST_KAFKA must be set");
     let config = KafkaConfig {
-        prefix: sale::fresh_name(),
+        prefix: crate::sale::fresh_name(),
         partitions: Some(1),
         ..KafkaConfig::new(&broker)
     };

@@ -1,0 +1,25 @@
+//! The whole under faults: engines that stop, disks that fill up, damaged files, crowds above every
+//! limit. Each of these tests runs alone.
+
+#[cfg(feature = "real-engines")]
+mod cut_off;
+mod damage;
+#[cfg(feature = "real-engines")]
+mod loss;
+#[cfg(feature = "real-engines")]
+mod outages;
+#[cfg(feature = "real-engines")]
+mod roles;
+#[path = "../suite/sale/mod.rs"]
+mod sale;
+mod serves_on;
+#[cfg(feature = "real-engines")]
+mod standstill;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Held by the test that runs.
+async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
+}

@@ -1,0 +1,13 @@
+//! The whole, as users meet it: the real binary on engines of its own. These tests run beside each
+//! other; those that stop engines, fill disks or measure time stand in `tests/faults`.
+
+mod clock;
+mod house;
+mod http;
+mod load;
+mod lost_end;
+#[cfg(feature = "real-engines")]
+mod offsets;
+mod original;
+mod recovery;
+mod sale;

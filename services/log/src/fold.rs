@@ -11,7 +11,6 @@ use seckill_proto::v1::{Checkpoint, Event, Fence, record};
 use seckill_proto::{Unreadable, decode_record};
 
 use crate::History;
-use crate::rules::{Rule, Rules};
 
 /// How far a partition has been folded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,7 +23,6 @@ pub struct Fold {
     history: History,
     /// The history without its last record.
     history_before_last: History,
-    rules: Rules,
 }
 
 /// What a record turned out to be.
@@ -70,7 +68,6 @@ impl Fold {
             fence_id: checkpoint.fence_id.clone(),
             history: History::from_number(checkpoint.history),
             history_before_last: History::from_number(checkpoint.history_before_last),
-            rules: Rules::default(),
         }
     }
 
@@ -134,9 +131,7 @@ impl Fold {
     }
 
     fn event(&mut self, event: Event) -> Folded {
-        let in_term = self.term == Some(event.term) || !self.rules.keep(Rule::Term);
-        let in_sequence = self.next_seq == event.seq || !self.rules.keep(Rule::Sequence);
-        if !(in_term && in_sequence) {
+        if self.term != Some(event.term) || self.next_seq != event.seq {
             return Folded::Void;
         }
         self.next_seq = event.seq + 1;
@@ -152,15 +147,6 @@ impl Fold {
     fn advance(&mut self, history: History) {
         self.next_offset += 1;
         self.history_before_last = std::mem::replace(&mut self.history, history);
-    }
-
-    #[cfg(test)]
-    pub(crate) fn with_rules(self, rules: Rules) -> Self {
-        Self { rules, ..self }
-    }
-
-    pub(crate) fn rules(&self) -> Rules {
-        self.rules
     }
 }
 

@@ -16,7 +16,6 @@ mod history;
 pub mod kafka;
 mod membership;
 mod owner;
-mod rules;
 #[cfg(test)]
 mod simulation;
 mod takeover;

@@ -31,7 +31,6 @@ use seckill_proto::v1::{Checkpoint, Event, Fence};
 use seckill_proto::{encode_event, encode_fence};
 
 use crate::fold::{Fold, FoldError, Folded};
-use crate::rules::Rule;
 use crate::{Delivery, History};
 
 /// How old the knowledge may be that a refusal rests on, in milliseconds.
@@ -272,8 +271,9 @@ impl<T> Owner<T> {
             if self.phase != (Phase::Serving { term }) {
                 return;
             }
+            let expected = Delivery::At(self.fold.next_offset());
             match self.ahead.pop_front() {
-                Some(history) if self.fits(*delivery) => self.fold.confirm(history),
+                Some(history) if *delivery == expected => self.fold.confirm(history),
                 Some(_) | None => self.suspect(),
             }
         }
@@ -334,16 +334,6 @@ impl<T> Owner<T> {
         withdrawn.into_iter().map(|parked| parked.waiting).collect()
     }
 
-    fn fits(&self, delivery: Delivery) -> bool {
-        let rules = self.fold.rules();
-        match delivery {
-            Delivery::At(offset) => {
-                offset == self.fold.next_offset() || !rules.keep(Rule::Contiguity)
-            }
-            Delivery::Unknown => !rules.keep(Rule::Suspicion),
-        }
-    }
-
     /// Stops serving: what has been appended and not confirmed is in doubt.
     pub fn suspect(&mut self) {
         if matches!(self.phase, Phase::Serving { .. }) {
@@ -358,8 +348,7 @@ impl<T> Owner<T> {
         let offset = self.fold.next_offset().saturating_sub(1);
         let confirmed = self.fold.next_seq();
         let serving = matches!(self.phase, Phase::Serving { .. });
-        let holds = now_ms < self.lease_until_ms || !self.fold.rules().keep(Rule::Lease);
-        let fresh = serving && holds;
+        let fresh = serving && now_ms < self.lease_until_ms;
         let waiting = self.pop_if(|parked| {
             parked.is_settled(confirmed) || (fresh && parked.after == confirmed)
         })?;

@@ -6,11 +6,13 @@
 mod decode;
 mod identifier;
 mod position;
+mod problem;
 mod topic;
 
 pub use decode::{Unreadable, decode_record, encode_event, encode_fence};
 pub use identifier::{CouponId, IdentifierError, MAX_IDENTIFIER_BYTES, check_identifier};
 pub use position::{Position, PositionError};
+pub use problem::{Outcome, ProblemKind};
 pub use topic::{DEFAULT_PREFIX, Topics, partition_of};
 
 /// The messages of `seckill/v1/*.proto`.

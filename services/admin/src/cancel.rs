@@ -7,6 +7,7 @@ use axum::response::Response;
 use axum::routing::post;
 use seckill_command::Dispatcher;
 use seckill_edge::{PathId, Problem, read_body};
+use seckill_proto::ProblemKind;
 use seckill_proto::v1::{CancelPromotion, command};
 
 pub(crate) fn routes() -> Router<Dispatcher> {
@@ -19,7 +20,7 @@ async fn cancel(
     request: Request,
 ) -> Result<Response, Problem> {
     if !read_body(request).await?.is_empty() {
-        return Err(Problem::bad_request("invalid-body", "This route takes no body."));
+        return Err(Problem::new(ProblemKind::InvalidBody, "This route takes no body."));
     }
     crate::send(&dispatcher, id, command::Body::Cancel(CancelPromotion {}), StatusCode::OK).await
 }

@@ -7,6 +7,7 @@ use axum::response::Response;
 use axum::routing::patch;
 use seckill_command::Dispatcher;
 use seckill_edge::{Body, Moment, PathId, Problem, checked};
+use seckill_proto::ProblemKind;
 use seckill_proto::v1::{ChangePromotion, command};
 use serde::{Deserialize, Deserializer};
 
@@ -68,5 +69,5 @@ fn check(change: &ChangePromotion) -> Result<(), Problem> {
     } else {
         return Ok(());
     };
-    Err(Problem::bad_request("invalid-terms", reason))
+    Err(Problem::new(ProblemKind::InvalidTerms, reason))
 }

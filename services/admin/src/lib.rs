@@ -5,8 +5,6 @@
 
 mod cancel;
 mod change;
-mod date;
-mod promotions;
 mod restock;
 mod schedule;
 
@@ -18,13 +16,12 @@ use seckill_edge::{Problem, position_header};
 use seckill_proto::v1::{Command, command};
 use serde::Serialize;
 
-/// The routes of operators, native and compatible.
+/// The routes of operators.
 pub fn routes(dispatcher: Dispatcher) -> Router {
     schedule::routes()
         .merge(change::routes())
         .merge(cancel::routes())
         .merge(restock::routes())
-        .merge(promotions::routes())
         .with_state(dispatcher)
 }
 

@@ -8,6 +8,7 @@ use axum::routing::post;
 use seckill_command::Dispatcher;
 use seckill_edge::{Body, Moment, Problem, checked, idempotency_key};
 use seckill_promotion::check_terms;
+use seckill_proto::ProblemKind;
 use seckill_proto::v1::{SchedulePromotion, Terms, command};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -71,6 +72,6 @@ fn terms(promotion: NewPromotion, id: &str) -> Result<Terms, Problem> {
     };
     match check_terms(&terms) {
         Ok(()) => Ok(terms),
-        Err(reason) => Err(Problem::bad_request("invalid-terms", format!("{reason}."))),
+        Err(reason) => Err(Problem::new(ProblemKind::InvalidTerms, format!("{reason}."))),
     }
 }

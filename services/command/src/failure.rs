@@ -1,7 +1,7 @@
 //! Commands that were not decided, or whose outcome is not known.
 
-use axum::http::StatusCode;
-use seckill_edge::Problem;
+use seckill_proto::ProblemKind;
+use seckill_proto::v1::Refusal;
 
 /// Why there is no answer. Not a refusal: a refusal is decided by durable state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,37 +20,31 @@ pub enum Failure {
     NotOwner,
 }
 
-impl From<Failure> for Problem {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Overloaded => Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "overloaded",
-                "Too many requests are waiting",
-                "Nothing was decided. Try again after the time given.",
-            )
-            .retry_after_s(1),
-            Failure::Unavailable => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "The promotion cannot take commands now",
-                "The command was not accepted. Try again after the time given.",
-            )
-            .retry_after_s(1),
-            Failure::Unknown => Self::new(
-                StatusCode::GATEWAY_TIMEOUT,
-                "outcome-unknown",
-                "The outcome is not known",
-                "The command may have been accepted. The same request again tells; it is safe where it names an \
-                 id or an Idempotency-Key, and for grabs where the limit per customer is 1. Otherwise it is \
-                 another wish.",
-            ),
-            Failure::NotOwner => Self::new(
-                StatusCode::MISDIRECTED_REQUEST,
-                "not-owner",
-                "Another node owns the promotion",
-                "The command was not accepted. Send it to the owner.",
-            ),
+impl Failure {
+    /// What a client is told.
+    #[must_use]
+    pub fn kind(&self) -> ProblemKind {
+        match self {
+            Self::Overloaded => ProblemKind::Overloaded,
+            Self::Unavailable => ProblemKind::Unavailable,
+            Self::Unknown => ProblemKind::OutcomeUnknown,
+            Self::NotOwner => ProblemKind::NotOwner,
         }
+    }
+}
+
+/// What a client is told of a refusal.
+#[must_use]
+pub(crate) fn kind_of(refusal: Refusal) -> ProblemKind {
+    match refusal {
+        Refusal::NotFound => ProblemKind::NotFound,
+        Refusal::AlreadyExists => ProblemKind::AlreadyExists,
+        Refusal::NotStarted => ProblemKind::NotStarted,
+        Refusal::AlreadyStarted => ProblemKind::AlreadyStarted,
+        Refusal::Finished => ProblemKind::Finished,
+        Refusal::RefusedSoldOut => ProblemKind::SoldOut,
+        Refusal::LimitReached => ProblemKind::LimitReached,
+        Refusal::InvalidTerms => ProblemKind::InvalidTerms,
+        Refusal::Unspecified => ProblemKind::Internal,
     }
 }

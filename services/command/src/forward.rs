@@ -1,27 +1,22 @@
-//! Between nodes: a command as protobuf to its owner, and the answer back.
+//! Between nodes: a command as protobuf to its owner, and the answer back. `http/internal.rs` takes it there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use parking_lot::Mutex;
 use prost::Message;
-use seckill_edge::{Problem, checked, read_body};
+use reqwest::{StatusCode, header};
 use seckill_log::{Entries, Log, Table};
-use seckill_promotion::check_terms;
-use seckill_proto::v1::{Answer, Command, OwnerHint, Terms, command};
+use seckill_proto::v1::{Answer, Command, OwnerHint};
+use seckill_proto::{Outcome, ProblemKind};
 
+use crate::Failure;
 use crate::dispatch::ANSWER_TIMEOUT;
-use crate::{Dispatcher, Failure};
 
 /// The path under a node's endpoint.
-const PATH: &str = "/internal/v1/commands";
-const PROTOBUF: &str = "application/x-protobuf";
+pub(crate) const PATH: &str = "/internal/v1/commands";
+pub(crate) const PROTOBUF: &str = "application/x-protobuf";
 
 /// How long it may take to reach a node, and to learn which node to reach.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -138,52 +133,10 @@ fn failure_of(error: &reqwest::Error) -> Failure {
 /// Only a node's own word counts: whatever stands between may answer with any status.
 fn failure_in(body: &[u8]) -> Failure {
     let problem = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
-    let name = problem["type"].as_str().and_then(|name| name.strip_prefix("urn:seckill:problem:"));
-    match name {
-        Some("overloaded") => Failure::Overloaded,
-        Some("unavailable" | "starting" | "too-many-connections") => Failure::Unavailable,
-        Some("not-owner") => Failure::NotOwner,
+    match problem["type"].as_str().and_then(ProblemKind::of_urn) {
+        Some(ProblemKind::Overloaded) => Failure::Overloaded,
+        Some(ProblemKind::NotOwner) => Failure::NotOwner,
+        Some(kind) if kind.outcome() == Outcome::NotAccepted => Failure::Unavailable,
         Some(_) | None => Failure::Unknown,
     }
-}
-
-pub(crate) fn routes() -> Router<Dispatcher> {
-    Router::new().route(PATH, post(decide))
-}
-
-async fn decide(
-    State(dispatcher): State<Dispatcher>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let command = Command::decode(read_body(request).await?)
-        .map_err(|error| Problem::bad_request("malformed-command", error.to_string()))?;
-    check(&command)?;
-    let answer = dispatcher.decide_here(command).await?;
-    Ok(([(header::CONTENT_TYPE, PROTOBUF)], answer.encode_to_vec()).into_response())
-}
-
-/// The other node has checked everything, if it is one. What gets into the log stays there, and an
-/// id that cannot be read back would stop its partition for ever.
-fn check(command: &Command) -> Result<(), Problem> {
-    checked("promotion_id", command.promotion_id.clone())?;
-    let name_of = |terms: Option<&Terms>| terms.map(|terms| terms.name.clone());
-    let texts = match &command.body {
-        None => return Err(Problem::bad_request("malformed-command", "The command is empty.")),
-        Some(command::Body::Schedule(schedule)) => {
-            let terms = schedule.terms.as_ref();
-            let checked = terms.map(check_terms).transpose();
-            checked.map_err(|error| Problem::bad_request("invalid-terms", error))?;
-            [name_of(terms), None]
-        }
-        Some(command::Body::Change(change)) => [change.name.clone(), None],
-        Some(command::Body::Grab(grab)) => {
-            let key = Some(grab.idempotency_key.clone()).filter(|key| !key.is_empty());
-            [Some(grab.customer_id.clone()), key]
-        }
-        Some(command::Body::Cancel(_) | command::Body::Restock(_)) => [None, None],
-    };
-    for text in texts.into_iter().flatten() {
-        checked("A text in the command", text)?;
-    }
-    Ok(())
 }

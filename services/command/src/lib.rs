@@ -5,16 +5,16 @@
 //! `seckill-log` releases it. `takeover.rs` is how the state comes to be: snapshot plus tail of the
 //! log. A partition that fails drops its state and takes over again; nothing is mended in place.
 //!
+//! `http` is what comes and goes over HTTP; nothing else here knows it.
+//!
 //! Absent on purpose: a database, a lock, a transaction on the way of a grab.
 
-mod answer;
 mod archive;
 mod clock;
-mod coupons;
 mod dispatch;
 mod failure;
 mod forward;
-mod grab;
+mod http;
 mod mailbox;
 mod measure;
 mod node;
@@ -23,23 +23,11 @@ mod proof;
 mod snapshot;
 mod takeover;
 
-use axum::Router;
-
-pub use answer::{accepted, position, problem};
 pub use archive::{Archive, AskViews, Shown};
 pub use clock::{Clock, JUMP_MS};
 pub use dispatch::Dispatcher;
 pub use failure::Failure;
+pub use http::{accepted, internal_routes, position, problem, routes};
 pub use node::{Node, NodeConfig};
 pub use proof::{ViewsWitness, forget_proof, known_of};
 pub use snapshot::newest_snapshot;
-
-/// The routes of shoppers, native and compatible.
-pub fn routes(dispatcher: Dispatcher) -> Router {
-    grab::routes().merge(coupons::routes()).with_state(dispatcher)
-}
-
-/// The route for other nodes. It is for the cluster's own network.
-pub fn internal_routes(dispatcher: Dispatcher) -> Router {
-    forward::routes().with_state(dispatcher)
-}

@@ -1,9 +1,9 @@
 //! What is counted of commands.
 
-use seckill_edge::Problem;
-use seckill_proto::v1::{Answer, Command, command};
+use seckill_proto::v1::{Answer, Command, Refusal, answer, command};
 
-use crate::{Failure, accepted};
+use crate::Failure;
+use crate::failure::kind_of;
 
 /// The kind of a command, as its metrics name it.
 pub(crate) fn kind(command: &Command) -> &'static str {
@@ -25,11 +25,14 @@ pub(crate) fn told(kind: &'static str, told: &Result<Answer, Failure>) {
 }
 
 fn outcome(told: &Result<Answer, Failure>) -> &'static str {
-    match told.as_ref().map(accepted) {
-        Ok(Ok((accepted, _))) if accepted.repeated => "repeated",
-        Ok(Ok(_)) => "accepted",
-        Ok(Err(refusal)) => refusal.name(),
-        Err(failure) => Problem::from(failure.clone()).name(),
+    match told.as_ref().map(|answer| &answer.outcome) {
+        Ok(Some(answer::Outcome::Accepted(accepted))) if accepted.repeated => "repeated",
+        Ok(Some(answer::Outcome::Accepted(_))) => "accepted",
+        Ok(Some(answer::Outcome::Refused(refusal))) => {
+            kind_of(Refusal::try_from(*refusal).unwrap_or_default()).name()
+        }
+        Ok(None) => kind_of(Refusal::Unspecified).name(),
+        Err(failure) => failure.kind().name(),
     }
 }
 

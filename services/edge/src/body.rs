@@ -1,10 +1,11 @@
 //! JSON bodies, taken only when everything about them is right.
 
+use seckill_proto::ProblemKind;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Query, Request};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Uri, header};
 use http_body_util::BodyExt;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
@@ -41,11 +42,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let text = bytes.trim_ascii_start();
     if text.is_empty() {
-        return Err(Problem::bad_request("malformed-json", "The body is empty."));
+        return Err(Problem::new(ProblemKind::MalformedJson, "The body is empty."));
     }
     // serde would take the fields from a list too, in their order in the source.
     if text.starts_with(b"[") && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
-        return Err(Problem::bad_request("invalid-body", "The body must be a JSON object."));
+        return Err(Problem::new(ProblemKind::InvalidBody, "The body must be a JSON object."));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -65,15 +66,15 @@ pub fn parse_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
     parsed.map_err(|error| {
         let source = std::error::Error::source(&error).map(ToString::to_string);
         let text = source.unwrap_or_else(|| error.body_text());
-        Problem::bad_request("invalid-parameter", words::of_query(&text))
+        Problem::new(ProblemKind::InvalidParameter, words::of_query(&text))
     })
 }
 
 fn refused(path: &str, error: &serde_json::Error) -> Problem {
     match error.classify() {
-        Category::Data => Problem::bad_request("invalid-body", words::of(path, error)),
+        Category::Data => Problem::new(ProblemKind::InvalidBody, words::of(path, error)),
         Category::Syntax | Category::Eof | Category::Io => {
-            Problem::bad_request("malformed-json", format!("The body is not JSON: {error}."))
+            Problem::new(ProblemKind::MalformedJson, format!("The body is not JSON: {error}."))
         }
     }
 }
@@ -82,9 +83,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let encoding = headers.get(header::CONTENT_ENCODING);
     if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-content-encoding",
-            "The body must not be encoded",
+            ProblemKind::UnsupportedContentEncoding,
             "Send the body without a Content-Encoding.",
         ));
     }
@@ -94,9 +93,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "unsupported-media-type",
-        "The body must be JSON",
+        ProblemKind::UnsupportedMediaType,
         "Send the body as Content-Type: application/json.",
     ))
 }
@@ -136,24 +133,20 @@ async fn next_data(body: &mut axum::body::Body) -> Result<Option<Bytes>, Problem
     match body.frame().await.transpose() {
         // Trailers are no part of it.
         Ok(frame) => Ok(frame.map(|frame| frame.into_data().unwrap_or_default())),
-        Err(_) => Err(Problem::bad_request("incomplete-body", "The body did not come whole.")),
+        Err(_) => Err(Problem::new(ProblemKind::IncompleteBody, "The body did not come whole.")),
     }
 }
 
 fn too_large() -> Problem {
     Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "body-too-large",
-        "The body is too large",
+        ProblemKind::BodyTooLarge,
         format!("A body may have at most {MAX_BODY_BYTES} bytes."),
     )
 }
 
 fn too_slow() -> Problem {
     Problem::new(
-        StatusCode::REQUEST_TIMEOUT,
-        "body-too-slow",
-        "The body did not come in time",
+        ProblemKind::BodyTooSlow,
         format!("A body may take at most {} s.", BODY_WITHIN.as_secs()),
     )
 }

@@ -1,5 +1,6 @@
 //! Connections: how many there may be, and how long each may keep the server waiting.
 
+use seckill_proto::ProblemKind;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderValue, Request, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -174,12 +175,9 @@ async fn still_silent(timeout: Duration, asked: &AtomicBool) {
 
 fn too_many() -> Problem {
     Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "too-many-connections",
-        "There are too many connections",
+        ProblemKind::TooManyConnections,
         "Nothing was decided. Try again after the time given.",
     )
-    .retry_after_s(1)
 }
 
 /// Counts a connection that ended before its request was understood, or its answer taken.

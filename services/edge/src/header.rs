@@ -1,7 +1,7 @@
 //! Headers of this system.
 
 use axum::http::{HeaderMap, HeaderName};
-use seckill_proto::Position;
+use seckill_proto::{Position, ProblemKind};
 
 use crate::{Problem, checked};
 
@@ -23,9 +23,10 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = keys.next() else { return Ok(None) };
     if keys.next().is_some() {
         let twice = "There must be at most one Idempotency-Key.";
-        return Err(Problem::bad_request("invalid-identifier", twice));
+        return Err(Problem::new(ProblemKind::InvalidIdentifier, twice));
     }
-    let key = std::str::from_utf8(key.as_bytes())
-        .map_err(|_| Problem::bad_request("invalid-identifier", "Idempotency-Key is not UTF-8."))?;
+    let key = std::str::from_utf8(key.as_bytes()).map_err(|_| {
+        Problem::new(ProblemKind::InvalidIdentifier, "Idempotency-Key is not UTF-8.")
+    })?;
     checked("Idempotency-Key", key.to_owned()).map(Some)
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use seckill_proto::check_identifier;
+use seckill_proto::{ProblemKind, check_identifier};
 
 use crate::Problem;
 
@@ -14,7 +14,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let missing = || Problem::bad_request("invalid-identifier", "The path has no id.");
+        let missing = || Problem::new(ProblemKind::InvalidIdentifier, "The path has no id.");
         let params = RawPathParams::from_request_parts(parts, state).await;
         let params = params.map_err(|_| not_utf8())?;
         let (_, id) = params.iter().next().ok_or_else(missing)?;
@@ -30,13 +30,13 @@ pub fn checked(what: &str, id: String) -> Result<String, Problem> {
     match check_identifier(&id) {
         // Clients and proxies take these out of a path: nobody could ask for what they name.
         Ok(()) if matches!(id.as_str(), "." | "..") => {
-            Err(Problem::bad_request("invalid-identifier", format!("{what} must not be {id:?}.")))
+            Err(Problem::new(ProblemKind::InvalidIdentifier, format!("{what} must not be {id:?}.")))
         }
         Ok(()) => Ok(id),
-        Err(error) => Err(Problem::bad_request("invalid-identifier", format!("{what} {error}."))),
+        Err(error) => Err(Problem::new(ProblemKind::InvalidIdentifier, format!("{what} {error}."))),
     }
 }
 
 fn not_utf8() -> Problem {
-    Problem::bad_request("invalid-identifier", "The id in the path is not UTF-8.")
+    Problem::new(ProblemKind::InvalidIdentifier, "The id in the path is not UTF-8.")
 }

@@ -1,13 +1,14 @@
 //! A listener that waits for no client longer than it must, takes no more when told to stop, and
 //! finishes what it has.
 
+use seckill_proto::ProblemKind;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{Method, StatusCode, Uri, Version, header};
+use axum::http::{Method, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::net::{TcpListener, TcpStream};
@@ -115,28 +116,18 @@ pub async fn check_head(request: Request, next: Next) -> Result<Response, Proble
     if wanted.contains(&hosts) {
         Ok(next.run(request).await)
     } else {
-        Err(Problem::bad_request("invalid-host", "The request must have exactly one Host."))
+        Err(Problem::new(ProblemKind::InvalidHost, "The request must have exactly one Host."))
     }
 }
 
 /// The answer to a path that does not exist.
 pub async fn not_found(uri: Uri) -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "no-such-route",
-        "There is nothing at this path",
-        format!("{} is not a path of this server.", uri.path()),
-    )
+    Problem::new(ProblemKind::NoSuchRoute, format!("{} is not a path of this server.", uri.path()))
 }
 
 /// The answer to a method that a path does not take.
 pub async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method-not-allowed",
-        "The path does not take this method",
-        format!("{} does not take {method}.", uri.path()),
-    )
+    Problem::new(ProblemKind::MethodNotAllowed, format!("{} does not take {method}.", uri.path()))
 }
 
 #[cfg(test)]

@@ -18,32 +18,34 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use seckill_edge::Problem;
-use seckill_proto::Position;
+use seckill_proto::{Position, ProblemKind};
 use seckill_views::{Views, ViewsError};
 
+pub use crate::list::whole;
 use crate::reads::Reads;
 pub use crate::reads::{MAX_READS, MAX_REQUESTS};
 use crate::visible::Visible;
 
 /// What every route works on.
 #[derive(Clone)]
-pub(crate) struct Gateway {
+pub struct Gateway {
     views: Views,
     visible: Arc<Visible>,
     reads: Arc<Reads>,
 }
 
-/// The routes of readers, native and compatible, on the views of a log of so many partitions.
-pub fn routes(views: Views, partitions: u32) -> Router {
-    routes_within(Reads::default(), views, partitions)
+/// The routes of readers, and more of them, on the views of a log of so many partitions.
+pub fn routes(views: Views, partitions: u32, more: Router<Gateway>) -> Router {
+    routes_within(Reads::default(), views, partitions, more)
 }
 
-fn routes_within(reads: Reads, views: Views, partitions: u32) -> Router {
+fn routes_within(reads: Reads, views: Views, partitions: u32, more: Router<Gateway>) -> Router {
     let reads = Arc::new(reads);
     let visible = Arc::new(Visible::new(views.clone(), partitions));
     let gateway = Gateway { views, visible, reads: Arc::clone(&reads) };
     promotions::routes()
         .merge(coupons::routes())
+        .merge(more)
         .layer(from_fn_with_state(reads, reads::bound))
         .with_state(gateway)
 }
@@ -57,8 +59,17 @@ impl Gateway {
         }
     }
 
+    /// The views; what is read from them is read through [`Gateway::read`].
+    #[must_use]
+    pub fn views(&self) -> &Views {
+        &self.views
+    }
+
     /// Reads from the views when it is its turn.
-    pub(crate) async fn read<T>(
+    ///
+    /// # Errors
+    /// The cursor is not one of the list's, or the views cannot be read now.
+    pub async fn read<T>(
         &self,
         read: impl Future<Output = Result<T, ViewsError>>,
     ) -> Result<T, Problem> {
@@ -70,23 +81,20 @@ impl Gateway {
 /// From an error of the views to what a client is told.
 fn problem(error: &ViewsError) -> Problem {
     if matches!(error, ViewsError::InvalidCursor) {
-        return Problem::bad_request(
-            "invalid-cursor",
+        return Problem::new(
+            ProblemKind::InvalidCursor,
             "The cursor is not one that this list gave.",
         );
     }
     tracing::warn!(%error, "a view could not be read");
     Problem::new(
-        axum::http::StatusCode::SERVICE_UNAVAILABLE,
-        "views-unavailable",
-        "The views cannot be read now",
+        ProblemKind::ViewsUnavailable,
         "Coupons are not affected. Try again after the time given.",
     )
-    .retry_after_s(1)
 }
 
 fn absent(what: &'static str) -> Problem {
-    Problem::new(axum::http::StatusCode::NOT_FOUND, "not-found", "There is no such thing", what)
+    Problem::new(ProblemKind::NotFound, what)
 }
 
 #[cfg(test)]
@@ -101,7 +109,7 @@ mod tests {
     async fn readers_above_the_limit_are_told_so_at_once() {
         let directory = tempfile::tempdir().expect("a directory");
         let views = Views::open_directory(directory.path(), 1).expect("views");
-        let routes = routes_within(Reads::of(1, 1), views, 1);
+        let routes = routes_within(Reads::of(1, 1), views, 1, Router::new());
         let ask = |path: &str| {
             let request = Request::get(path).body(Body::empty()).expect("a request");
             routes.clone().oneshot(request)

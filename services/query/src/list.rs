@@ -16,7 +16,10 @@ const AHEAD: usize = 1;
 
 /// Sends what `read` gives from one cursor to the next, each row as a `T`. What goes wrong on the first
 /// page is the answer; what goes wrong later breaks the connection off.
-pub(crate) async fn whole<R, T, F>(
+///
+/// # Errors
+/// What `read` says of the first page.
+pub async fn whole<R, T, F>(
     read: impl Fn(Option<String>) -> F + Send + 'static,
 ) -> Result<Response, Problem>
 where

@@ -3,7 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use seckill_edge::{Problem, parse_query};
-use seckill_proto::Position;
+use seckill_proto::{Position, ProblemKind};
 use seckill_views::{MAX_PAGE, PromotionStatus};
 use serde::Deserialize;
 
@@ -34,7 +34,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let wrong = |reason: String| Problem::bad_request("invalid-parameter", reason);
+        let wrong = |reason: String| Problem::new(ProblemKind::InvalidParameter, reason);
         let parameters: Parameters = parse_query(&parts.uri)?;
         let limit = parameters.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_PAGE).contains(&limit) {

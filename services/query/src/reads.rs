@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 use seckill_edge::Problem;
+use seckill_proto::ProblemKind;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Requests of readers under way, those that wait for a view included.
@@ -58,10 +58,7 @@ pub(crate) async fn bound(
 
 fn too_many() -> Problem {
     Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "too-many-readers",
-        "There are too many readers",
+        ProblemKind::TooManyReaders,
         "Coupons are not affected. Try again after the time given.",
     )
-    .retry_after_s(1)
 }

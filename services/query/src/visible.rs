@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use parking_lot::Mutex;
 use seckill_edge::Problem;
-use seckill_proto::Position;
+use seckill_proto::{Position, ProblemKind};
 use seckill_views::Views;
 use tokio::sync::oneshot;
 
@@ -28,7 +28,7 @@ pub(crate) fn asked(
 ) -> Result<Option<Position>, Problem> {
     let header = headers.get("seckill-after").map(|value| value.to_str().unwrap_or_default());
     let Some(text) = parameter.or(header) else { return Ok(None) };
-    let wrong = |error| Problem::bad_request("invalid-position", format!("after: {error}."));
+    let wrong = |error| Problem::new(ProblemKind::InvalidPosition, format!("after: {error}."));
     text.parse().map(Some).map_err(wrong)
 }
 
@@ -73,7 +73,7 @@ impl Visible {
         let waiting = usize::try_from(partition).ok().and_then(|index| self.waiting.get(index));
         let waiting = waiting.ok_or_else(|| {
             let detail = format!("after: the log has no partition {partition}.");
-            Problem::bad_request("invalid-position", detail)
+            Problem::new(ProblemKind::InvalidPosition, detail)
         })?;
         if shown(&self.views, partition).await? > offset {
             return Ok(());
@@ -142,12 +142,9 @@ impl Waiting {
 
 fn not_yet(position: Position) -> Problem {
     Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "not-yet-visible",
-        "The view has not got that far",
+        ProblemKind::NotYetVisible,
         format!("The view has not reached {position}. What was answered stands; try again."),
     )
-    .retry_after_s(1)
 }
 
 #[cfg(test)]
@@ -195,9 +192,9 @@ mod tests {
         let views = Views::open_directory(directory.path(), 1).expect("views");
         let visible = Visible::new(views, 1);
         let refused = visible.wait_for(Position { partition: 0, offset: 4 }).await;
-        assert_eq!(refused.expect_err("nothing is there").name(), "not-yet-visible");
+        assert_eq!(refused.expect_err("nothing is there").kind(), ProblemKind::NotYetVisible);
         assert!(visible.waiting[0].lock().readers.is_empty());
         let wrong = visible.wait_for(Position { partition: 1, offset: 4 }).await;
-        assert_eq!(wrong.expect_err("no partition").name(), "invalid-position");
+        assert_eq!(wrong.expect_err("no partition").kind(), ProblemKind::InvalidPosition);
     }
 }

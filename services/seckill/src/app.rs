@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use axum::Router;
-use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use seckill_edge::{
     Connections, Problem, check_head, describe_metrics, not_found, observe, serve, wrong_method,
 };
+use seckill_proto::ProblemKind;
 use seckill_telemetry::{Health, Metrics, Part, on_signal, routes, start_tracing};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
@@ -176,13 +176,7 @@ fn with_health(routes_of_roles: Router, health: &Health, metrics: &Metrics) -> R
 /// What is answered until the engines are open.
 fn starting_routes() -> Router {
     let problem = || async {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "starting",
-            "The server is starting",
-            "Nothing was decided. /readyz says what it is doing.",
-        )
-        .retry_after_s(1)
+        Problem::new(ProblemKind::Starting, "Nothing was decided. /readyz says what it is doing.")
     };
     Router::new().fallback(problem)
 }

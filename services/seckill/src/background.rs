@@ -3,11 +3,11 @@
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use rustix::process::{getpriority_process, setpriority_process};
 use seckill_edge::Problem;
+use seckill_proto::ProblemKind;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -78,13 +78,7 @@ async fn answer(
 }
 
 fn ending() -> Problem {
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "unavailable",
-        "The server is stopping",
-        "Ask another node, or again after the time given.",
-    )
-    .retry_after_s(1)
+    Problem::new(ProblemKind::ViewsUnavailable, "Ask another node, or again after the time given.")
 }
 
 #[cfg(test)]

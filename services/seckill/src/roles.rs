@@ -57,7 +57,8 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     let dispatcher = node.dispatcher();
     let internal =
         internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.stop.clone());
-    let routes = seckill_command::routes(dispatcher);
+    let routes = seckill_command::routes(dispatcher.clone())
+        .merge(seckill_original::shopper_routes(dispatcher));
     let served = app.serve_on(reaching, routes, "command node").await;
     let _ = internal.await;
     stop.cancel();
@@ -69,7 +70,9 @@ pub(crate) async fn admin(settings: Settings) -> anyhow::Result<()> {
     let (app, log) =
         App::start_with(&settings, async |app: &App| log(app, &settings).await).await?;
     let dispatcher = Dispatcher::forwarding(log);
-    app.serve(seckill_admin::routes(dispatcher), "admin").await
+    let routes = seckill_admin::routes(dispatcher.clone())
+        .merge(seckill_original::operator_routes(dispatcher));
+    app.serve(routes, "admin").await
 }
 
 pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
@@ -102,7 +105,11 @@ pub(crate) async fn query(settings: Settings) -> anyhow::Result<()> {
     };
     let (app, (views, partitions)) = App::start_with(&settings, open).await?;
     let watching = background.run(ready::watch(views.clone(), app.health.part("query/views")));
-    let routes = background.answer(seckill_query::routes(views, partitions));
+    let routes = background.answer(seckill_query::routes(
+        views,
+        partitions,
+        seckill_original::reader_routes(),
+    ));
     tokio::select! {
         served = app.serve(routes, "query gateway") => served,
         () = watching => unreachable!("nobody ends it"),

@@ -36,9 +36,12 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let dispatcher = node.dispatcher();
     let internal =
         internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.stop.clone());
+    let readers = seckill_query::routes(views, log.partitions(), seckill_original::reader_routes());
     let routes = seckill_command::routes(dispatcher.clone())
-        .merge(seckill_admin::routes(dispatcher))
-        .merge(background.answer(seckill_query::routes(views, log.partitions())));
+        .merge(seckill_admin::routes(dispatcher.clone()))
+        .merge(seckill_original::shopper_routes(dispatcher.clone()))
+        .merge(seckill_original::operator_routes(dispatcher))
+        .merge(background.answer(readers));
     let failed = async { log.failed().await.into() };
     let what = engines::describe(&settings);
     let served = tokio::select! {

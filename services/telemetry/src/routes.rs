@@ -14,6 +14,7 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
 use parking_lot::Mutex;
+use seckill_proto::ProblemKind;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -122,14 +123,15 @@ async fn readyz(
         Ok(Some(role)) if ROLES.contains(&role.as_str()) => health.not_ready_for(&role),
         Ok(Some(_)) | Err(_) => {
             let known = ROLES.join(", ");
+            let kind = ProblemKind::InvalidParameter;
             let problem = json!({
-                "type": "urn:seckill:problem:invalid-parameter",
-                "title": "The request is not valid",
-                "status": 400,
+                "type": kind.urn(),
+                "title": kind.title(),
+                "status": kind.status(),
                 "detail": format!("role must be one of {known}."),
             });
-            let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-            return (StatusCode::BAD_REQUEST, kind, problem.to_string()).into_response();
+            let headers = [(header::CONTENT_TYPE, "application/problem+json")];
+            return (StatusCode::BAD_REQUEST, headers, problem.to_string()).into_response();
         }
     };
     let status =

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 
-use seckill_proto::Position;
+use seckill_proto::{Position, ProblemKind};
 use serde::Deserialize;
 
 use super::Meaning;
@@ -45,14 +45,13 @@ pub(super) fn read(reply: &Reply, sale: &Sale, customer_id: &str) -> Meaning {
 
 fn refusal(reply: &Reply) -> Refusal {
     let problem: Result<Problem<'_>, _> = serde_json::from_slice(&reply.body);
-    let name = problem.as_ref().ok().and_then(|p| p.kind.strip_prefix("urn:seckill:problem:"));
-    match name {
-        Some("sold-out") => Refusal::SoldOut,
-        Some("limit-reached") => Refusal::LimitReached,
-        Some("not-started") => Refusal::NotStarted,
-        Some("finished") => Refusal::Finished,
-        Some("not-found") => Refusal::NotFound,
-        _ => Refusal::Invalid,
+    match problem.ok().and_then(|problem| ProblemKind::of_urn(&problem.kind)) {
+        Some(ProblemKind::SoldOut) => Refusal::SoldOut,
+        Some(ProblemKind::LimitReached) => Refusal::LimitReached,
+        Some(ProblemKind::NotStarted) => Refusal::NotStarted,
+        Some(ProblemKind::Finished) => Refusal::Finished,
+        Some(ProblemKind::NotFound) => Refusal::NotFound,
+        Some(_) | None => Refusal::Invalid,
     }
 }
 

@@ -3,18 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use seckill_proto::{Outcome, ProblemKind};
+
 /// Which crates of the workspace a crate may use: those below it, and of those what it is for.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("seckill-proto", &[]),
     ("seckill-promotion", &["proto"]),
     ("seckill-log", &["proto"]),
     ("seckill-views", &["proto"]),
-    ("seckill-telemetry", &[]),
+    ("seckill-telemetry", &["proto"]),
     ("seckill-edge", &["proto"]),
     ("seckill-command", &["proto", "promotion", "log", "edge", "telemetry"]),
     ("seckill-admin", &["proto", "promotion", "command", "edge"]),
     ("seckill-projector", &["proto", "promotion", "log", "views", "telemetry"]),
     ("seckill-query", &["proto", "views", "edge"]),
+    ("seckill-original", &["proto", "promotion", "views", "edge", "command", "query"]),
     ("seckill-load", &["proto"]),
     (
         "seckill",
@@ -29,6 +32,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "admin",
             "projector",
             "query",
+            "original",
             "load",
         ],
     ),
@@ -144,4 +148,31 @@ fn no_file_is_named_for_nothing() {
             assert!(!empty_words.contains(&stem), "{} says nothing", path.display());
         }
     }
+}
+
+/// What the README tells clients is what the table in the code says.
+#[test]
+fn the_readme_names_every_problem_with_its_status() {
+    let readme = std::fs::read_to_string(top().join("README.md")).expect("the README");
+    let (_, table) = readme.split_once("## What a client is told").expect("the table");
+    let rows = table.lines().skip_while(|line| !line.starts_with('|'));
+    let rows: Vec<&str> = rows.take_while(|line| line.starts_with('|')).skip(2).collect();
+    let mut told = BTreeMap::new();
+    for row in rows {
+        let answer = row.split('|').nth(1).expect("a cell");
+        let names = answer.split('`').skip(1).step_by(2);
+        let status = answer.split_whitespace().next().expect("a status");
+        told.extend(names.map(|name| (name, (status, answer.contains("Retry-After")))));
+    }
+    for kind in ProblemKind::ALL {
+        let between_nodes = [ProblemKind::NotOwner, ProblemKind::Internal].contains(kind);
+        let by_status = kind.outcome() == Outcome::Invalid && *kind != ProblemKind::NoSuchRoute;
+        let (status, retry) = (kind.status().to_string(), kind.retry_after_s().is_some());
+        match told.remove(kind.name()) {
+            Some(row) => assert_eq!(row, (status.as_str(), retry), "{}", kind.name()),
+            None if by_status => assert!(table.contains(&status), "{status} of {}", kind.name()),
+            None => assert!(between_nodes, "the README does not name {}", kind.name()),
+        }
+    }
+    assert!(told.is_empty(), "the README names what is no problem: {told:?}");
 }

@@ -1,18 +1,15 @@
-//! `POST /command/coupons/`: the contract of the system before this one.
-//!
-//! Texts and codes are its; clients match on them. Where it had no answer, ours is a problem.
+//! `POST /command/coupons/`. Clients match on its texts and codes.
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use seckill_command::{Dispatcher, Failure, position};
 use seckill_edge::{Problem, checked, parse_json, position_header, read_body};
-use seckill_proto::v1::{Accepted, Answer, Refusal, answer};
+use seckill_proto::v1::{Accepted, Answer, Command, GrabCoupon, Refusal, answer, command};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
-
-use crate::{Dispatcher, Failure, grab, position};
 
 const OUT_OF_STOCK: &str = "Request rejected due to coupon out of stock";
 const DUPLICATE: &str = "Request rejected duplicate order";
@@ -53,7 +50,9 @@ async fn grab_coupon(
     };
     let promotion_id = checked("promotionId", promotion_id)?;
     let customer_id = checked("customerId", customer_id)?;
-    let command = grab::command(&promotion_id, &customer_id, String::new());
+    let grab = GrabCoupon { customer_id, idempotency_key: String::new() };
+    let body = Some(command::Body::Grab(grab));
+    let command = Command { promotion_id: promotion_id.clone(), body };
     let answer = dispatcher.send(command).await.map_err(turned_away)?;
     Ok(respond(&answer, &promotion_id))
 }

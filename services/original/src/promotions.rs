@@ -1,5 +1,4 @@
-//! `POST /admin/promotions/` and `PUT /admin/promotions/{id}`: the contract of the system before
-//! this one, with its texts and codes.
+//! `POST /admin/promotions/` and `PUT /admin/promotions/{id}`.
 
 use std::str::FromStr;
 
@@ -10,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{post, put};
 use seckill_command::{Dispatcher, position};
 use seckill_edge::{PathId, Problem, now_ms, parse_json, position_header, read_body};
+use seckill_proto::ProblemKind;
 use seckill_proto::v1::{
     Answer, ChangePromotion, Command, Refusal, SchedulePromotion, Terms, answer, command,
 };
@@ -123,7 +123,7 @@ fn date_of<T>(
     parse: impl Fn(&Value) -> Result<T, ()>,
 ) -> Result<Option<T>, Problem> {
     let date = value.filter(|value| !value.is_null()).map(parse).transpose();
-    date.map_err(|()| Problem::bad_request("invalid-body", format!("{name} is not a date.")))
+    date.map_err(|()| Problem::new(ProblemKind::InvalidBody, format!("{name} is not a date.")))
 }
 
 fn check(

@@ -1,4 +1,4 @@
-//! Dates as the system before this one took them.
+//! Dates as the original took them.
 
 use jiff::Timestamp;
 use jiff::fmt::strtime;

@@ -1,0 +1,90 @@
+//! From a decided outcome to what a client is told: the one table.
+
+use seckill_edge::Problem;
+use seckill_proto::Position;
+use seckill_proto::v1::{Accepted, Answer, Refusal, answer};
+
+use crate::Failure;
+use crate::failure::kind_of;
+
+/// The accepted outcome of an answer and its place in the log.
+///
+/// # Errors
+/// The refusal, as a client sees it.
+pub fn accepted(answer: &Answer) -> Result<(Accepted, Position), Problem> {
+    let position = position(answer);
+    match &answer.outcome {
+        Some(answer::Outcome::Accepted(accepted)) => Ok((*accepted, position)),
+        Some(answer::Outcome::Refused(refusal)) => {
+            let refusal = Refusal::try_from(*refusal).unwrap_or_default();
+            Err(problem(refusal).at(position))
+        }
+        None => Err(problem(Refusal::Unspecified)),
+    }
+}
+
+/// Where in the log an answer was decided.
+#[must_use]
+pub fn position(answer: &Answer) -> Position {
+    Position { partition: answer.partition, offset: answer.offset }
+}
+
+/// A refusal as a client sees it.
+#[must_use]
+pub fn problem(refusal: Refusal) -> Problem {
+    let detail = match refusal {
+        Refusal::NotFound => "No promotion has this id.",
+        Refusal::AlreadyExists => "A promotion with this id exists on other terms.",
+        Refusal::NotStarted => "Try again once it has started.",
+        Refusal::AlreadyStarted => "The terms of a promotion that has started cannot be changed.",
+        Refusal::Finished => "It takes no more commands.",
+        Refusal::RefusedSoldOut => "Every coupon has been given.",
+        Refusal::LimitReached => "The promotion's limit per customer is reached.",
+        Refusal::InvalidTerms => {
+            "The promotion cannot be offered so: finishes_at must lie after now and after starts_at, and a new \
+             total of coupons must not be below the old one."
+        }
+        Refusal::Unspecified => "Another node answered in a way that this version does not know.",
+    };
+    Problem::new(kind_of(refusal), detail)
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        let detail = match failure {
+            Failure::Overloaded => "Nothing was decided. Try again after the time given.",
+            Failure::Unavailable => "The command was not accepted. Try again after the time given.",
+            Failure::Unknown => {
+                "The command may have been accepted. The same request again tells; it is safe where it names an \
+                 id or an Idempotency-Key, and for grabs where the limit per customer is 1. Otherwise it is \
+                 another wish."
+            }
+            Failure::NotOwner => "The command was not accepted. Send it to the owner.",
+        };
+        Self::new(failure.kind(), detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_status() {
+        let statuses = (0..)
+            .map_while(|number| Refusal::try_from(number).ok())
+            .map(|refusal| (refusal.as_str_name(), problem(refusal).kind().status()));
+        let expected = [
+            ("REFUSAL_UNSPECIFIED", 500),
+            ("NOT_FOUND", 404),
+            ("ALREADY_EXISTS", 409),
+            ("NOT_STARTED", 409),
+            ("ALREADY_STARTED", 409),
+            ("FINISHED", 409),
+            ("REFUSED_SOLD_OUT", 409),
+            ("LIMIT_REACHED", 409),
+            ("INVALID_TERMS", 400),
+        ];
+        assert_eq!(statuses.collect::<Vec<_>>(), expected);
+    }
+}

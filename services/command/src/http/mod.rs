@@ -1,0 +1,21 @@
+//! The routes of a command node, and its answers as a client sees them.
+
+mod answer;
+mod grab;
+mod internal;
+
+use axum::Router;
+
+use crate::Dispatcher;
+
+pub use answer::{accepted, position, problem};
+
+/// The routes of shoppers.
+pub fn routes(dispatcher: Dispatcher) -> Router {
+    grab::routes().with_state(dispatcher)
+}
+
+/// The route for other nodes. It is for the cluster's own network.
+pub fn internal_routes(dispatcher: Dispatcher) -> Router {
+    internal::routes().with_state(dispatcher)
+}

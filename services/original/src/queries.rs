@@ -1,0 +1,99 @@
+//! `GET /query/promotions` and `GET /query/coupons/{customerId}`: whole lists, as the original showed them.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use seckill_edge::{PathId, Problem};
+use seckill_proto::Position;
+use seckill_query::{Gateway, whole};
+use seckill_views::{CouponRow, MAX_PAGE, PromotionRow, PromotionStatus};
+use serde::Serialize;
+
+pub(crate) fn routes() -> Router<Gateway> {
+    Router::new()
+        .route("/query/promotions", get(active))
+        .route("/query/promotions/", get(active))
+        .route("/query/coupons/{id}", get(all_of_customer))
+        .route("/query/coupons/{id}/", get(all_of_customer))
+}
+
+/// A promotion as the original showed it. Clients parse it by pattern: the order of
+/// the fields is part of the contract.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ActivePromotion {
+    id: u64,
+    promotion_id: String,
+    publish_time: i64,
+    finish_time: Option<i64>,
+    number_of_coupons: u32,
+    discount: f64,
+}
+
+impl From<PromotionRow> for ActivePromotion {
+    fn from(row: PromotionRow) -> Self {
+        Self {
+            id: number(row.created),
+            promotion_id: row.id,
+            publish_time: row.starts_at.as_millisecond(),
+            finish_time: row.finishes_at.map(jiff::Timestamp::as_millisecond),
+            number_of_coupons: row.coupons,
+            discount: row.discount,
+        }
+    }
+}
+
+async fn active(State(gateway): State<Gateway>) -> Result<Response, Problem> {
+    whole::<PromotionRow, ActivePromotion, _>(move |cursor| {
+        let gateway = gateway.clone();
+        async move {
+            let active = Some(PromotionStatus::Active);
+            gateway.read(gateway.views().promotions(active, cursor.as_deref(), MAX_PAGE)).await
+        }
+    })
+    .await
+}
+
+/// A coupon as the original showed it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Coupon {
+    id: u64,
+    promotion_id: String,
+    time: i64,
+    discount: f64,
+    customer_id: String,
+}
+
+impl From<CouponRow> for Coupon {
+    fn from(row: CouponRow) -> Self {
+        Self {
+            id: number(row.position),
+            promotion_id: row.promotion_id,
+            time: row.grabbed_at.as_millisecond(),
+            discount: row.discount,
+            customer_id: row.customer_id,
+        }
+    }
+}
+
+async fn all_of_customer(
+    State(gateway): State<Gateway>,
+    PathId(id): PathId,
+) -> Result<Response, Problem> {
+    whole::<CouponRow, Coupon, _>(move |cursor| {
+        let (gateway, id) = (gateway.clone(), id.clone());
+        async move {
+            let page = gateway.views().coupons_of_customer(&id, cursor.as_deref(), MAX_PAGE);
+            gateway.read(page).await
+        }
+    })
+    .await
+}
+
+/// A position as one number: unlike for every position, growing within a partition, and exact in
+/// clients that hold numbers as doubles while the offset is below 2^41.
+fn number(position: Position) -> u64 {
+    position.offset * 4_096 + u64::from(position.partition)
+}

@@ -11,12 +11,12 @@ use crate::args::GrabsArgs;
 use crate::engine::{Engine, Rival};
 use crate::lap::{Lap, Tally};
 use crate::machine::{Machine, cpu_time, load_average, quiet};
+use crate::owner;
 use crate::record;
 use crate::report::{Report, Role, Setting, Standing};
-use crate::sale::{Owned, Sale};
+use crate::sale::{MOST, Owned, Sale};
 use crate::server::Server;
 use crate::shopper::{Shoppers, Wish};
-use crate::{crowd, owner};
 
 /// What this process says of itself while it measures: only what must not happen.
 const LOG_FILTER: &str = "warn,fjall=error,lsm_tree=error,rdkafka=error";
@@ -49,7 +49,7 @@ pub async fn grabs(args: GrabsArgs) -> anyhow::Result<()> {
     let run: String = Uuid::new_v4().simple().to_string().chars().take(8).collect();
     let engine = Engine::chosen(&args, &run)?;
     let measured = tokio::select! {
-        measured = measure(&args, &engine, &run) => measured,
+        measured = measure(&args, &engine) => measured,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
     let cleaned = engine.clean_up().await;
@@ -62,9 +62,9 @@ pub async fn grabs(args: GrabsArgs) -> anyhow::Result<()> {
     cleaned
 }
 
-async fn measure(args: &GrabsArgs, engine: &Engine, run: &str) -> anyhow::Result<Report> {
+async fn measure(args: &GrabsArgs, engine: &Engine) -> anyhow::Result<Report> {
     let load_before = load_average();
-    let mut contest = Contest::prepare(args, engine, run).await?;
+    let mut contest = Contest::prepare(args, engine).await?;
     let laps = contest.run(args).await?;
     let setting = Setting {
         engine: engine.describe(),
@@ -85,23 +85,18 @@ async fn measure(args: &GrabsArgs, engine: &Engine, run: &str) -> anyhow::Result
 }
 
 impl Contest {
-    async fn prepare(args: &GrabsArgs, engine: &Engine, run: &str) -> anyhow::Result<Self> {
+    async fn prepare(args: &GrabsArgs, engine: &Engine) -> anyhow::Result<Self> {
         let log = engine.log().await?;
         let owned = Owned::start(Arc::clone(&log)).await?;
         let dispatcher = owned.dispatcher();
-        let sale = Sale::open(dispatcher, run, args.promotions, log.partitions()).await?;
+        let sale = Sale::open(dispatcher, args.promotions, log.partitions()).await?;
         let sale = Arc::new(sale);
         let server = Server::start(owned.dispatcher())?;
         let records = Arc::new(record::of_sale(&sale));
         let record_bytes = record::mean_bytes(&records);
         let rivals = engine.rivals(args, records).await?;
-        let shoppers = |wish| Shoppers {
-            wish,
-            sale: Arc::clone(&sale),
-            server: server.address,
-            connections: args.connections,
-        };
-        let (http, noop) = (shoppers(Wish::Grab), shoppers(Wish::Noop));
+        let shoppers = |wish| Shoppers::new(wish, &sale, server.address, args.connections);
+        let (http, noop) = (shoppers(Wish::Grab)?, shoppers(Wish::Noop)?);
         server.noop_answers(http.ask_once().await?);
         let mut contestants: Vec<Contestant> = rivals.into_iter().map(Contestant::Raw).collect();
         contestants.push(Contestant::Owner { sale: Arc::clone(&sale), clients: args.clients });
@@ -137,9 +132,8 @@ impl Contest {
         let tally = contestant.lap(length).await.with_context(|| contestant.name())?;
         let cpu = cpu_time().zip(before).map(|(after, before)| after.saturating_sub(before));
         ensure!(
-            !self.sale.crowd.is_exhausted(),
-            "all {} customers have come: fewer --rounds or --seconds",
-            crowd::MOST
+            self.sale.next_customer().is_some(),
+            "all {MOST} customers have come: fewer --rounds or --seconds"
         );
         match contestant.role() {
             Role::Owner | Role::Http => self.promised += tally.answered,

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use comfy_table::Table;
+use seckill_load::Crowd;
 use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::args::{GrowArgs, GrowStepArgs};
-use crate::crowd::Crowd;
 use crate::machine;
 use crate::sale::{Owned, Promotion, Sale, is_accepted, schedule};
 
@@ -124,7 +124,8 @@ pub async fn grow_step(args: GrowStepArgs) -> anyhow::Result<()> {
         dispatcher.send(schedule(PROMOTION)).await?;
         tokio::time::sleep(Duration::from_millis(100)).await; // it starts
         let promotions = vec![Promotion { id: PROMOTION.to_owned(), partition: 0 }];
-        let sale = Arc::new(Sale { dispatcher, promotions, crowd: Crowd::new("customer") });
+        let sale =
+            Arc::new(Sale { dispatcher, promotions, crowd: Crowd::named("customer".into()) });
         grant(&sale, args.coupons, &mut measured).await?;
         tokio::time::sleep(SETTLE).await;
         machine::quiet().await;
@@ -142,7 +143,7 @@ async fn grant(sale: &Arc<Sale>, coupons: u32, measured: &mut Measured) -> anyho
         let (sale, longest) = (Arc::clone(sale), Arc::clone(&longest));
         clients.spawn(async move {
             // Customers of the step before are asked for again, and told so.
-            while let Some(number) = sale.crowd.next().filter(|number| *number < coupons) {
+            while let Some(number) = sale.crowd.next(coupons) {
                 let command = sale.grab(PROMOTION, number);
                 let begun = Instant::now();
                 let answer = sale.dispatcher.send(command).await?;

@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::task::JoinSet;
-
-use crate::statistics::percentile;
 
 const WARM_UP: Duration = Duration::from_secs(1);
 
@@ -40,8 +39,8 @@ impl Window {
 /// What a turn, or one client of it, has seen.
 pub(crate) struct Tally {
     window: Window,
-    /// Latencies of what was answered in the window.
-    micros: Vec<u32>,
+    /// Latencies of what was answered in the window, in microseconds.
+    micros: Histogram<u64>,
     /// Answered at any time, warm-up included.
     pub(crate) answered: u64,
     failed: u64,
@@ -49,7 +48,8 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(window: Window) -> Self {
-        Self { window, micros: Vec::new(), answered: 0, failed: 0 }
+        let micros = Histogram::new(3).expect("three digits are possible");
+        Self { window, micros, answered: 0, failed: 0 }
     }
 
     /// Counts what was begun then and is durable now.
@@ -57,7 +57,8 @@ impl Tally {
         let now = Instant::now();
         self.answered += 1;
         if self.window.holds(now) {
-            self.micros.push(u32::try_from((now - begun).as_micros()).unwrap_or(u32::MAX));
+            let micros = u64::try_from((now - begun).as_micros()).unwrap_or(u64::MAX);
+            self.micros.saturating_record(micros);
         }
     }
 
@@ -67,7 +68,7 @@ impl Tally {
     }
 
     fn absorb(&mut self, other: Self) {
-        self.micros.extend(other.micros);
+        self.micros.add(other.micros).expect("both grow");
         self.answered += other.answered;
         self.failed += other.failed;
     }
@@ -100,16 +101,13 @@ pub(crate) struct Lap {
 impl Lap {
     /// # Errors
     /// Nothing was answered.
-    pub(crate) fn new(mut tally: Tally, cpu: Option<Duration>) -> anyhow::Result<Self> {
-        tally.micros.sort_unstable();
-        let ms = |percent| {
-            let micros = percentile(&tally.micros, percent).context("nothing was answered")?;
-            anyhow::Ok(f64::from(micros) / 1e3)
-        };
+    pub(crate) fn new(tally: Tally, cpu: Option<Duration>) -> anyhow::Result<Self> {
+        anyhow::ensure!(!tally.micros.is_empty(), "nothing was answered");
+        let ms = |quantile| tally.micros.value_at_quantile(quantile) as f64 / 1e3;
         Ok(Self {
             per_second: tally.micros.len() as f64 / tally.window.seconds(),
-            p50_ms: ms(50)?,
-            p99_ms: ms(99)?,
+            p50_ms: ms(0.5),
+            p99_ms: ms(0.99),
             cpu_micros_each: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / tally.answered as f64),
             failed: tally.failed,
         })

@@ -24,9 +24,7 @@
 //! - Projector, views and queries do not run. One broker, one replica, no fsync on Kafka.
 
 mod args;
-mod connection;
 mod contest;
-mod crowd;
 mod embedded;
 mod engine;
 mod grow;

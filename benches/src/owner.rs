@@ -23,7 +23,7 @@ pub(crate) async fn lap(sale: &Arc<Sale>, clients: u32, length: Duration) -> any
 async fn client(sale: Arc<Sale>, window: Window) -> anyhow::Result<Tally> {
     let mut tally = Tally::new(window);
     while !window.is_over() {
-        let Some(number) = sale.crowd.next() else { break };
+        let Some(number) = sale.next_customer() else { break };
         let begun = Instant::now();
         let command = sale.grab(&sale.wanted_by(number).id, number);
         match sale.dispatcher.send(command).await {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use seckill_command::{Clock, Dispatcher, Node, NodeConfig};
+use seckill_load::Crowd;
 use seckill_log::Log;
 use seckill_proto::partition_of;
 use seckill_proto::v1::{Answer, Command, GrabCoupon, SchedulePromotion, Terms, answer, command};
@@ -13,11 +14,12 @@ use seckill_telemetry::Health;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::crowd::Crowd;
-
 /// How long it may take to own everything, to start a promotion, to give everything up.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(20);
+
+/// All customers of a run. The owner remembers each of them, so there is a bound.
+pub(crate) const MOST: u32 = 10_000_000;
 
 /// A promotion and where it lives.
 pub(crate) struct Promotion {
@@ -84,13 +86,12 @@ impl Sale {
     /// Opens so many promotions, the first ones each in a partition of its own.
     pub(crate) async fn open(
         dispatcher: Dispatcher,
-        run: &str,
         promotions: u32,
         partitions: u32,
     ) -> anyhow::Result<Self> {
         let promotions =
             (0..promotions).map(|number| in_partition(number % partitions, partitions));
-        let sale = Self { dispatcher, promotions: promotions.collect(), crowd: Crowd::new(run) };
+        let sale = Self { dispatcher, promotions: promotions.collect(), crowd: Crowd::fresh() };
         for promotion in &sale.promotions {
             let answer = sale.dispatcher.send(schedule(&promotion.id)).await?;
             ensure!(is_accepted(&answer), "the promotion was refused: {answer:?}");
@@ -103,13 +104,18 @@ impl Sale {
     async fn until_started(&self, promotion: &Promotion) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let number = self.crowd.next().context("nobody is left")?;
+            let number = self.next_customer().context("nobody is left")?;
             if is_accepted(&self.dispatcher.send(self.grab(&promotion.id, number)).await?) {
                 return Ok(());
             }
             tokio::time::sleep(LOOK).await;
         }
         bail!("a promotion did not start in {PATIENCE:?}")
+    }
+
+    /// The number of a customer who has not come yet, while there is one.
+    pub(crate) fn next_customer(&self) -> Option<u32> {
+        self.crowd.next(MOST)
     }
 
     /// The promotion that a customer comes for.

@@ -2,6 +2,7 @@
 //! route stands outside of them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -9,6 +10,7 @@ use axum::body::Bytes;
 use axum::middleware::from_fn;
 use seckill_command::Dispatcher;
 use seckill_edge::{Connections, check_head, not_found, observe, serve, wrong_method};
+use seckill_load::{Ask, Fleet};
 use seckill_telemetry::{Health, Metrics};
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
@@ -16,9 +18,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::connection::{Connection, get};
 use crate::noop;
 
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 const BACKLOG: u32 = 8_192;
 const MAX_CONNECTIONS: usize = 10_000;
 
@@ -50,8 +52,9 @@ impl Server {
 
     /// Does what a monitoring system does now and then, so that samples do not pile up.
     pub(crate) async fn scrape(&self) -> anyhow::Result<()> {
-        Connection::open(self.address).await?.ask(&get("/metrics")).await?;
-        Ok(())
+        let fleet = Fleet::new(&[format!("http://{}", self.address)], SCRAPE_TIMEOUT)?;
+        let scraped = fleet.send(&Ask::get("/metrics")?).await;
+        scraped.map(drop).map_err(|error| anyhow::anyhow!("/metrics: {error:?}"))
     }
 
     pub(crate) async fn stop(self) -> anyhow::Result<()> {

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use seckill_load::{Ask, Fleet, Reply};
 use tokio::runtime;
 use tokio::task::JoinSet;
 
-use crate::connection::{Connection, post};
 use crate::lap::{Tally, Window};
 use crate::sale::Sale;
 use crate::{noop, server};
 
 /// Durable and yours. A no-op says so too.
 const CREATED: u16 = 201;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// After an answer that was not the one hoped for.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -38,15 +39,27 @@ impl Wish {
 /// Shoppers of one kind.
 #[derive(Clone)]
 pub(crate) struct Shoppers {
-    pub(crate) wish: Wish,
-    pub(crate) sale: Arc<Sale>,
-    pub(crate) server: SocketAddr,
-    pub(crate) connections: u32,
+    wish: Wish,
+    sale: Arc<Sale>,
+    address: SocketAddr,
+    server: Arc<Fleet>,
+    connections: u32,
 }
 
 impl Shoppers {
+    pub(crate) fn new(
+        wish: Wish,
+        sale: &Arc<Sale>,
+        address: SocketAddr,
+        connections: u32,
+    ) -> anyhow::Result<Self> {
+        let server = Arc::new(fleet(address)?);
+        Ok(Self { wish, sale: Arc::clone(sale), address, server, connections })
+    }
+
     pub(crate) async fn lap(&self, length: Duration) -> anyhow::Result<Tally> {
-        let shoppers = self.clone();
+        // Connections belong to the runtime that made them.
+        let shoppers = Self { server: Arc::new(fleet(self.address)?), ..self.clone() };
         let thread = move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(shoppers.shop(length))
@@ -55,24 +68,20 @@ impl Shoppers {
     }
 
     async fn shop(self, length: Duration) -> anyhow::Result<Tally> {
-        let mut connections = Vec::new();
-        for _ in 0..self.connections {
-            connections.push(Connection::open(self.server).await.context("no connection")?);
-        }
         let window = Window::of(length);
         let mut tasks = JoinSet::new();
-        for connection in connections {
-            tasks.spawn(self.clone().client(connection, window));
+        for _ in 0..self.connections {
+            tasks.spawn(self.clone().client(window));
         }
         Tally::gather(window, tasks).await
     }
 
-    async fn client(self, mut connection: Connection, window: Window) -> anyhow::Result<Tally> {
+    async fn client(self, window: Window) -> anyhow::Result<Tally> {
         let mut tally = Tally::new(window);
         while !window.is_over() {
-            let Some(request) = self.next_request() else { break };
+            let Some(request) = self.next_request()? else { break };
             let begun = Instant::now();
-            if connection.ask(&request).await?.status == CREATED {
+            if self.ask(&request).await?.status == CREATED {
                 tally.answered(begun);
             } else {
                 tally.failed();
@@ -82,22 +91,32 @@ impl Shoppers {
         Ok(tally)
     }
 
-    fn next_request(&self) -> Option<Vec<u8>> {
+    async fn ask(&self, request: &Ask) -> anyhow::Result<Reply> {
+        let answer = self.server.send(request).await;
+        answer.map_err(|error| anyhow::anyhow!("no answer: {error:?}"))
+    }
+
+    fn next_request(&self) -> anyhow::Result<Option<Ask>> {
         let number = match self.wish {
-            Wish::Grab => self.sale.crowd.next()?,
-            Wish::Noop => 0,
+            Wish::Grab => self.sale.next_customer(),
+            Wish::Noop => Some(0),
         };
+        let Some(number) = number else { return Ok(None) };
         let customer_id = self.sale.crowd.customer_id(number);
         let path = self.wish.path(&self.sale.wanted_by(number).id);
-        Some(post(&path, &format!(r#"{{"customer_id":"{customer_id}"}}"#)))
+        let body = format!(r#"{{"customer_id":"{customer_id}"}}"#);
+        Ok(Some(Ask::post(path.parse()?, body.into())))
     }
 
     /// One request outside of any lap: the body of its answer.
     pub(crate) async fn ask_once(&self) -> anyhow::Result<Vec<u8>> {
-        let mut connection = Connection::open(self.server).await?;
-        let request = self.next_request().context("nobody is left")?;
-        let reply = connection.ask(&request).await?;
+        let request = self.next_request()?.context("nobody is left")?;
+        let reply = self.ask(&request).await?;
         anyhow::ensure!(reply.status == CREATED, "not granted but {}", reply.status);
         Ok(reply.body.to_vec())
     }
+}
+
+fn fleet(address: SocketAddr) -> anyhow::Result<Fleet> {
+    Fleet::new(&[format!("http://{address}")], ANSWER_TIMEOUT)
 }

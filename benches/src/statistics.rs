@@ -1,4 +1,4 @@
-//! Medians, percentiles, spreads.
+//! Medians and spreads.
 
 use serde::Serialize;
 
@@ -27,13 +27,6 @@ fn median(sorted: &[f64]) -> Option<f64> {
     Some(if sorted.len() % 2 == 1 { upper } else { f64::midpoint(sorted[middle - 1], upper) })
 }
 
-/// The smallest of the values, sorted ascending, that at least `percent` of them do not exceed
-/// (nearest rank); `None` of nothing.
-pub(crate) fn percentile(sorted: &[u32], percent: usize) -> Option<u32> {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,18 +44,5 @@ mod tests {
         assert_eq!(Spread::of(&[]), None);
         let expected = Spread { median: 2.0, min: 1.0, max: 30.0 };
         assert_eq!(Spread::of(&[2.0, 30.0, 1.0]), Some(expected));
-    }
-
-    #[test]
-    fn a_percentile_is_a_value_that_was_seen() {
-        assert_eq!(percentile(&[], 50), None);
-        assert_eq!(percentile(&[3], 99), Some(3));
-        let hundred: Vec<u32> = (1..=100).collect();
-        assert_eq!(percentile(&hundred, 50), Some(50));
-        assert_eq!(percentile(&hundred, 99), Some(99));
-        assert_eq!(percentile(&hundred, 100), Some(100));
-        assert_eq!(percentile(&[10, 20, 30], 50), Some(20));
-        assert_eq!(percentile(&[10, 20, 30], 99), Some(30));
-        assert_eq!(percentile(&[10, 20, 30], 0), Some(10));
     }
 }

@@ -1,20 +1,19 @@
 //! The closed model: so many clients, each sends its next grab when the last was answered.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::Result;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::crowd::Crowd;
 use crate::grab::{Counter, Visit};
 use crate::plan::ClosedPlan;
 use crate::promotion::Sale;
 
 /// Who is next, until nobody is left or the time is over.
 struct Queue {
-    next: AtomicU32,
     customers: u32,
     ends: Option<Instant>,
     stop: CancellationToken,
@@ -31,7 +30,6 @@ pub(crate) async fn serve(
     stop: &CancellationToken,
 ) -> Result<()> {
     let queue = Arc::new(Queue {
-        next: AtomicU32::new(0),
         customers: plan.customers,
         ends: plan.duration.map(|duration| Instant::now() + duration),
         stop: stop.clone(),
@@ -47,22 +45,18 @@ pub(crate) async fn serve(
 }
 
 async fn client(counter: Arc<Counter>, sales: Vec<Arc<Sale>>, queue: Arc<Queue>) {
-    while let Some(customer) = queue.next() {
+    while let Some(customer) = queue.next(&counter.crowd) {
         let sale = Arc::clone(&sales[customer as usize % sales.len()]);
         counter.grab(&Visit { customer, sale, came: Instant::now() }).await;
     }
 }
 
 impl Queue {
-    fn next(&self) -> Option<u32> {
+    fn next(&self, crowd: &Crowd) -> Option<u32> {
         let over = self.ends.is_some_and(|end| Instant::now() >= end);
         if over || self.stop.is_cancelled() {
             return None;
         }
-        self.next
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
-                (next < self.customers).then(|| next + 1)
-            })
-            .ok()
+        crowd.next(self.customers)
     }
 }

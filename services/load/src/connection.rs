@@ -27,10 +27,13 @@ type Driver = http1::Connection<TokioIo<TcpStream>, Body>;
 
 /// What the server said.
 #[derive(Debug, Clone)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<Duration>,
-    pub(crate) body: Bytes,
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// After how long to try again.
+    pub retry_after: Option<Duration>,
+    /// The whole body.
+    pub body: Bytes,
 }
 
 /// An exchange without an answer.

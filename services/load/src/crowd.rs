@@ -1,19 +1,36 @@
 //! The customers of one run.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 
 /// Customers are a prefix and a number. The prefix is random, seed or not: a customer who grabbed
 /// in an earlier run would be told of the old coupon.
-#[derive(Debug, Clone)]
-pub(crate) struct Crowd {
+#[derive(Debug)]
+pub struct Crowd {
     prefix: String,
+    next: AtomicU32,
 }
 
 impl Crowd {
-    pub(crate) fn new() -> Self {
+    /// Customers who have not been here before.
+    #[must_use]
+    pub fn fresh() -> Self {
         let letters = rand::rng().sample_iter(Alphanumeric).take(8).map(char::from);
-        Self { prefix: letters.collect() }
+        Self::named(letters.collect())
+    }
+
+    /// The customers of this prefix, whether or not they have been here before.
+    #[must_use]
+    pub fn named(prefix: String) -> Self {
+        Self { prefix, next: AtomicU32::new(0) }
+    }
+
+    /// The number of the next customer of at most so many, never one twice.
+    pub fn next(&self, most: u32) -> Option<u32> {
+        let next = |next: u32| (next < most).then(|| next + 1);
+        self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()
     }
 
     /// Names the run too.
@@ -22,7 +39,8 @@ impl Crowd {
     }
 
     /// ASCII letters, digits and a dash: needs no escaping in JSON or a URL.
-    pub(crate) fn customer_id(&self, number: u32) -> String {
+    #[must_use]
+    pub fn customer_id(&self, number: u32) -> String {
         format!("{}-{number}", self.prefix)
     }
 
@@ -40,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_customer_is_known_again() {
-        let crowd = Crowd::new();
+        let crowd = Crowd::fresh();
         for number in [0, 7, u32::MAX] {
             assert_eq!(crowd.number_of(&crowd.customer_id(number)), Some(number));
         }
@@ -51,6 +69,6 @@ mod tests {
 
     #[test]
     fn runs_do_not_collide() {
-        assert_ne!(Crowd::new().prefix(), Crowd::new().prefix());
+        assert_ne!(Crowd::fresh().prefix(), Crowd::fresh().prefix());
     }
 }

@@ -28,11 +28,16 @@ mod progress;
 mod promotion;
 mod report;
 mod run;
+mod running;
 mod target;
 mod views;
 
 pub use args::{Arrivals, LoadArgs, Model};
+pub use connection::Reply;
+pub use crowd::Crowd;
 pub use report::{
     AuditReport, FindingReport, GrabCounts, Latencies, Quantiles, RefusedCounts, Report, Throughput,
 };
 pub use run::{Verdict, run, run_until};
+pub use running::Running;
+pub use target::{Ask, Fleet, Unanswered};

@@ -211,7 +211,7 @@ mod tests {
             || Fleet::new(&[String::from("http://127.0.0.1:1")], Duration::from_secs(1)).unwrap();
         let counter = Counter {
             command: fleet(),
-            crowd: Crowd::new(),
+            crowd: Crowd::fresh(),
             ledger: Ledger::new(),
             dialect: Dialect::Original,
             give_up: Duration::from_secs(60),

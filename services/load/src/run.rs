@@ -111,32 +111,61 @@ async fn interrupt() {
 }
 
 async fn report(args: &LoadArgs, stop: &CancellationToken) -> Result<Report> {
-    let pace = Pace::of(args)?;
-    let seed = args.seed.unwrap_or_else(rand::random);
-    let views = Views::new(fleet(&args.query, args)?);
-    let counter = Arc::new(counter(args)?);
-    counter.command.assert_somebody_answers().await?;
-    let sales = sales(args, &counter, &views).await?;
+    let show = if args.quiet { Show::Nothing } else { Show::Progress };
+    Prepared::new(args.clone()).await?.play(stop, show).await
+}
 
-    let started = Instant::now();
-    let progress = Progress::start(Arc::clone(&counter), args.quiet);
-    let served = serve(args, pace, seed, &counter, sales, stop).await;
-    progress.finish().await;
-    let sales = served?;
+/// Who looks on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    Progress,
+    Nothing,
+}
 
-    let requests = counter.ledger.requests();
-    let mut book = counter.ledger.close();
-    let auditor = Auditor {
-        views: &views,
-        crowd: &counter.crowd,
-        sales: &sales,
-        timeout: args.audit_timeout,
-    };
-    let audit = if args.no_audit { None } else { Some(auditor.audit(&mut book).await) };
-    let interrupted = stop.is_cancelled();
-    let occasion =
-        Occasion { args, seed, started, requests, interrupted, run: counter.crowd.prefix() };
-    Ok(Report::new(&occasion, &book, &sales, audit.as_ref()))
+/// A run before anybody has come.
+pub(crate) struct Prepared {
+    args: LoadArgs,
+    pace: Pace,
+    seed: u64,
+    views: Views,
+    pub(crate) counter: Arc<Counter>,
+    pub(crate) sales: Vec<Arc<Sale>>,
+}
+
+impl Prepared {
+    pub(crate) async fn new(args: LoadArgs) -> Result<Self> {
+        let pace = Pace::of(&args)?;
+        let seed = args.seed.unwrap_or_else(rand::random);
+        let views = Views::new(fleet(&args.query, &args)?);
+        let counter = Arc::new(counter(&args)?);
+        counter.command.assert_somebody_answers().await?;
+        let sales = sales(&args, &counter, &views).await?;
+        Ok(Self { args, pace, seed, views, counter, sales })
+    }
+
+    /// Has them come, until `stop` or until all were served, and audits.
+    pub(crate) async fn play(self, stop: &CancellationToken, show: Show) -> Result<Report> {
+        let Self { args, pace, seed, views, counter, sales } = self;
+        let started = Instant::now();
+        let progress = Progress::start(Arc::clone(&counter), show == Show::Nothing);
+        let served = serve(&args, pace, seed, &counter, sales, stop).await;
+        progress.finish().await;
+        let sales = served?;
+
+        let requests = counter.ledger.requests();
+        let mut book = counter.ledger.close();
+        let auditor = Auditor {
+            views: &views,
+            crowd: &counter.crowd,
+            sales: &sales,
+            timeout: args.audit_timeout,
+        };
+        let audit = if args.no_audit { None } else { Some(auditor.audit(&mut book).await) };
+        let interrupted = stop.is_cancelled();
+        let run = counter.crowd.prefix();
+        let occasion = Occasion { args: &args, seed, started, requests, interrupted, run };
+        Ok(Report::new(&occasion, &book, &sales, audit.as_ref()))
+    }
 }
 
 async fn serve(
@@ -168,7 +197,7 @@ async fn serve(
 fn counter(args: &LoadArgs) -> Result<Counter> {
     Ok(Counter {
         command: fleet(&args.target, args)?,
-        crowd: Crowd::new(),
+        crowd: Crowd::fresh(),
         ledger: Ledger::new(),
         dialect: match args.model {
             Model::Grab => Dialect::Native,

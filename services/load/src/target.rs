@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Uri};
 use parking_lot::Mutex;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
 use crate::connection::{Broken, Connection, Reply};
@@ -18,7 +19,7 @@ const FIRST_CONNECTION: Duration = Duration::from_secs(1);
 
 /// A request before it is known which node gets it, so that the same can be sent again.
 #[derive(Debug, Clone)]
-pub(crate) struct Ask {
+pub struct Ask {
     pub(crate) method: Method,
     pub(crate) path: Uri,
     pub(crate) body: Bytes,
@@ -26,13 +27,17 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
+    /// A request without a body.
+    ///
     /// # Errors
     /// Not a path with an optional query.
-    pub(crate) fn get(path: &str) -> Result<Self> {
+    pub fn get(path: &str) -> Result<Self> {
         Ok(Self::of(Method::GET, path_of(path)?, Bytes::new()))
     }
 
-    pub(crate) const fn post(path: Uri, body: Bytes) -> Self {
+    /// A request with a body of JSON.
+    #[must_use]
+    pub const fn post(path: Uri, body: Bytes) -> Self {
         Self::of(Method::POST, path, body)
     }
 
@@ -43,7 +48,7 @@ impl Ask {
 
 /// A request without an answer, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Unanswered {
+pub enum Unanswered {
     /// It never left.
     Unsent(String),
     /// Its outcome is unknown.
@@ -51,16 +56,18 @@ pub(crate) enum Unanswered {
 }
 
 /// The nodes of a role. Requests go to them in turn, so the next try goes to another node.
-pub(crate) struct Fleet {
+pub struct Fleet {
     nodes: Vec<Node>,
     next: AtomicUsize,
     request_timeout: Duration,
 }
 
 impl Fleet {
+    /// The nodes at these URLs.
+    ///
     /// # Errors
     /// A URL that is not `http://HOST[:PORT]`.
-    pub(crate) fn new(urls: &[String], request_timeout: Duration) -> Result<Self> {
+    pub fn new(urls: &[String], request_timeout: Duration) -> Result<Self> {
         let nodes = urls.iter().map(|url| Node::new(url)).collect::<Result<Vec<_>>>()?;
         if nodes.is_empty() {
             bail!("no node to send to");
@@ -88,7 +95,7 @@ impl Fleet {
     ///
     /// # Errors
     /// [`Unanswered`], after at most the time to connect and to answer that this fleet grants.
-    pub(crate) async fn send(&self, ask: &Ask) -> Result<Reply, Unanswered> {
+    pub async fn send(&self, ask: &Ask) -> Result<Reply, Unanswered> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         self.nodes[turn % self.nodes.len()].send(ask, self.request_timeout).await
     }
@@ -171,18 +178,12 @@ pub(crate) fn path_of(path: &str) -> Result<Uri> {
     path.parse().with_context(|| format!("{path} is not a path"))
 }
 
+/// What stands in a segment of a path as it is.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
+
 /// An id as one segment of a path.
 pub(crate) fn segment(id: &str) -> String {
-    let mut encoded = String::with_capacity(id.len());
-    for byte in id.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
+    utf8_percent_encode(id, PLAIN).to_string()
 }
 
 #[cfg(test)]

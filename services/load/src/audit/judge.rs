@@ -321,7 +321,7 @@ mod tests {
     impl Scene {
         fn right() -> Self {
             Self {
-                crowd: Crowd::new(),
+                crowd: Crowd::fresh(),
                 sale: sale("p", 3, Claim::Ours),
                 told: vec![
                     told(0, granted(1)),

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::alone;
-use crate::sale::crowd::{Crowd, Told};
+use crate::sale::crowd::Crowd;
 use crate::sale::{Engines, Sale, binary, eventually, signal};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -81,13 +81,12 @@ async fn a_disk_that_fills_up_stops_decisions_with_its_cause_and_no_longer_than_
     let _alone = alone().await;
     let mut sale = on_small_disk(160, "");
     sale.start().await;
-    sale.offer("sale", 10_000_000).await;
-    let told = Told::default();
-    let crowd = Crowd::come(&sale, &told, "before and after");
+    let crowd = Crowd::come(&sale, 10_000_000).await;
+    let path = format!("/v1/promotions/{}", crowd.promotion());
     for _ in 0..3 {
-        told.more(500, TIMEOUT).await;
+        crowd.more(500, TIMEOUT).await;
         fill(&sale);
-        told.one_more_turned_away(TIMEOUT).await;
+        crowd.one_more_turned_away(TIMEOUT).await;
         eventually("every partition names the cause", Duration::from_secs(1), async || {
             let text = sale.get("/readyz").await.text;
             let named = |partition| {
@@ -96,15 +95,14 @@ async fn a_disk_that_fills_up_stops_decisions_with_its_cause_and_no_longer_than_
             (0..4).all(named)
         })
         .await;
-        let row = sale.get("/v1/promotions/sale").await;
+        let row = sale.get(&path).await;
         assert!(matches!(row.status, 200 | 503), "{row:?}");
         tokio::time::sleep(Duration::from_secs(1)).await;
         free(&sale);
-        told.more(500, TIMEOUT).await;
+        crowd.more(500, TIMEOUT).await;
     }
-    crowd.leave().await;
     sale.ready(TIMEOUT).await;
-    told.check(&sale, "marker").await;
+    crowd.leave().await;
     sale.stop();
 }
 

@@ -36,7 +36,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "load",
         ],
     ),
-    ("seckill-benches", &["proto", "promotion", "log", "edge", "telemetry", "command"]),
+    ("seckill-benches", &["proto", "promotion", "log", "edge", "telemetry", "command", "load"]),
 ];
 
 /// Crates of engines, and the only crate that may know each. Benchmarks measure them by themselves.

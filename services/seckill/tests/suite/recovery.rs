@@ -2,31 +2,27 @@
 
 use std::time::Duration;
 
-use crate::sale::crowd::{Crowd, Told};
+use crate::sale::crowd::Crowd;
 use crate::sale::{Engines, Sale};
 
 const KILLS: usize = 10;
 /// Enough that no round sells out before its kill; the last round sells the rest.
 const COUPONS: u32 = 12_000;
 /// Every round is in the middle of its sale when it is killed.
-const GRANTS_A_ROUND: usize = 250;
+const GRANTS_A_ROUND: u64 = 250;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn survive(engines: Engines) {
     let mut sale = Sale::open(engines).await;
-    sale.offer("sale", COUPONS).await;
-    let told = Told::default();
-    for round in 0..KILLS {
-        let crowd = Crowd::come(&sale, &told, &format!("round {round}"));
-        told.more(GRANTS_A_ROUND, PATIENCE).await;
+    let crowd = Crowd::come(&sale, COUPONS).await;
+    let path = format!("/v1/promotions/{}", crowd.promotion());
+    for _ in 0..KILLS {
+        crowd.more(GRANTS_A_ROUND, PATIENCE).await;
         sale.kill();
-        crowd.gone().await;
         sale.start().await;
-        told.check(&sale, &format!("after kill {round}")).await;
     }
-    Crowd::come(&sale, &told, "last round").gone().await;
-    told.check(&sale, "too late").await;
-    let row = sale.get("/v1/promotions/sale").await.json;
+    crowd.sold_out().await;
+    let row = sale.get(&path).await.json;
     assert_eq!((&row["remaining"], &row["finish_reason"]), (&0.into(), &"sold_out".into()));
     sale.stop();
     sale.assert_verified();

@@ -1,0 +1,82 @@
+//! A run beside something else: what a test does to a system while a crowd is there.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::LoadArgs;
+use crate::grab::Counter;
+use crate::report::Report;
+use crate::run::{Prepared, Show};
+
+/// A crowd that is coming.
+pub struct Running {
+    counter: Arc<Counter>,
+    promotions: Vec<String>,
+    stop: CancellationToken,
+    task: JoinHandle<Result<Report>>,
+}
+
+impl Running {
+    /// Opens the promotions, and has the crowd come.
+    ///
+    /// # Errors
+    /// As [`crate::run`], but for what comes after it has begun.
+    pub async fn start(args: LoadArgs) -> Result<Self> {
+        let prepared = Prepared::new(args).await?;
+        let counter = Arc::clone(&prepared.counter);
+        let promotions = prepared.sales.iter().map(|sale| sale.id.clone()).collect();
+        let stop = CancellationToken::new();
+        let until = stop.clone();
+        let runtime = Handle::current();
+        let play = move || runtime.block_on(prepared.play(&until, Show::Nothing));
+        let task = tokio::task::spawn_blocking(play);
+        Ok(Self { counter, promotions, stop, task })
+    }
+
+    /// The ids of the promotions grabbed from.
+    #[must_use]
+    pub fn promotions(&self) -> &[String] {
+        &self.promotions
+    }
+
+    /// Coupons granted so far.
+    #[must_use]
+    pub fn granted(&self) -> u64 {
+        let book = self.counter.ledger.book();
+        book.counts.granted + book.counts.already_yours
+    }
+
+    /// Grabs refused so far, definitely.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.counter.ledger.book().counts.refused_in_all()
+    }
+
+    /// Requests so far that were answered 429, 503 or 504. Each was sent again.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        let counts = &self.counter.ledger.book().counts;
+        counts.overloaded + counts.unavailable + counts.timed_out
+    }
+
+    /// Waits until the crowd has been served: the promotions are sold out, or nobody is left.
+    ///
+    /// # Errors
+    /// A task of the run panicked.
+    pub async fn served(self) -> Result<Report> {
+        self.task.await.context("the run ended badly")?
+    }
+
+    /// Has nobody new come, waits for the answers outstanding, and audits.
+    ///
+    /// # Errors
+    /// As [`Running::served`].
+    pub async fn leave(self) -> Result<Report> {
+        self.stop.cancel();
+        self.served().await
+    }
+}

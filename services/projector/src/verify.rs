@@ -37,12 +37,14 @@ pub enum VerifyError {
         reason: FoldError,
     },
     /// The log contradicts the rules of a sale.
-    #[error("partition {partition}, offset {offset}: {reason}")]
+    #[error("partition {partition}, offset {offset}, promotion {promotion_id:?}: {reason}")]
     Inconsistent {
         /// Partition of the event log.
         partition: u32,
         /// Where.
         offset: u64,
+        /// The promotion that it is about.
+        promotion_id: String,
         /// What is wrong.
         reason: Inconsistent,
     },
@@ -189,46 +191,23 @@ async fn fold(
     report: &mut Report,
 ) -> Result<(), VerifyError> {
     let end = log.end(partition).await?;
-    let (mut fold, mut book) = (Fold::default(), Book::default());
-    claims.retain(|claim| !claim.is_due(&fold));
+    let mut folding = Folding { partition, ..Folding::default() };
+    claims.retain(|claim| !claim.is_due(&folding.fold));
     let mut projections = Projections::default();
-    let mut fences = HashSet::new();
     let mut reader = log.read(partition, 0).await?;
-    while fold.next_offset() < end {
+    while folding.fold.next_offset() < end {
         let mut events = Vec::new();
         for (offset, record) in next(&mut *reader, partition).await? {
             if offset >= end {
                 break;
             }
-            report.count("records", 1);
-            let folded = fold.step(offset, &record);
-            let folded = folded.map_err(|reason| VerifyError::Fold { partition, reason })?;
-            match folded {
-                Folded::Event(event) => {
-                    report.count("events", 1);
-                    book.apply(&event).map_err(|reason| VerifyError::Inconsistent {
-                        partition,
-                        offset,
-                        reason,
-                    })?;
-                    events.push((offset, event));
-                }
-                Folded::Fence(fence) => {
-                    report.count("fences", 1);
-                    fences.insert(offset);
-                    fence.clock_ms.into_iter().for_each(|at_ms| book.reset_clock(at_ms));
-                    report.note_repair(Position { partition, offset }, &fence);
-                }
-                Folded::Void => {
-                    report.count("void records", 1);
-                    name_foreign(partition, offset, &record, &fences, report);
-                }
-            }
-            for claim in claims.extract_if(.., |claim| claim.is_due(&fold)) {
-                claim.compare(&fold, &book, report);
+            let event = folding.step(offset, &record, report)?;
+            events.extend(event.map(|event| (offset, event)));
+            for claim in claims.extract_if(.., |claim| claim.is_due(&folding.fold)) {
+                claim.compare(&folding.fold, &folding.book, report);
             }
         }
-        let progress = Progress::at(partition, &fold.checkpoint(), None);
+        let progress = Progress::at(partition, &folding.fold.checkpoint(), None);
         expected.note(&projections.changes(&events, progress)?);
     }
     for claim in claims {
@@ -236,6 +215,53 @@ async fn fold(
     }
     expected.ends.insert(partition, end);
     Ok(())
+}
+
+/// A partition, as far as it has been folded, and held against the rules of a sale.
+#[derive(Default)]
+struct Folding {
+    partition: u32,
+    fold: Fold,
+    book: Book,
+    fences: HashSet<u64>,
+}
+
+impl Folding {
+    /// Folds the next record: the event, where it is one that counts.
+    fn step(
+        &mut self,
+        offset: u64,
+        record: &[u8],
+        report: &mut Report,
+    ) -> Result<Option<Event>, VerifyError> {
+        let partition = self.partition;
+        report.count("records", 1);
+        let folded = self.fold.step(offset, record);
+        match folded.map_err(|reason| VerifyError::Fold { partition, reason })? {
+            Folded::Event(event) => {
+                report.count("events", 1);
+                let applied = self.book.apply(&event);
+                applied.map_err(|reason| VerifyError::Inconsistent {
+                    partition,
+                    offset,
+                    promotion_id: event.promotion_id.clone(),
+                    reason,
+                })?;
+                return Ok(Some(event));
+            }
+            Folded::Fence(fence) => {
+                report.count("fences", 1);
+                self.fences.insert(offset);
+                fence.clock_ms.into_iter().for_each(|at_ms| self.book.reset_clock(at_ms));
+                report.note_repair(Position { partition, offset }, &fence);
+            }
+            Folded::Void => {
+                report.count("void records", 1);
+                name_foreign(partition, offset, record, &self.fences, report);
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// A void record was left behind by an owner that had been deposed, so it names an earlier fence.

@@ -4,12 +4,15 @@ use scylla::value::CqlTimestamp;
 use scylla::{DeserializeRow, SerializeRow};
 use seckill_proto::Position;
 
+use crate::changes::Changes;
 use crate::coupon::{self, CouponRow};
 use crate::cql::value::{bigint, timestamp};
 use crate::engine::Walk;
+use crate::error::ViewsError;
 use crate::key::{Cursor, Key, Kind, Part};
+use crate::page::{Page, clamp_limit};
 use crate::view::{Schema, View};
-use crate::{Changes, Page, Views, ViewsError, clamp_limit};
+use crate::views::Views;
 
 /// The view.
 #[derive(Debug)]

@@ -2,9 +2,12 @@
 
 use async_trait::async_trait;
 
+use crate::changes::Changes;
+use crate::error::ViewsError;
 use crate::key::{Key, Part};
+use crate::progress::Progress;
+use crate::view::Scanned;
 use crate::view::{AnyRow, AnyView};
-use crate::{Changes, Progress, Scanned, ViewsError};
 
 /// A store of views. The contract of each call is told at [`crate::Views`].
 #[async_trait]

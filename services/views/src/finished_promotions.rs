@@ -3,10 +3,11 @@
 
 use seckill_proto::Position;
 
+use crate::changes::Changes;
 use crate::key::Key;
 use crate::promotions::{self, Promotions};
+use crate::promotions::{PromotionRow, PromotionStatus};
 use crate::view::{Schema, View};
-use crate::{Changes, PromotionRow, PromotionStatus};
 
 /// The view.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::fmt;
 
 use seckill_proto::check_identifier;
 
-use crate::ViewsError;
+use crate::error::ViewsError;
 
 /// One part of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,6 +7,7 @@
 //! Deliberately absent: the log, what events mean (the projector makes rows of them), retries
 //! (the caller asks [`ViewsError::is_retryable`]), and any second shape of a row.
 
+mod changes;
 mod coupon;
 mod coupons_by_customer;
 mod coupons_by_promotion;
@@ -18,20 +19,19 @@ mod finished_promotions;
 mod generation;
 mod key;
 mod open_promotions;
+mod page;
 mod position_text;
 mod progress;
 mod promotions;
 mod view;
+mod views;
 
 use std::path::Path;
-use std::sync::Arc;
-
-use serde::{Deserialize, Serialize};
 
 use crate::cql::CqlViews;
 use crate::embedded::EmbeddedViews;
-use crate::engine::{Engine, Walk};
 
+pub use changes::Changes;
 pub use coupon::CouponRow;
 pub use coupons_by_customer::CouponsByCustomer;
 pub use coupons_by_promotion::CouponsByPromotion;
@@ -40,73 +40,20 @@ pub use error::ViewsError;
 pub use finished_promotions::FinishedPromotions;
 pub use key::{Key, Kind, Part};
 pub use open_promotions::OpenPromotions;
+pub use page::{MAX_PAGE, Page};
 pub use progress::Progress;
 pub use promotions::{FinishCause, PromotionRow, PromotionStatus, Promotions};
-pub use view::{AnyView, Column, Entry, Schema, View};
+pub use view::{AnyView, Column, Entry, Scanned, Schema, View};
+pub use views::Views;
 
 /// The views there are. Whoever writes, empties or compares views goes through this list.
-pub const VIEWS: [AnyView; 5] = [
+pub static VIEWS: [AnyView; 5] = [
     AnyView::of::<Promotions>(),
     AnyView::of::<OpenPromotions>(),
     AnyView::of::<FinishedPromotions>(),
     AnyView::of::<CouponsByPromotion>(),
     AnyView::of::<CouponsByCustomer>(),
 ];
-
-/// The most rows that one page holds; a greater limit is cut to it, and 0 is taken as 1.
-pub const MAX_PAGE: usize = 1_000;
-
-/// What a stretch of one partition's log changes: at most one row per key.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Changes {
-    /// Promotions, each as the last event of the stretch left it.
-    pub promotions: Vec<PromotionRow>,
-    /// Rows of open promotions, each as the last event of the stretch left it.
-    pub open: Vec<OpenPromotions>,
-    /// Coupons granted in the stretch.
-    pub coupons: Vec<CouponRow>,
-    /// How far the rows reach, once they are all written.
-    pub progress: Progress,
-}
-
-/// A row as an auditor finds it, or what is wrong with it: a row that cannot be read, or lies under
-/// a key or a position that is not its own, is [`ViewsError::Corrupt`].
-pub type Scanned<T> = Result<T, ViewsError>;
-
-/// A part of a list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Page<T> {
-    /// The rows, in the list's order.
-    pub items: Vec<T>,
-    /// The cursor of the part that follows, opaque; none when this is the last part.
-    pub next: Option<String>,
-}
-
-impl<T> Page<T> {
-    /// Of up to `limit + 1` rows; the one too many only tells that there is a next page.
-    fn cut(mut items: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Self {
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = items.last().filter(|_| more).map(cursor);
-        Self { items, next }
-    }
-}
-
-fn clamp_limit(limit: usize) -> usize {
-    limit.clamp(1, MAX_PAGE)
-}
-
-/// The read model of one log; cheap to clone.
-///
-/// Lists take the `next` of the page before as `cursor`, and a `limit` of at most [`MAX_PAGE`]
-/// rows. A cursor that no list of that kind gave is [`ViewsError::InvalidCursor`].
-///
-/// The lists of each view stand in the view's own file.
-#[derive(Clone)]
-pub struct Views {
-    engine: Arc<dyn Engine>,
-    partitions: u32,
-}
 
 impl Views {
     /// Opens the views in a directory of this machine, or creates them. `partitions` is the log's
@@ -116,8 +63,7 @@ impl Views {
     /// [`ViewsError::Locked`] while another process (or another value) has it open,
     /// [`ViewsError::Setup`] when it cannot be opened.
     pub fn open_directory(directory: &Path, partitions: u32) -> Result<Self, ViewsError> {
-        let engine = Arc::new(EmbeddedViews::open(directory, partitions)?);
-        Ok(Self { engine, partitions })
+        Ok(Self::on(EmbeddedViews::open(directory, partitions, &VIEWS)?, partitions, &VIEWS))
     }
 
     /// Connects to a CQL database, and creates the keyspace and the tables that are missing.
@@ -127,8 +73,7 @@ impl Views {
     /// [`ViewsError::Setup`], naming the contact points, when no node answers in time or the
     /// tables cannot be created.
     pub async fn create_in_cql(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
-        let engine = Arc::new(CqlViews::create(config, partitions).await?);
-        Ok(Self { engine, partitions })
+        Ok(Self::on(CqlViews::create(config, partitions, &VIEWS).await?, partitions, &VIEWS))
     }
 
     /// Connects to views that exist in a CQL database, and creates nothing.
@@ -136,87 +81,7 @@ impl Views {
     /// # Errors
     /// [`ViewsError::Absent`], and as [`Views::create_in_cql`].
     pub async fn open_in_cql(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
-        let engine = Arc::new(CqlViews::open(config, partitions).await?);
-        Ok(Self { engine, partitions })
-    }
-
-    /// Writes the rows, then the progress, which is never ahead of the rows.
-    ///
-    /// Safe to repeat after any error, and safe beside other writers of the same partition:
-    /// a row or a progress that is older than the stored one changes nothing.
-    ///
-    /// # Errors
-    /// When not everything is known to be written. Some rows may be.
-    ///
-    /// # Panics
-    /// When a row is not of the partition that the progress names: it would never be found again.
-    pub async fn write(&self, changes: Changes) -> Result<(), ViewsError> {
-        VIEWS.iter().for_each(|view| view.assert_belongs(&changes, self.partitions));
-        self.engine.write(changes).await
-    }
-
-    /// How far a partition has been written; none before its first write.
-    ///
-    /// # Errors
-    /// As the engine reports them.
-    pub async fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError> {
-        self.engine.progress(partition).await
-    }
-
-    /// Every row of a view, in any order, for an auditor.
-    ///
-    /// # Errors
-    /// As the engine reports them; rows given before stay given.
-    pub async fn scan<V: View>(
-        &self,
-        each: &mut (dyn FnMut(Scanned<V::Row>) + Send),
-    ) -> Result<(), ViewsError> {
-        let each = &mut |row: Scanned<_>| each(row.map(view::typed::<V>));
-        self.engine.scan(AnyView::of::<V>(), each).await
-    }
-
-    /// Every row of any view, in any order, for an auditor.
-    ///
-    /// # Errors
-    /// As the engine reports them; rows given before stay given.
-    pub async fn scan_entries(
-        &self,
-        view: AnyView,
-        each: &mut (dyn FnMut(Scanned<Entry>) + Send),
-    ) -> Result<(), ViewsError> {
-        let each = &mut |row: Scanned<_>| each(row.map(|row| view.entry(&row)));
-        self.engine.scan(view, each).await
-    }
-
-    /// Empties every table, so that a projector makes them again from the log.
-    ///
-    /// # Errors
-    /// As the engine reports them; some tables may be empty.
-    pub async fn clear(&self) -> Result<(), ViewsError> {
-        self.engine.clear().await
-    }
-
-    /// Whether reads are answered at all: one cheap read, for a readiness probe.
-    ///
-    /// # Errors
-    /// As the engine reports them.
-    pub async fn check(&self) -> Result<(), ViewsError> {
-        self.progress(0).await.map(drop)
-    }
-
-    async fn get<V: View>(&self, key: Key) -> Result<Option<V::Row>, ViewsError> {
-        let row = self.engine.get(AnyView::of::<V>(), key).await?;
-        Ok(row.map(view::typed::<V>))
-    }
-
-    async fn some<V: View>(&self, keys: Vec<Key>) -> Result<Vec<V::Row>, ViewsError> {
-        let rows = self.engine.some(AnyView::of::<V>(), keys).await?;
-        Ok(rows.into_iter().map(view::typed::<V>).collect())
-    }
-
-    async fn list<V: View>(&self, walk: Walk, count: usize) -> Result<Vec<V::Row>, ViewsError> {
-        let rows = self.engine.list(AnyView::of::<V>(), walk, count).await?;
-        Ok(rows.into_iter().map(view::typed::<V>).collect())
+        Ok(Self::on(CqlViews::open(config, partitions, &VIEWS).await?, partitions, &VIEWS))
     }
 }
 

@@ -9,12 +9,16 @@ use seckill_proto::Position;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
+use crate::changes::Changes;
 use crate::cql::value::{bigint, unsigned};
 use crate::engine::Walk;
+use crate::error::ViewsError;
 use crate::key::{Key, Kind};
+use crate::position_text;
 use crate::promotions::{self, Promotions};
+use crate::promotions::{PromotionRow, PromotionStatus};
 use crate::view::{Schema, View};
-use crate::{Changes, PromotionRow, PromotionStatus, Views, ViewsError, position_text};
+use crate::views::Views;
 
 /// Rows of a partition: as many as keep one small while there are thousands of promotions.
 const ROWS: u64 = 64;

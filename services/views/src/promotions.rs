@@ -6,12 +6,16 @@ use scylla::{DeserializeRow, SerializeRow};
 use seckill_proto::{Position, partition_of};
 use serde::{Deserialize, Serialize};
 
+use crate::changes::Changes;
 use crate::cql::value::{bigint, time, timestamp, unsigned};
 use crate::engine::Walk;
+use crate::error::ViewsError;
 use crate::finished_promotions::FinishedPromotions;
 use crate::key::{Cursor, Key, Kind};
+use crate::page::{Page, clamp_limit};
+use crate::position_text;
 use crate::view::{Column, Schema, View};
-use crate::{Changes, Page, Views, ViewsError, clamp_limit, position_text};
+use crate::views::Views;
 
 /// The view.
 #[derive(Debug)]

@@ -15,8 +15,9 @@ use seckill_proto::{Position, partition_of};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::changes::Changes;
+use crate::error::ViewsError;
 use crate::key::{Key, Kind};
-use crate::{Changes, ViewsError};
 
 /// A view of the log: rows by key, each a pure function of the log up to its position.
 pub trait View: Send + Sync + Sized + 'static {
@@ -81,6 +82,10 @@ impl Schema {
         self.group.iter().chain(self.within).chain(self.values)
     }
 }
+
+/// A row as an auditor finds it, or what is wrong with it: a row that cannot be read, or lies under
+/// a key or a position that is not its own, is [`ViewsError::Corrupt`].
+pub type Scanned<T> = Result<T, ViewsError>;
 
 /// A row without its type.
 pub(crate) type AnyRow = Arc<dyn Any + Send + Sync>;

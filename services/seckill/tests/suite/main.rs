@@ -11,3 +11,4 @@ mod offsets;
 mod original;
 mod recovery;
 mod sale;
+mod source;

@@ -16,7 +16,7 @@ use scylla::statement::{Consistency, Statement};
 use tokio::time::Instant;
 
 use super::CqlConfig;
-use crate::ViewsError;
+use crate::error::ViewsError;
 use crate::generation::Generation;
 use crate::view::corrupt;
 

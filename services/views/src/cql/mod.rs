@@ -20,11 +20,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::changes::Changes;
 use crate::engine::{Engine, Walk};
+use crate::error::ViewsError;
 use crate::generation::{Generation, LIVE};
 use crate::key::Key;
+use crate::progress::Progress;
+use crate::view::Scanned;
 use crate::view::{AnyRow, AnyView};
-use crate::{Changes, Progress, Scanned, VIEWS, ViewsError};
 use database::Database;
 use progress::ProgressTable;
 use table::Table;
@@ -63,47 +66,57 @@ impl Default for CqlConfig {
 pub(crate) struct CqlViews {
     database: Database,
     partitions: u32,
+    views: &'static [AnyView],
     /// By name of the view.
     tables: HashMap<&'static str, Table>,
     progress: ProgressTable,
 }
 
 impl CqlViews {
-    pub(crate) async fn create(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
+    pub(crate) async fn create(
+        config: &CqlConfig,
+        partitions: u32,
+        views: &'static [AnyView],
+    ) -> Result<Self, ViewsError> {
         let database = Database::connect(config).await?;
-        schema::create(&database, config, LIVE).await?;
-        let views = Self::prepare(database, LIVE, partitions).await?;
-        let (progress, database) = (&views.progress, &views.database);
+        schema::create(&database, config, LIVE, views).await?;
+        let prepared = Self::prepare(database, LIVE, partitions, views).await?;
+        let (progress, database) = (&prepared.progress, &prepared.database);
         if !progress.has_partitions(database, partitions).await? {
             progress.note_partitions(database, partitions).await?;
         }
-        Ok(views)
+        Ok(prepared)
     }
 
-    pub(crate) async fn open(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
+    pub(crate) async fn open(
+        config: &CqlConfig,
+        partitions: u32,
+        views: &'static [AnyView],
+    ) -> Result<Self, ViewsError> {
         let database = Database::connect(config).await?;
-        if !schema::exists(&database, LIVE)
+        if !schema::exists(&database, LIVE, views)
             .await
             .map_err(|error| database::not_opened(config, error))?
         {
             return Err(ViewsError::Absent { place: format!("keyspace {}", config.keyspace) });
         }
-        let views = Self::prepare(database, LIVE, partitions).await?;
-        views.progress.has_partitions(&views.database, partitions).await?;
-        Ok(views)
+        let prepared = Self::prepare(database, LIVE, partitions, views).await?;
+        prepared.progress.has_partitions(&prepared.database, partitions).await?;
+        Ok(prepared)
     }
 
     async fn prepare(
         database: Database,
         generation: Generation,
         partitions: u32,
+        views: &'static [AnyView],
     ) -> Result<Self, ViewsError> {
         let mut tables = HashMap::new();
-        for view in VIEWS {
+        for &view in views {
             tables.insert(view.name(), Table::prepare(&database, generation, view).await?);
         }
         let progress = ProgressTable::prepare(&database, generation).await?;
-        Ok(Self { database, partitions, tables, progress })
+        Ok(Self { database, partitions, views, tables, progress })
     }
 
     fn table(&self, view: AnyView) -> &Table {
@@ -162,6 +175,6 @@ impl Engine for CqlViews {
     }
 
     async fn clear(&self) -> Result<(), ViewsError> {
-        schema::truncate(&self.database, LIVE).await
+        schema::truncate(&self.database, LIVE, self.views).await
     }
 }

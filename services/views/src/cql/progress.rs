@@ -15,9 +15,10 @@ use scylla::statement::prepared::PreparedStatement;
 use super::database::{Database, Query};
 use super::value::{bigint, unsigned, write_time};
 use super::write::Write;
+use crate::error::ViewsError;
 use crate::generation::Generation;
+use crate::progress::Progress;
 use crate::progress::VIEW;
-use crate::{Progress, ViewsError};
 
 /// How often `stopped` can change at one offset. As each is a write time too, this is also why
 /// offsets should stay under 2^42: ScyllaDB refuses times that are days ahead of its clock.

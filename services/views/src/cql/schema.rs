@@ -10,9 +10,10 @@ use super::CqlConfig;
 use super::database::{Database, failure, not_opened};
 use super::progress::create_table as create_progress;
 use super::table::Statements;
+use crate::error::ViewsError;
 use crate::generation::Generation;
 use crate::progress::VIEW as PROGRESS;
-use crate::{VIEWS, ViewsError};
+use crate::view::AnyView;
 
 const ATTEMPTS: u32 = 6;
 
@@ -25,10 +26,11 @@ pub(super) async fn create(
     database: &Database,
     config: &CqlConfig,
     generation: Generation,
+    views: &[AnyView],
 ) -> Result<(), ViewsError> {
     let mut pause = FIRST_PAUSE;
     for attempt in 1.. {
-        match create_missing(database, config, generation).await {
+        match create_missing(database, config, generation, views).await {
             Ok(()) => break,
             Err(error) if attempt == ATTEMPTS => return Err(not_opened(config, error)),
             Err(error) => tracing::warn!(error, attempt, "the tables are not there yet"),
@@ -40,18 +42,23 @@ pub(super) async fn create(
 }
 
 /// Whether every table is there.
-pub(super) async fn exists(database: &Database, generation: Generation) -> Result<bool, Cause> {
+pub(super) async fn exists(
+    database: &Database,
+    generation: Generation,
+    views: &[AnyView],
+) -> Result<bool, Cause> {
     let present = tables(database).await?;
-    Ok(tables_of(database, generation).iter().all(|(table, _)| present.contains(table)))
+    Ok(tables_of(database, generation, views).iter().all(|(table, _)| present.contains(table)))
 }
 
 async fn create_missing(
     database: &Database,
     config: &CqlConfig,
     generation: Generation,
+    views: &[AnyView],
 ) -> Result<(), Cause> {
     let present = tables(database).await?;
-    let mut missing = tables_of(database, generation);
+    let mut missing = tables_of(database, generation, views);
     missing.retain(|(table, _)| !present.contains(table));
     if missing.is_empty() {
         return Ok(());
@@ -86,8 +93,9 @@ fn create_keyspace(config: &CqlConfig) -> String {
 pub(super) async fn truncate(
     database: &Database,
     generation: Generation,
+    views: &[AnyView],
 ) -> Result<(), ViewsError> {
-    for (table, _) in tables_of(database, generation) {
+    for (table, _) in tables_of(database, generation, views) {
         let table = format!("{}.{table}", database.keyspace);
         let truncated = database.session.query_unpaged(format!("TRUNCATE {table}"), ()).await;
         truncated.map_err(|error| failure(format!("emptying {table}"), error))?;
@@ -96,9 +104,13 @@ pub(super) async fn truncate(
 }
 
 /// Every table with the statement that creates it.
-fn tables_of(database: &Database, generation: Generation) -> Vec<(String, String)> {
+fn tables_of(
+    database: &Database,
+    generation: Generation,
+    views: &[AnyView],
+) -> Vec<(String, String)> {
     let mut tables = Vec::new();
-    for view in VIEWS {
+    for view in views {
         let table = &database.table(generation, view.name());
         let create = Statements { schema: view.schema(), table }.create();
         tables.push((generation.table(view.name()), create));

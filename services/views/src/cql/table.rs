@@ -15,11 +15,13 @@ use scylla::value::CqlValue;
 use super::database::{Database, failure};
 use super::value::write_time;
 use super::write::Write;
+use crate::changes::Changes;
 use crate::engine::Range;
+use crate::error::ViewsError;
 use crate::generation::Generation;
 use crate::key::{Key, Kind, Part};
+use crate::view::Scanned;
 use crate::view::{AnyRow, AnyView, Column, Schema, corrupt};
-use crate::{Changes, Scanned, ViewsError};
 
 /// What a column adds to a batch beside its text: its length, and a number.
 const COLUMN_BYTES: usize = 12;

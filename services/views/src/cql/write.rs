@@ -9,7 +9,8 @@ use scylla::statement::prepared::PreparedStatement;
 
 use super::CqlViews;
 use super::database::{Database, failure};
-use crate::{Changes, ViewsError};
+use crate::changes::Changes;
+use crate::error::ViewsError;
 
 /// Under what either database complains about. Larger ones gain nothing: they only take longer
 /// to be acknowledged, and longer to send again.

@@ -22,7 +22,7 @@ mod table;
 use std::any::Any;
 use std::collections::HashMap;
 use std::error::Error;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
@@ -30,11 +30,14 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
+use crate::changes::Changes;
 use crate::engine::{Engine, Walk};
+use crate::error::ViewsError;
 use crate::generation::LIVE;
 use crate::key::Key;
+use crate::progress::Progress;
+use crate::view::Scanned;
 use crate::view::{AnyRow, AnyView};
-use crate::{Changes, Progress, Scanned, VIEWS, ViewsError};
 use table::Table;
 
 /// Rows that a scan holds in memory at once.
@@ -51,6 +54,7 @@ pub(crate) struct EmbeddedViews {
     store: Arc<RwLock<Result<Arc<Store>, String>>>,
     dir: PathBuf,
     partitions: u32,
+    views: &'static [AnyView],
 }
 
 struct Store {
@@ -63,9 +67,13 @@ struct Store {
 }
 
 impl EmbeddedViews {
-    pub(crate) fn open(dir: &Path, partitions: u32) -> Result<Self, ViewsError> {
-        let store = Ok(Arc::new(Store::open(dir, partitions)?));
-        Ok(Self { store: Arc::new(RwLock::new(store)), dir: dir.into(), partitions })
+    pub(crate) fn open(
+        dir: &Path,
+        partitions: u32,
+        views: &'static [AnyView],
+    ) -> Result<Self, ViewsError> {
+        let store = Ok(Arc::new(Store::open(dir, partitions, views)?));
+        Ok(Self { store: Arc::new(RwLock::new(store)), dir: dir.into(), partitions, views })
     }
 
     fn store(&self) -> Result<Arc<Store>, ViewsError> {
@@ -105,13 +113,14 @@ impl EmbeddedViews {
 
     /// Opens the store where a write that failed has closed it.
     async fn open_again(&self) -> Result<(), ViewsError> {
-        let (held, dir, partitions) = (Arc::clone(&self.store), self.dir.clone(), self.partitions);
+        let (held, dir) = (Arc::clone(&self.store), self.dir.clone());
+        let (partitions, views) = (self.partitions, self.views);
         if self.store().is_ok() {
             return Ok(());
         }
         let open = move || {
             // Of two that are here at once the second finds the directory locked, and comes again.
-            let store = Store::open(&dir, partitions).map_err(|error| match error {
+            let store = Store::open(&dir, partitions, views).map_err(|error| match error {
                 ViewsError::Locked { directory } => ViewsError::Unavailable {
                     during: format!("the views in {} are not closed yet", directory.display()),
                     source: "calls are still under way".into(),
@@ -193,15 +202,20 @@ fn assert_whole(dir: &Path) -> Result<(), ViewsError> {
 
 impl Store {
     /// The engine panics over some damaged files; nothing of it is used after that.
-    fn open(dir: &Path, partitions: u32) -> Result<Self, ViewsError> {
-        let opened = catch_unwind(|| Self::open_or_panic(dir, partitions));
+    fn open(dir: &Path, partitions: u32, views: &'static [AnyView]) -> Result<Self, ViewsError> {
+        let open = || Self::open_or_panic(dir, partitions, views);
+        let opened = catch_unwind(AssertUnwindSafe(open));
         opened.unwrap_or_else(|panic| {
             let source = words(&*panic).into();
             Err(ViewsError::Setup { place: dir.display().to_string(), source })
         })
     }
 
-    fn open_or_panic(dir: &Path, partitions: u32) -> Result<Self, ViewsError> {
+    fn open_or_panic(
+        dir: &Path,
+        partitions: u32,
+        views: &'static [AnyView],
+    ) -> Result<Self, ViewsError> {
         assert_whole(dir)?;
         let builder = Database::builder(dir).max_cached_files(Some(MAX_OPEN_TABLES));
         let database = builder.open().map_err(|error| not_opened(dir, error))?;
@@ -211,7 +225,7 @@ impl Store {
             keyspace.map_err(|error| not_opened(dir, error))
         };
         let mut tables = HashMap::new();
-        for view in VIEWS {
+        for &view in views {
             let name = LIVE.table(view.name());
             tables.insert(view.name(), Table::open(view, name, keyspace(view.name())?)?);
         }
@@ -234,9 +248,9 @@ impl Store {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = self.database.batch();
         let mut in_memory = Vec::new();
-        for (table, view) in VIEWS.map(|view| (self.table(view), view)) {
+        for table in self.tables.values() {
             let mut put = Vec::new();
-            for entry in view.entries(changes) {
+            for entry in table.view.entries(changes) {
                 if table.put(&mut batch, &entry)? && table.is_in_memory() {
                     put.push(entry);
                 }

@@ -6,8 +6,9 @@ use std::path::Path;
 use fjall::OwnedWriteBatch;
 
 use super::{Store, failed};
+use crate::error::ViewsError;
+use crate::progress::Progress;
 use crate::view::corrupt;
-use crate::{Progress, ViewsError};
 
 /// Where the number of the log's partitions lies, beside the progress of each.
 const PARTITIONS: &[u8] = b"partitions";

@@ -9,15 +9,16 @@ use fjall::{Guard, Keyspace, KvPair, OwnedWriteBatch, Readable, Snapshot};
 
 use super::failed;
 use crate::engine::{Range, Walk};
+use crate::error::ViewsError;
 use crate::key::{Key, bytes};
+use crate::view::Scanned;
 use crate::view::{AnyRow, AnyView, Entry, corrupt};
-use crate::{Scanned, ViewsError};
 
 /// What a scan found, and under which key.
 pub(super) type Found = (Vec<u8>, Scanned<AnyRow>);
 
 pub(super) struct Table {
-    view: AnyView,
+    pub(super) view: AnyView,
     name: String,
     keyspace: Keyspace,
     /// All rows by key, where they are few and read all the time. Reading them from the store is slow:

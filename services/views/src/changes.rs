@@ -1,0 +1,19 @@
+//! What a projector writes at once.
+
+use crate::coupon::CouponRow;
+use crate::open_promotions::OpenPromotions;
+use crate::progress::Progress;
+use crate::promotions::PromotionRow;
+
+/// What a stretch of one partition's log changes: at most one row per key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changes {
+    /// Promotions, each as the last event of the stretch left it.
+    pub promotions: Vec<PromotionRow>,
+    /// Rows of open promotions, each as the last event of the stretch left it.
+    pub open: Vec<OpenPromotions>,
+    /// Coupons granted in the stretch.
+    pub coupons: Vec<CouponRow>,
+    /// How far the rows reach, once they are all written.
+    pub progress: Progress,
+}

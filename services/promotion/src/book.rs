@@ -242,3 +242,141 @@ fn accepted(body: &event::Body, at_ms: i64) -> Accepted {
     };
     Accepted { repeated: false, serial, at_ms }
 }
+
+#[cfg(test)]
+mod tests {
+    use seckill_proto::v1::{CouponGrabbed, GrabCoupon, PromotionChanged, Terms, command};
+
+    use super::*;
+    use crate::scenario::{Scenario, terms};
+
+    /// One promotion sold out at 1,000 ms, and one on sale.
+    fn scenario() -> Scenario {
+        Scenario::at(1_000)
+            .schedule("over", terms(1))
+            .schedule("open", terms(5))
+            .grab("over", "a")
+            .grab("open", "a")
+            .grab("open", "b")
+    }
+
+    fn grab(book: &mut Book, id: &str, customer_id: &str, key: &str) -> Handled {
+        let grab = GrabCoupon { customer_id: customer_id.into(), idempotency_key: key.into() };
+        let command = Command { promotion_id: id.into(), body: Some(command::Body::Grab(grab)) };
+        book.handle(&command, 1_000)
+    }
+
+    #[test]
+    fn who_holds_a_promotion_that_was_over_before_is_forgotten() {
+        let mut book = scenario().book().clone();
+        assert_eq!(book.size(), 2 + 3);
+        assert!(book.archive(1_000).is_empty(), "it was over then, and not before");
+        assert!(!book.get("over").expect("one").is_archived());
+        assert!(!book.archive(1_001).is_empty());
+        let over = book.get("over").expect("one");
+        assert!(over.is_archived() && over.holders().next().is_none());
+        assert_eq!((over.granted(), over.terms().coupons, book.size()), (1, 1, 2 + 2));
+        assert!(!book.get("open").expect("one").is_archived());
+    }
+
+    #[test]
+    fn a_promotion_is_started_once_it_is() {
+        let mut book = Scenario::at(0).schedule("p", terms(2)).book().clone();
+        assert!(!book.get("p").expect("one").is_started());
+        assert_eq!(book.wake(1_000).len(), 1);
+        assert!(book.get("p").expect("one").is_started());
+    }
+
+    /// Only of one that is archived, and where the views could show it, the views are asked.
+    #[test]
+    fn a_refusal_rests_on_the_views_only_where_holders_are_forgotten() {
+        let limit = Terms { limit_per_customer: 2, ..terms(1) };
+        let mut book = scenario().schedule("two", limit).grab("two", "a").book().clone();
+        assert!(!grab(&mut book, "over", "z", "").unless_held);
+        drop(book.archive(i64::MAX));
+        assert!(grab(&mut book, "over", "z", "").unless_held);
+        assert!(!grab(&mut book, "two", "z", "").unless_held);
+    }
+
+    #[test]
+    fn a_key_is_kept_only_where_it_says_something() {
+        let limit = Terms { limit_per_customer: 2, ..terms(3) };
+        let mut book = scenario().schedule("two", limit).book().clone();
+        let key_of = |handled: Handled| match handled.events.last().and_then(|e| e.body.clone()) {
+            Some(event::Body::Grabbed(CouponGrabbed { idempotency_key, .. })) => idempotency_key,
+            other => panic!("not granted: {other:?}"),
+        };
+        assert_eq!(key_of(grab(&mut book, "open", "c", "k")), "");
+        assert_eq!(key_of(grab(&mut book, "two", "c", "k")), "k");
+    }
+
+    #[test]
+    fn books_agree_that_are_of_the_same_events() {
+        let whole = scenario().book().clone();
+        let mut archived = whole.clone();
+        drop(archived.archive(i64::MAX));
+        let before = Scenario::at(1_000)
+            .schedule("over", terms(1))
+            .schedule("open", terms(5))
+            .grab("open", "a")
+            .grab("open", "b");
+        let before = before.book();
+        for (one, other) in [(&whole, &whole), (&whole, &archived), (before, &archived)] {
+            assert!(one.agrees_with(other) && other.agrees_with(one));
+        }
+        assert!(!whole.agrees_with(before) && !before.agrees_with(&whole), "over, and not over");
+
+        let later = Book { at_ms: 1_001, ..whole.clone() };
+        let more = scenario().schedule("another", terms(1)).book().clone();
+        let holders = Scenario::at(1_000)
+            .schedule("over", terms(1))
+            .schedule("open", terms(5))
+            .grab("over", "a")
+            .grab("open", "a")
+            .grab("open", "c");
+        let granted = scenario().grab("open", "c");
+        let mut other_terms = Scenario::at(1_000)
+            .schedule("over", Terms { discount: 0.1, ..terms(1) })
+            .schedule("open", terms(5))
+            .grab("over", "a")
+            .grab("open", "a")
+            .grab("open", "b")
+            .book()
+            .clone();
+        for other in [&later, &more, holders.book(), granted.book(), &other_terms] {
+            assert!(!whole.agrees_with(other) && !other.agrees_with(&whole));
+        }
+        drop(other_terms.archive(i64::MAX));
+        assert!(!other_terms.agrees_with(&archived) && !whole.agrees_with(&other_terms));
+    }
+
+    #[test]
+    fn an_operator_may_set_the_clock_back() {
+        let mut book = scenario().book().clone();
+        book.reset_clock(7);
+        assert_eq!(book.at_ms(), 7);
+    }
+
+    #[test]
+    fn terms_change_only_before_the_start_and_before_the_end() {
+        let changed = |id: &str| Event {
+            promotion_id: id.into(),
+            body: Some(event::Body::Changed(PromotionChanged { terms: Some(terms(9)) })),
+            ..Event::default()
+        };
+        let scenario = Scenario::at(0).schedule("cancelled", terms(1)).cancel("cancelled");
+        let scenario = scenario.at_time(1_000).schedule("open", terms(1)).grab("open", "a");
+        let mut book = scenario.book().clone();
+        for id in ["cancelled", "open"] {
+            let error = book.apply(&changed(id)).expect_err(id);
+            assert!(error.to_string().contains("changed after the start"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_promotion_without_a_start_starts_at_once() {
+        let at_once = Terms { starts_at_ms: 0, ..terms(1) };
+        let scenario = Scenario::at(100).schedule("p", at_once);
+        assert_eq!(scenario.promotion("p").terms().starts_at_ms, 100);
+    }
+}

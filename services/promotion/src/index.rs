@@ -174,6 +174,9 @@ mod tests {
         for count in [0, 1, 5_000, 100_000] {
             let hashes: Vec<u32> = (1..=count).map(hash).collect();
             let mut index = Index::of(&hashes);
+            let largest = index.shards.iter().map(|shard| shard.entries.len()).max();
+            assert!(largest.is_some_and(|largest| largest < FULL), "none is split at once");
+            assert!(index.shards.len() <= hashes.len() / (FULL / 4) + 1, "and none is for little");
             for serial in count + 1..=2 * count {
                 index.insert(hash(serial), serial);
             }
@@ -181,6 +184,18 @@ mod tests {
             assert!((1..=2 * count).all(|serial| found(serial) == Some(serial)));
             assert!((2 * count + 1..3 * count).all(|serial| found(serial).is_none()));
         }
+    }
+
+    /// Entries of one shard are told apart by the bits that the shard's own table looks at first.
+    #[test]
+    fn hashes_of_one_shard_are_spread() {
+        let first = |hash: u32| spread(hash) >> 57;
+        let distinct: std::collections::BTreeSet<u64> =
+            (0..128).map(|number| first(number << MAX_DEPTH.min(12))).collect();
+        assert!(distinct.len() > 64, "{} of 128", distinct.len());
+        let buckets: std::collections::BTreeSet<u64> =
+            (0..4_096_u32).map(|number| spread(number << 12) & 4_095).collect();
+        assert!(buckets.len() > 2_000, "{} of 4096", buckets.len());
     }
 
     #[test]

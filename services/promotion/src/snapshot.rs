@@ -338,7 +338,7 @@ fn give(promotion: &mut Promotion, given: &CouponsGiven) -> Result<(), Inconsist
 
 #[cfg(test)]
 mod tests {
-    use seckill_proto::v1::Terms;
+    use seckill_proto::v1::{Accepted, Command, GrabCoupon, Terms, answer, command};
 
     use super::*;
     use crate::scenario::{Scenario, terms};
@@ -385,6 +385,53 @@ mod tests {
             assert!(parts.clone().all(|part| part.encoded_len() < MAX_PART_BYTES + 4_096));
             assert_eq!(restored(stretches, book.at_ms()).as_ref(), Ok(book), "{stretch}");
         }
+    }
+
+    /// As few parts as their size allows, and whoever holds a coupon is told of it.
+    #[test]
+    fn holders_are_found_again() {
+        let scenario = scenario();
+        let changes = changes(scenario.all_events());
+        assert_eq!(
+            changes.promotion_ids().collect::<Vec<_>>(),
+            ["large", "later", "limit", "over"]
+        );
+        let parts = changes.clone().into_parts();
+        let bytes: usize = parts.iter().map(Message::encoded_len).sum();
+        assert!(parts.len() <= bytes / (MAX_PART_BYTES / 2) + 1, "{} parts", parts.len());
+        let mut book = restored(vec![changes], scenario.book().at_ms()).expect("a book");
+        for number in [0, 4_095, 4_096, 39_999] {
+            let customer_id = format!("customer-with-a-long-name-{number}");
+            let grab = GrabCoupon { customer_id, idempotency_key: String::new() };
+            let body = Some(command::Body::Grab(grab));
+            let handled = book.handle(&Command { promotion_id: "large".into(), body }, 9_000);
+            let Some(accepted) = accepted(&handled.outcome) else { panic!("{handled:?}") };
+            assert_eq!((accepted.repeated, accepted.serial), (true, number + 1));
+        }
+    }
+
+    fn accepted(outcome: &answer::Outcome) -> Option<&Accepted> {
+        match outcome {
+            answer::Outcome::Accepted(accepted) => Some(accepted),
+            answer::Outcome::Refused(_) => None,
+        }
+    }
+
+    /// Of a promotion whose end is known, coupons that came before do not count.
+    #[test]
+    fn coupons_of_what_is_archived_later_are_taken_off() {
+        let scenario = scenario();
+        let mut book = scenario.book().clone();
+        drop(book.archive(i64::MAX));
+        let end = end_of("over", book.get("over").expect("one")).expect("it is archived");
+        let end = SnapshotPart { promotions: vec![end], ..SnapshotPart::default() };
+        let mut both = Changes::default();
+        for part in changes(scenario.all_events()).into_parts() {
+            both.add_part(part);
+        }
+        let before = both.coupons();
+        both.add_part(end);
+        assert_eq!((before, both.coupons()), (40_006, 40_005));
     }
 
     #[test]

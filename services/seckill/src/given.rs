@@ -1,19 +1,22 @@
-//! Settings as they are given: flags, SECKILL_* variables, a TOML file. Each command takes those that it
-//! uses; a file may name all of them, so that one file serves every command.
+//! Settings: each is described here once, with its flag, its variable, its type and range, and its default.
+//! A TOML file (`file.rs`) names them as their flags with _ for -. Each command takes those that it uses;
+//! a file may name all of them, so that one file serves every command.
 
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
-use serde::Deserialize;
+use seckill_telemetry::LogFormat;
 
 /// What a log may have, and what a row or a record may have of copies.
-pub(crate) const PARTITIONS: RangeInclusive<u32> = 1..=4_096;
-pub(crate) const REPLICAS: RangeInclusive<u32> = 1..=16;
-pub(crate) const CONNECTIONS: RangeInclusive<u32> = 1..=1_000_000;
+const PARTITIONS: RangeInclusive<u32> = 1..=4_096;
+const REPLICAS: RangeInclusive<u32> = 1..=16;
+const CONNECTIONS: RangeInclusive<u32> = 1..=1_000_000;
 /// Free megabytes below which nothing more is decided.
-pub(crate) const RESERVE_MB: RangeInclusive<u32> = 1..=1_000_000;
+const RESERVE_MB: RangeInclusive<u32> = 1..=1_000_000;
 
 /// Letters that may be wrong in a name for it to be recognised.
 const MOST_TYPOS: usize = 2;
@@ -49,14 +52,14 @@ pub(crate) struct FileArgs {
     config: Option<PathBuf>,
 }
 
-#[derive(Args, Deserialize, Default)]
+#[derive(Args, Default)]
 pub(crate) struct DataArgs {
     /// Directory of the embedded engines [default: ./data]
     #[arg(long, value_name = "DIR", env = "SECKILL_DATA")]
     pub(crate) data: Option<PathBuf>,
 }
 
-#[derive(Args, Deserialize, Default)]
+#[derive(Args, Default)]
 pub(crate) struct DiskArgs {
     /// Free megabytes on the disk of --data below which the embedded log takes no more; on a small disk
     /// at most a tenth of it [default: 128]
@@ -64,12 +67,12 @@ pub(crate) struct DiskArgs {
     pub(crate) disk_reserve: Option<u32>,
 }
 
-#[derive(Args, Deserialize, Default)]
+#[derive(Args, Default)]
 pub(crate) struct ServeArgs {
     /// Address to serve HTTP on [default: 127.0.0.1:8080; alone: admin 8081, command 8082,
     /// query 8083, projector 8084]
-    #[arg(long, value_name = "HOST:PORT", env = "SECKILL_LISTEN")]
-    pub(crate) listen: Option<String>,
+    #[arg(long, value_name = "HOST:PORT", env = "SECKILL_LISTEN", value_parser = address)]
+    pub(crate) listen: Option<SocketAddr>,
     /// HTTP connections at most, 1 to 1000000; more are answered 503 and closed [default: 16384, or what
     /// the limit of open files leaves]
     #[arg(long, value_name = "N", env = "SECKILL_CONNECTIONS", value_parser = |text: &str| number(text, &CONNECTIONS))]
@@ -78,39 +81,39 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILTER", env = "SECKILL_LOG")]
     pub(crate) log: Option<String>,
     /// Form of log lines: text or json [default: text]
-    #[arg(long, value_name = "FORM", env = "SECKILL_LOG_FORMAT")]
-    pub(crate) log_format: Option<String>,
+    #[arg(long, value_name = "FORM", env = "SECKILL_LOG_FORMAT", value_parser = log_format)]
+    pub(crate) log_format: Option<LogFormat>,
 }
 
-#[derive(Args, Deserialize, Default)]
+#[derive(Args, Default)]
 pub(crate) struct DecideArgs {
     /// How long the owner keeps in memory who holds what of a promotion that is over, such as 90s or 2h;
     /// later the views are asked [default: 1h]
-    #[arg(long, value_name = "TIME", env = "SECKILL_RETAIN")]
-    pub(crate) retain: Option<String>,
+    #[arg(long, value_name = "TIME", env = "SECKILL_RETAIN", value_parser = duration)]
+    pub(crate) retain: Option<Duration>,
     /// Address to take commands from other nodes on; only they may reach it [default: 127.0.0.1 and any
     /// free port; none on the embedded log]
-    #[arg(long, value_name = "HOST:PORT", env = "SECKILL_INTERNAL_LISTEN")]
-    pub(crate) internal_listen: Option<String>,
+    #[arg(long, value_name = "HOST:PORT", env = "SECKILL_INTERNAL_LISTEN", value_parser = address)]
+    pub(crate) internal_listen: Option<SocketAddr>,
     /// Base URL under which other nodes reach that [default: http:// and its address]
-    #[arg(long, value_name = "URL", env = "SECKILL_ADVERTISE")]
+    #[arg(long, value_name = "URL", env = "SECKILL_ADVERTISE", value_parser = base_url)]
     pub(crate) advertise: Option<String>,
     /// Name of this node, in log lines and the table of owners [default: role and process id]
     #[arg(long, value_name = "NAME", env = "SECKILL_NAME")]
     pub(crate) name: Option<String>,
 }
 
-#[derive(Args, Deserialize, Default)]
+#[derive(Args, Default)]
 pub(crate) struct KafkaArgs {
     /// The log is in Kafka, at these brokers [default: embedded]
-    #[arg(long, value_name = "HOST:PORT[,...]", env = "SECKILL_KAFKA")]
-    pub(crate) kafka: Option<String>,
+    #[arg(long, value_name = "HOST:PORT[,...]", env = "SECKILL_KAFKA", value_parser = nodes)]
+    pub(crate) kafka: Option<Nodes>,
     /// Prefix of topic and group names [default: seckill]
-    #[arg(long, value_name = "NAME", env = "SECKILL_KAFKA_PREFIX")]
+    #[arg(long, value_name = "NAME", env = "SECKILL_KAFKA_PREFIX", value_parser = prefix)]
     pub(crate) kafka_prefix: Option<String>,
 }
 
-#[derive(Args, Deserialize, Default)]
+#[derive(Args, Default)]
 pub(crate) struct NewLogArgs {
     /// Partitions of a new log, 1 to 4096; one that exists keeps its own [default: 4 embedded,
     /// 8 on Kafka]
@@ -122,17 +125,17 @@ pub(crate) struct NewLogArgs {
     pub(crate) kafka_replication: Option<u32>,
 }
 
-#[derive(Args, Deserialize, Default)]
+#[derive(Args, Default)]
 pub(crate) struct CqlArgs {
     /// The views are in ScyllaDB or Cassandra, at these nodes [default: embedded]
-    #[arg(long, value_name = "HOST:PORT[,...]", env = "SECKILL_CQL")]
-    pub(crate) cql: Option<String>,
+    #[arg(long, value_name = "HOST:PORT[,...]", env = "SECKILL_CQL", value_parser = nodes)]
+    pub(crate) cql: Option<Nodes>,
     /// Keyspace of the views, created where it does not exist [default: seckill]
-    #[arg(long, value_name = "NAME", env = "SECKILL_CQL_KEYSPACE")]
+    #[arg(long, value_name = "NAME", env = "SECKILL_CQL_KEYSPACE", value_parser = keyspace)]
     pub(crate) cql_keyspace: Option<String>,
 }
 
-#[derive(Args, Deserialize, Default)]
+#[derive(Args, Default)]
 pub(crate) struct NewViewsArgs {
     /// Copies of every row in a new keyspace, 1 to 16 [default: 1]
     #[arg(long, value_name = "N", env = "SECKILL_CQL_REPLICATION", value_parser = |text: &str| number(text, &REPLICAS))]
@@ -241,80 +244,8 @@ impl From<EmbeddedArgs> for Given {
     }
 }
 
-impl Given {
-    /// What a TOML text says.
-    pub(crate) fn from_toml(text: &str) -> anyhow::Result<Self> {
-        let table: toml::Table = text.parse()?;
-        let all = Self::augment_args(clap::Command::new("all"));
-        let names = all.get_arguments().map(|arg| arg.get_id().as_str());
-        let names: Vec<&str> = names.filter(|name| *name != "config").collect();
-        if let Some(unknown) = table.keys().find(|name| !names.contains(&name.as_str())) {
-            let meant = nearest(unknown, &names).map(|name| format!("; did you mean `{name}`?"));
-            bail!("unknown setting `{unknown}`{}", meant.unwrap_or_default());
-        }
-        Ok(Self {
-            file: FileArgs::default(),
-            data: table.clone().try_into()?,
-            disk: table.clone().try_into()?,
-            serve: table.clone().try_into()?,
-            decide: table.clone().try_into()?,
-            kafka: table.clone().try_into()?,
-            new_log: table.clone().try_into()?,
-            cql: table.clone().try_into()?,
-            new_views: table.try_into()?,
-        })
-    }
-
-    /// With what the file says where nothing else was given.
-    pub(crate) fn over_file(self) -> anyhow::Result<Self> {
-        assert_no_variable_misspelt()?;
-        let Some(path) = &self.file.config else { return Ok(self) };
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("config: {} cannot be read", path.display()))?;
-        let file = Self::from_toml(&text)
-            .with_context(|| format!("config: {} is not valid", path.display()))?;
-        Ok(self.or(file))
-    }
-
-    pub(crate) fn or(self, file: Self) -> Self {
-        let Self { data, disk, serve, decide, kafka, new_log, cql, new_views, .. } = file;
-        Self {
-            file: self.file,
-            data: DataArgs { data: self.data.data.or(data.data) },
-            disk: DiskArgs { disk_reserve: self.disk.disk_reserve.or(disk.disk_reserve) },
-            serve: ServeArgs {
-                listen: self.serve.listen.or(serve.listen),
-                connections: self.serve.connections.or(serve.connections),
-                log: self.serve.log.or(serve.log),
-                log_format: self.serve.log_format.or(serve.log_format),
-            },
-            decide: DecideArgs {
-                retain: self.decide.retain.or(decide.retain),
-                internal_listen: self.decide.internal_listen.or(decide.internal_listen),
-                advertise: self.decide.advertise.or(decide.advertise),
-                name: self.decide.name.or(decide.name),
-            },
-            kafka: KafkaArgs {
-                kafka: self.kafka.kafka.or(kafka.kafka),
-                kafka_prefix: self.kafka.kafka_prefix.or(kafka.kafka_prefix),
-            },
-            new_log: NewLogArgs {
-                partitions: self.new_log.partitions.or(new_log.partitions),
-                kafka_replication: self.new_log.kafka_replication.or(new_log.kafka_replication),
-            },
-            cql: CqlArgs {
-                cql: self.cql.cql.or(cql.cql),
-                cql_keyspace: self.cql.cql_keyspace.or(cql.cql_keyspace),
-            },
-            new_views: NewViewsArgs {
-                cql_replication: self.new_views.cql_replication.or(new_views.cql_replication),
-            },
-        }
-    }
-}
-
 /// A variable that is nobody's, and nearly one of these.
-fn assert_no_variable_misspelt() -> anyhow::Result<()> {
+pub(crate) fn assert_no_variable_misspelt() -> anyhow::Result<()> {
     let all = Given::augment_args(clap::Command::new("all"));
     let known: Vec<&str> = all.get_arguments().filter_map(|arg| arg.get_env()?.to_str()).collect();
     for (name, _) in std::env::vars_os() {
@@ -329,7 +260,7 @@ fn assert_no_variable_misspelt() -> anyhow::Result<()> {
 }
 
 /// The name that was meant, most likely.
-fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
     let distances = names.iter().map(|known| (strsim::damerau_levenshtein(name, known), *known));
     distances.filter(|(distance, _)| *distance <= MOST_TYPOS).min().map(|(_, known)| known)
 }
@@ -339,4 +270,66 @@ fn number(text: &str, range: &RangeInclusive<u32>) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| range.contains(number));
     number
         .ok_or_else(|| format!("must be a whole number from {} to {}", range.start(), range.end()))
+}
+
+/// Nodes of an engine.
+#[derive(Debug, Clone)]
+pub(crate) struct Nodes(pub(crate) Vec<String>);
+
+fn nodes(text: &str) -> Result<Nodes, String> {
+    let is_host_port = |part: &str| match part.rsplit_once(':') {
+        Some((host, port)) => !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => false,
+    };
+    let parts: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).collect();
+    match parts.iter().find(|part| !is_host_port(part)) {
+        Some(wrong) => Err(format!("must be HOST:PORT[,HOST:PORT...], not {wrong:?}")),
+        None => Ok(Nodes(parts)),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let addresses = text.to_socket_addrs().ok();
+    let address = addresses.and_then(|mut addresses| addresses.next());
+    address.ok_or_else(|| "must be HOST:PORT, such as 127.0.0.1:8080".to_owned())
+}
+
+fn base_url(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok();
+    match url.filter(|url| url.scheme() == "http" && url.has_host()) {
+        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
+        None => Err("must be a URL such as http://node-1:8082".to_owned()),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = text.parse::<jiff::SignedDuration>().ok();
+    let duration = duration.and_then(|duration| Duration::try_from(duration).ok());
+    duration.ok_or_else(|| "must be a time such as 90s or 2h".to_owned())
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be text or json".to_owned()),
+    }
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if text.is_empty() || text.len() > 200 || !text.chars().all(allowed) {
+        return Err("may have 1 to 200 letters, digits, '.', '_' and '-'".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn keyspace(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let starts_right = text.starts_with(|c: char| c.is_ascii_lowercase());
+    if !starts_right || text.len() > 48 || !text.chars().all(allowed) {
+        let rule = "may have 1 to 48 lower-case letters, digits and '_' and starts with a letter";
+        return Err(rule.to_owned());
+    }
+    Ok(text.to_owned())
 }

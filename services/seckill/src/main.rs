@@ -5,6 +5,7 @@ mod background;
 mod check;
 mod disk;
 mod engines;
+mod file;
 mod given;
 mod ready;
 mod repair;
@@ -14,11 +15,12 @@ mod up;
 mod upgrade;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use seckill_load::{LoadArgs, Verdict};
 use seckill_projector::VerifyError;
 
@@ -43,6 +45,13 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
+}
+
+impl Cli {
+    /// What these arguments say, and the file that they name.
+    fn given(args: &[OsString]) -> anyhow::Result<Self> {
+        Ok(Self::from_arg_matches(&file::matches(Self::command(), args)?)?)
+    }
 }
 
 #[derive(Subcommand)]
@@ -81,7 +90,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(run(Cli::parse().verb));
+    let args: Vec<_> = std::env::args_os().collect();
+    let ended = runtime.block_on(async { run(Cli::given(&args)?.verb).await });
     // Everything is done or given up by now; a question to an absent broker keeps nobody waiting.
     runtime.shutdown_timeout(LAST_MOMENT);
     match ended {

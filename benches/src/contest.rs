@@ -14,7 +14,7 @@ use crate::machine::{Machine, cpu_time, load_average, quiet};
 use crate::owner;
 use crate::record;
 use crate::report::{Report, Role, Setting, Standing};
-use crate::sale::{MOST, Owned, Sale};
+use crate::sale::{MOST, OpenSale, Owned};
 use crate::server::Server;
 use crate::shopper::{Shoppers, Wish};
 
@@ -23,7 +23,7 @@ const LOG_FILTER: &str = "warn,fjall=error,lsm_tree=error,rdkafka=error";
 
 enum Contestant {
     Raw(Rival),
-    Owner { sale: Arc<Sale>, clients: u32 },
+    Owner { sale: Arc<OpenSale>, clients: u32 },
     Http(Shoppers),
     Noop(Shoppers),
 }
@@ -33,7 +33,7 @@ struct Contest {
     log: Arc<dyn Log>,
     owned: Owned,
     server: Server,
-    sale: Arc<Sale>,
+    sale: Arc<OpenSale>,
     contestants: Vec<Contestant>,
     record_bytes: usize,
     /// Grabs that were answered as durable.
@@ -89,7 +89,7 @@ impl Contest {
         let log = engine.log().await?;
         let owned = Owned::start(Arc::clone(&log)).await?;
         let dispatcher = owned.dispatcher();
-        let sale = Sale::open(dispatcher, args.promotions, log.partitions()).await?;
+        let sale = OpenSale::open(dispatcher, args.promotions, log.partitions()).await?;
         let sale = Arc::new(sale);
         let server = Server::start(owned.dispatcher())?;
         let records = Arc::new(record::of_sale(&sale));

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::args::{GrowArgs, GrowStepArgs};
 use crate::machine;
-use crate::sale::{Owned, Promotion, Sale, is_accepted, schedule};
+use crate::sale::{OpenSale, Owned, Target, is_accepted, schedule};
 
 const PROMOTION: &str = "grow";
 const CLIENTS: u32 = 512;
@@ -123,9 +123,9 @@ pub async fn grow_step(args: GrowStepArgs) -> anyhow::Result<()> {
         let dispatcher = owned.dispatcher();
         dispatcher.send(schedule(PROMOTION)).await?;
         tokio::time::sleep(Duration::from_millis(100)).await; // it starts
-        let promotions = vec![Promotion { id: PROMOTION.to_owned(), partition: 0 }];
+        let promotions = vec![Target { id: PROMOTION.to_owned(), partition: 0 }];
         let sale =
-            Arc::new(Sale { dispatcher, promotions, crowd: Crowd::named("customer".into()) });
+            Arc::new(OpenSale { dispatcher, promotions, crowd: Crowd::named("customer".into()) });
         grant(&sale, args.coupons, &mut measured).await?;
         tokio::time::sleep(SETTLE).await;
         machine::quiet().await;
@@ -136,7 +136,7 @@ pub async fn grow_step(args: GrowStepArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn grant(sale: &Arc<Sale>, coupons: u32, measured: &mut Measured) -> anyhow::Result<()> {
+async fn grant(sale: &Arc<OpenSale>, coupons: u32, measured: &mut Measured) -> anyhow::Result<()> {
     let (longest, begun) = (Arc::new(AtomicU64::new(0)), Instant::now());
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {

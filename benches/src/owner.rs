@@ -6,12 +6,16 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::lap::{Tally, Window};
-use crate::sale::{Sale, is_accepted};
+use crate::sale::{OpenSale, is_accepted};
 
 /// After an answer that was not the one hoped for.
 const PAUSE: Duration = Duration::from_millis(10);
 
-pub(crate) async fn lap(sale: &Arc<Sale>, clients: u32, length: Duration) -> anyhow::Result<Tally> {
+pub(crate) async fn lap(
+    sale: &Arc<OpenSale>,
+    clients: u32,
+    length: Duration,
+) -> anyhow::Result<Tally> {
     let window = Window::of(length);
     let mut tasks = JoinSet::new();
     for _ in 0..clients {
@@ -20,7 +24,7 @@ pub(crate) async fn lap(sale: &Arc<Sale>, clients: u32, length: Duration) -> any
     Tally::gather(window, tasks).await
 }
 
-async fn client(sale: Arc<Sale>, window: Window) -> anyhow::Result<Tally> {
+async fn client(sale: Arc<OpenSale>, window: Window) -> anyhow::Result<Tally> {
     let mut tally = Tally::new(window);
     while !window.is_over() {
         let Some(number) = sale.next_customer() else { break };

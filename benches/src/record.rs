@@ -4,7 +4,7 @@ use seckill_edge::now_ms;
 use seckill_proto::encode_event;
 use seckill_proto::v1::{CouponGrabbed, Event, event};
 
-use crate::sale::{Promotion, Sale};
+use crate::sale::{OpenSale, Target};
 
 /// How many different ones are sent in turn.
 const DIFFERENT: u32 = 8_192;
@@ -17,9 +17,9 @@ pub(crate) struct Record {
 }
 
 /// Grabs of a sale, promotion after promotion in turn.
-pub(crate) fn of_sale(sale: &Sale) -> Vec<Record> {
+pub(crate) fn of_sale(sale: &OpenSale) -> Vec<Record> {
     let records = (0..DIFFERENT).map(|number| {
-        let Promotion { id, partition } = sale.wanted_by(number);
+        let Target { id, partition } = sale.wanted_by(number);
         let event = grabbed(id, FIRST_SERIAL + number, sale.crowd.customer_id(number));
         Record { partition: *partition, bytes: encode_event(event) }
     });

@@ -22,15 +22,15 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(crate) const MOST: u32 = 10_000_000;
 
 /// A promotion and where it lives.
-pub(crate) struct Promotion {
+pub(crate) struct Target {
     pub(crate) id: String,
     pub(crate) partition: u32,
 }
 
 /// Promotions that are open, and who will come.
-pub(crate) struct Sale {
+pub(crate) struct OpenSale {
     pub(crate) dispatcher: Dispatcher,
-    pub(crate) promotions: Vec<Promotion>,
+    pub(crate) promotions: Vec<Target>,
     pub(crate) crowd: Crowd,
 }
 
@@ -82,7 +82,7 @@ impl Owned {
     }
 }
 
-impl Sale {
+impl OpenSale {
     /// Opens so many promotions, the first ones each in a partition of its own.
     pub(crate) async fn open(
         dispatcher: Dispatcher,
@@ -101,7 +101,7 @@ impl Sale {
     }
 
     /// Grabs until somebody is given a coupon.
-    async fn until_started(&self, promotion: &Promotion) -> anyhow::Result<()> {
+    async fn until_started(&self, promotion: &Target) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let number = self.next_customer().context("nobody is left")?;
@@ -119,7 +119,7 @@ impl Sale {
     }
 
     /// The promotion that a customer comes for.
-    pub(crate) fn wanted_by(&self, number: u32) -> &Promotion {
+    pub(crate) fn wanted_by(&self, number: u32) -> &Target {
         &self.promotions[number as usize % self.promotions.len()]
     }
 
@@ -134,10 +134,10 @@ pub(crate) fn is_accepted(answer: &Answer) -> bool {
     matches!(answer.outcome, Some(answer::Outcome::Accepted(_)))
 }
 
-fn in_partition(partition: u32, partitions: u32) -> Promotion {
+fn in_partition(partition: u32, partitions: u32) -> Target {
     let mut ids = std::iter::repeat_with(|| Uuid::new_v4().to_string());
     let id = ids.find(|id| partition_of(id, partitions) == partition);
-    Promotion { id: id.expect("ids never end"), partition }
+    Target { id: id.expect("ids never end"), partition }
 }
 
 pub(crate) fn schedule(promotion_id: &str) -> Command {

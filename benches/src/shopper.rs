@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use seckill_load::{Ask, Fleet, Reply};
+use seckill_load::{Ask, Fleet, HttpReply};
 use tokio::runtime;
 use tokio::task::JoinSet;
 
 use crate::lap::{Tally, Window};
-use crate::sale::Sale;
+use crate::sale::OpenSale;
 use crate::{noop, server};
 
 /// Durable and yours. A no-op says so too.
@@ -40,7 +40,7 @@ impl Wish {
 #[derive(Clone)]
 pub(crate) struct Shoppers {
     wish: Wish,
-    sale: Arc<Sale>,
+    sale: Arc<OpenSale>,
     address: SocketAddr,
     server: Arc<Fleet>,
     connections: u32,
@@ -49,7 +49,7 @@ pub(crate) struct Shoppers {
 impl Shoppers {
     pub(crate) fn new(
         wish: Wish,
-        sale: &Arc<Sale>,
+        sale: &Arc<OpenSale>,
         address: SocketAddr,
         connections: u32,
     ) -> anyhow::Result<Self> {
@@ -91,7 +91,7 @@ impl Shoppers {
         Ok(tally)
     }
 
-    async fn ask(&self, request: &Ask) -> anyhow::Result<Reply> {
+    async fn ask(&self, request: &Ask) -> anyhow::Result<HttpReply> {
         let answer = self.server.send(request).await;
         answer.map_err(|error| anyhow::anyhow!("no answer: {error:?}"))
     }

@@ -11,7 +11,7 @@ use seckill_proto::v1::{Accepted, Answer, answer};
 use tokio::time::Instant;
 
 use crate::Failure;
-use crate::mailbox::{Asker, Told};
+use crate::mailbox::{Answered, Asker};
 
 /// How long the views may take to get past the end of a promotion.
 const WITHIN: Duration = Duration::from_secs(2);
@@ -41,8 +41,8 @@ pub struct Archive {
 }
 
 /// Makes the answer of an archived promotion whole.
-pub(crate) async fn complete(told: Told, archive: Option<&Archive>) -> Result<Answer, Failure> {
-    let Told { mut answer, unless_held } = told;
+pub(crate) async fn complete(told: Answered, archive: Option<&Archive>) -> Result<Answer, Failure> {
+    let Answered { mut answer, unless_held } = told;
     let Some(asker) = unless_held else { return Ok(answer) };
     let archive = archive.ok_or(Failure::Unavailable)?;
     let shown = shown(archive, answer.partition, *asker).await.ok_or(Failure::Unavailable)?;

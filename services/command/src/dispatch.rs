@@ -9,7 +9,7 @@ use seckill_proto::v1::{Answer, Command};
 use tokio::sync::oneshot;
 
 use crate::forward::Forwarder;
-use crate::mailbox::{Mailboxes, NotTaken, Reply};
+use crate::mailbox::{CommandResult, Mailboxes, NotTaken};
 use crate::{Archive, Failure, archive, measure};
 
 /// How long a client waits for an answer before the outcome counts as unknown to it.
@@ -63,7 +63,7 @@ impl Dispatcher {
         }
     }
 
-    async fn answered(&self, answer: oneshot::Receiver<Reply>) -> Result<Answer, Failure> {
+    async fn answered(&self, answer: oneshot::Receiver<CommandResult>) -> Result<Answer, Failure> {
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(Ok(told))) => archive::complete(told, self.archive.as_ref()).await,
             Ok(Ok(Err(failure))) => Err(failure),

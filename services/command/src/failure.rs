@@ -42,7 +42,7 @@ pub(crate) fn kind_of(refusal: Refusal) -> ProblemKind {
         Refusal::NotStarted => ProblemKind::NotStarted,
         Refusal::AlreadyStarted => ProblemKind::AlreadyStarted,
         Refusal::Finished => ProblemKind::Finished,
-        Refusal::RefusedSoldOut => ProblemKind::SoldOut,
+        Refusal::SoldOut => ProblemKind::SoldOut,
         Refusal::LimitReached => ProblemKind::LimitReached,
         Refusal::InvalidTerms => ProblemKind::InvalidTerms,
         Refusal::Unspecified => ProblemKind::Internal,

@@ -34,12 +34,12 @@ pub(crate) const OWNER_KEY: &str = "owner";
 pub(crate) struct Forwarder {
     log: Arc<dyn Log>,
     client: reqwest::Client,
-    owners: Mutex<HashMap<u32, Arc<Owner>>>,
+    owners: Mutex<HashMap<u32, Arc<KnownOwner>>>,
 }
 
 /// What is known of a partition's owner.
 #[derive(Default)]
-struct Owner {
+struct KnownOwner {
     endpoint: Mutex<Option<String>>,
     /// When the table was last asked. One asks at a time: in an outage a whole crowd wants to.
     asked: tokio::sync::Mutex<Option<Instant>>,
@@ -89,7 +89,7 @@ impl Forwarder {
     }
 
     /// Asks the table, unless somebody just did.
-    async fn look_up(&self, partition: u32, owner: &Owner) -> Option<String> {
+    async fn look_up(&self, partition: u32, owner: &KnownOwner) -> Option<String> {
         let mut asked = owner.asked.lock().await;
         if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN) {
             match self.log.scan(Table::Owners, partition).await {

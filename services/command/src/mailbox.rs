@@ -14,11 +14,11 @@ use crate::Failure;
 pub(crate) const CAPACITY: usize = 8_192;
 
 /// What a command comes to.
-pub(crate) type Reply = Result<Told, Failure>;
+pub(crate) type CommandResult = Result<Answered, Failure>;
 
 /// An answer, as the owner of the promotion knows it.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Answered {
     pub(crate) answer: Answer,
     /// The refusal of an archived promotion, which is right unless the views show a coupon.
     pub(crate) unless_held: Option<Box<Asker>>,
@@ -36,7 +36,7 @@ pub(crate) struct Asker {
 /// A command and who waits for its answer.
 pub(crate) struct Envelope {
     pub(crate) command: Command,
-    pub(crate) reply: oneshot::Sender<Reply>,
+    pub(crate) reply: oneshot::Sender<CommandResult>,
 }
 
 /// Why a command was not let in.
@@ -71,7 +71,7 @@ impl Mailbox {
         self.open.store(open, Ordering::Release);
     }
 
-    fn put(&self, command: Command) -> Result<oneshot::Receiver<Reply>, Failure> {
+    fn put(&self, command: Command) -> Result<oneshot::Receiver<CommandResult>, Failure> {
         if !self.open.load(Ordering::Acquire) {
             return Err(Failure::Unavailable);
         }
@@ -96,7 +96,7 @@ impl Mailboxes {
         &self,
         partition: u32,
         command: Command,
-    ) -> Result<oneshot::Receiver<Reply>, NotTaken> {
+    ) -> Result<oneshot::Receiver<CommandResult>, NotTaken> {
         match self.by_partition.read().get(&partition) {
             Some(mailbox) => mailbox.put(command).map_err(NotTaken::TurnedAway),
             None => Err(NotTaken::NotHere(Box::new(command))),

@@ -89,7 +89,7 @@ mod tests {
         let cases = [
             (accepted(false), "accepted"),
             (accepted(true), "repeated"),
-            (answer(answer::Outcome::Refused(Refusal::RefusedSoldOut.into())), "sold-out"),
+            (answer(answer::Outcome::Refused(Refusal::SoldOut.into())), "sold-out"),
             (Err(Failure::Unknown), "outcome-unknown"),
         ];
         for (told, expected) in cases {

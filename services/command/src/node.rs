@@ -49,7 +49,7 @@ pub struct Node {
 
 /// What every partition's task is made of.
 #[derive(Clone)]
-struct Parts {
+struct Shared {
     log: Arc<dyn Log>,
     identity: Identity,
     mailboxes: Mailboxes,
@@ -81,7 +81,7 @@ impl Node {
         let dispatcher = Dispatcher::new(Arc::clone(&log), mailboxes.clone(), config.archive);
         // Not ready before the first assignment.
         let mut joining = Some(health.part("command/membership"));
-        let parts = Parts {
+        let parts = Shared {
             log,
             identity: Identity { node: config.name, endpoint: config.endpoint },
             mailboxes,
@@ -147,7 +147,7 @@ async fn watch_clock(clock: Clock, part: Part) {
     }
 }
 
-impl Parts {
+impl Shared {
     /// Owns a partition until `stop`, and has snapshots made of it meanwhile.
     fn look_after(
         self,

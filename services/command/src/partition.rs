@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Failure;
 use crate::clock::Clock;
 use crate::forward::OWNER_KEY;
-use crate::mailbox::{Asker, Envelope, Mailbox, Reply, Told};
+use crate::mailbox::{Answered, Asker, CommandResult, Envelope, Mailbox};
 use crate::proof::ViewsWitness;
 use crate::snapshot::WhichArchived;
 use crate::takeover::{self, Attempt, Identity, TakeoverError};
@@ -49,7 +49,7 @@ const NEEDS_HELP: Duration = Duration::from_secs(5);
 
 /// Who waits for a decided command.
 struct Waiting {
-    reply: oneshot::Sender<Reply>,
+    reply: oneshot::Sender<CommandResult>,
     outcome: answer::Outcome,
     unless_held: Option<Box<Asker>>,
 }
@@ -186,12 +186,12 @@ impl Partition {
 
     async fn report_and_wait(&self, error: &TakeoverError) {
         let partition = self.partition;
-        match (self.health.not_ready(error.to_string()), error.is_passing()) {
+        match (self.health.not_ready(error.to_string()), error.is_retryable()) {
             (true, true) => tracing::warn!(%error, partition, "not taken over; trying again"),
             (true, false) => tracing::error!(%error, partition, "the partition cannot be served"),
             (false, _) => tracing::debug!(%error, partition, "still not taken over"),
         }
-        if error.is_passing() {
+        if error.is_retryable() {
             takeover::back_off().await;
         } else {
             tokio::time::sleep(NEEDS_HELP).await;
@@ -484,7 +484,7 @@ fn answer(partition: u32, settled: Settled<Waiting>) {
     let (reply, said) = match settled {
         Settled::Durable(Waiting { reply, outcome, unless_held }, offset) => {
             let answer = Answer { partition, offset, outcome: Some(outcome) };
-            (reply, Ok(Told { answer, unless_held }))
+            (reply, Ok(Answered { answer, unless_held }))
         }
         Settled::Void(Waiting { reply, .. }) => (reply, Err(Failure::Unavailable)),
     };

@@ -464,14 +464,14 @@ mod tests {
     use super::*;
 
     /// A log of one partition and one term, and the state that it makes.
-    struct Sale {
+    struct Fixture {
         directory: TempDir,
         log: EmbeddedLog,
         book: Book,
         end: u64,
     }
 
-    impl Sale {
+    impl Fixture {
         async fn open() -> Self {
             let directory = tempfile::tempdir().expect("a directory");
             let log = EmbeddedLog::open(directory.path(), Some(1)).expect("a log");
@@ -553,7 +553,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_snapshot_is_made_of_the_log_and_only_what_is_new_is_written() {
-        let mut sale = Sale::open().await;
+        let mut sale = Fixture::open().await;
         assert_eq!(sale.loaded().await.book, Book::default());
         sale.offer("p", 1_000_000).await;
         sale.grab("p", 0..120_000).await;
@@ -572,7 +572,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_a_damaged_snapshot_the_part_before_the_damage_counts() {
-        let mut sale = Sale::open().await;
+        let mut sale = Fixture::open().await;
         sale.offer("p", 1_000_000).await;
         sale.grab("p", 0..250_000).await;
         sale.make().await;
@@ -601,7 +601,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_archived_leaves_the_snapshot_and_neighbours_become_one() {
-        let mut sale = Sale::open().await;
+        let mut sale = Fixture::open().await;
         for number in 0..6 {
             let id = format!("sale {number}");
             sale.offer(&id, 50_000).await;
@@ -634,7 +634,7 @@ mod tests {
     /// written again without its coupons.
     #[tokio::test]
     async fn an_archived_promotion_stays_over_whichever_segment_is_lost() {
-        let mut sale = Sale::open().await;
+        let mut sale = Fixture::open().await;
         sale.offer("sold out", 120_000).await;
         sale.grab("sold out", 0..60_000).await;
         sale.offer("cancelled", 9).await;
@@ -675,7 +675,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_owner_that_says_nothing_keeps_nobody_waiting() {
-        let mut sale = Sale::open().await;
+        let mut sale = Fixture::open().await;
         sale.offer("p", 1_000_000).await;
         sale.grab("p", 0..250_000).await;
         let mut maker = sale.make().await;

@@ -48,7 +48,7 @@ impl TakeoverError {
     }
 
     /// Whether the next attempt may go better without anybody's doing.
-    pub(crate) fn is_passing(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Log(error) => error.is_retryable(),
             Self::Deposed | Self::NotFenced => true,
@@ -72,7 +72,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) views: Option<&'a ViewsWitness>,
     /// How far this node itself has seen the log confirmed.
     pub(crate) known: &'a Checkpoint,
-    /// Told now and then how far it has folded, and where its fence is.
+    /// Answered now and then how far it has folded, and where its fence is.
     pub(crate) progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 

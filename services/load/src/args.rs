@@ -109,7 +109,7 @@ pub struct LoadArgs {
 pub enum Model {
     /// Everybody grabs once, over the native routes.
     Grab,
-    /// The original's load script over its compatible routes: clients loop list, grab, own coupons
+    /// The original's load script over its routes: clients loop list, grab, own coupons
     /// while a promotion opens every --open-every; coupons taken must equal coupons offered.
     Original,
 }

@@ -14,7 +14,7 @@ use seckill_proto::{CouponId, Position};
 
 use crate::crowd::Crowd;
 use crate::ledger::{Answer, Book, Told};
-use crate::promotion::{Claim, Sale};
+use crate::promotion::{Claim, Offer};
 use crate::views::{CouponRow, PromotionRow, ReadError, Views};
 
 pub(crate) use finding::{Findings, Rule};
@@ -37,7 +37,7 @@ pub(crate) const NOT_JUDGED_WHEN_SHARED: &str = "existing promotions may serve o
 pub(crate) struct Auditor<'a> {
     pub(crate) views: &'a Views,
     pub(crate) crowd: &'a Crowd,
-    pub(crate) sales: &'a [Arc<Sale>],
+    pub(crate) sales: &'a [Arc<Offer>],
     /// For the views to catch up, and for any one page.
     pub(crate) timeout: Duration,
 }
@@ -97,7 +97,7 @@ impl Auditor<'_> {
         }
     }
 
-    async fn audit_sale(&self, sale: &Sale, told: &[Told], audit: &mut Audit) {
+    async fn audit_sale(&self, sale: &Offer, told: &[Told], audit: &mut Audit) {
         self.wait_for_coupons(sale, told).await;
         let reading = match self.read_until_steady(sale).await {
             Ok(reading) => reading,
@@ -121,9 +121,9 @@ impl Auditor<'_> {
         self.look_up_customers(sale, told, audit).await;
     }
 
-    /// The compatible routes tell no position, so there the count of coupons given is waited for.
+    /// The original's routes tell no position, so there the count of coupons given is waited for.
     /// If it does not come, the judge finds whose is missing.
-    async fn wait_for_coupons(&self, sale: &Sale, told: &[Told]) {
+    async fn wait_for_coupons(&self, sale: &Offer, told: &[Told]) {
         let yours = told.iter().filter(|told| told.answer.is_yours()).count();
         let deadline = Instant::now() + self.timeout;
         while Instant::now() < deadline {
@@ -136,7 +136,7 @@ impl Auditor<'_> {
         }
     }
 
-    async fn read_until_steady(&self, sale: &Sale) -> Result<Reading, ReadError> {
+    async fn read_until_steady(&self, sale: &Offer) -> Result<Reading, ReadError> {
         let mut reading = self.read(sale).await?;
         for _ in 1..READINGS {
             if reading.is_steady() {
@@ -148,7 +148,7 @@ impl Auditor<'_> {
         Ok(reading)
     }
 
-    async fn read(&self, sale: &Sale) -> Result<Reading, ReadError> {
+    async fn read(&self, sale: &Offer) -> Result<Reading, ReadError> {
         let before = self.views.promotion_in_time(&sale.id, self.timeout).await?;
         let mut rows = Vec::new();
         let keep = |row| rows.push(self.row(sale, row));
@@ -157,7 +157,7 @@ impl Auditor<'_> {
         Ok(Reading { rows, before, after })
     }
 
-    fn row(&self, sale: &Sale, row: CouponRow) -> Row {
+    fn row(&self, sale: &Offer, row: CouponRow) -> Row {
         let expected = CouponId { promotion_id: sale.id.clone(), serial: row.serial };
         let fits = row.promotion_id == sale.id && row.id == expected.to_string();
         Row {
@@ -171,7 +171,7 @@ impl Auditor<'_> {
     }
 
     /// Reads the own views of every customer who was given a coupon, and of some who were refused.
-    async fn look_up_customers(&self, sale: &Sale, told: &[Told], audit: &mut Audit) {
+    async fn look_up_customers(&self, sale: &Offer, told: &[Told], audit: &mut Audit) {
         let yours = told.iter().filter(|told| told.answer.is_yours());
         let refused: Vec<_> =
             told.iter().filter(|told| matches!(told.answer, Answer::Refused(_))).collect();

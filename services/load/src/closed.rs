@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::crowd::Crowd;
 use crate::grab::{Counter, Visit};
 use crate::plan::ClosedPlan;
-use crate::promotion::Sale;
+use crate::promotion::Offer;
 
 /// Who is next, until nobody is left or the time is over.
 struct Queue {
@@ -25,7 +25,7 @@ struct Queue {
 /// A task panicked.
 pub(crate) async fn serve(
     counter: &Arc<Counter>,
-    sales: &[Arc<Sale>],
+    sales: &[Arc<Offer>],
     plan: ClosedPlan,
     stop: &CancellationToken,
 ) -> Result<()> {
@@ -44,7 +44,7 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-async fn client(counter: Arc<Counter>, sales: Vec<Arc<Sale>>, queue: Arc<Queue>) {
+async fn client(counter: Arc<Counter>, sales: Vec<Arc<Offer>>, queue: Arc<Queue>) {
     while let Some(customer) = queue.next(&counter.crowd) {
         let sale = Arc::clone(&sales[customer as usize % sales.len()]);
         counter.grab(&Visit { customer, sale, came: Instant::now() }).await;

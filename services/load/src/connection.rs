@@ -27,7 +27,7 @@ type Driver = http1::Connection<TokioIo<TcpStream>, Body>;
 
 /// What the server said.
 #[derive(Debug, Clone)]
-pub struct Reply {
+pub struct HttpReply {
     /// The HTTP status.
     pub status: u16,
     /// After how long to try again.
@@ -69,7 +69,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Broken`], which knows whether the request can have arrived.
-    pub(crate) async fn exchange(&mut self, request: Request<Body>) -> Result<Reply, Broken> {
+    pub(crate) async fn exchange(&mut self, request: Request<Body>) -> Result<HttpReply, Broken> {
         let Self { sender, driver } = self;
         let mut asking = pin!(ask(sender, request));
         poll_fn(|context| {
@@ -93,7 +93,7 @@ fn drive(driver: &mut Option<Pin<Box<Driver>>>, context: &mut Context<'_>) {
     }
 }
 
-async fn ask(sender: &mut SendRequest<Body>, request: Request<Body>) -> Result<Reply, Broken> {
+async fn ask(sender: &mut SendRequest<Body>, request: Request<Body>) -> Result<HttpReply, Broken> {
     if let Err(error) = sender.ready().await {
         return Err(Broken::Unsent(Box::new(request), error.to_string()));
     }
@@ -109,7 +109,7 @@ async fn ask(sender: &mut SendRequest<Body>, request: Request<Body>) -> Result<R
     let retry_after = retry_after(&response);
     let collected = response.into_body().collect().await;
     let body = collected.map_err(|error| Broken::Lost(describe(&error)))?.to_bytes();
-    Ok(Reply { status, retry_after, body })
+    Ok(HttpReply { status, retry_after, body })
 }
 
 fn retry_after<B>(response: &Response<B>) -> Option<Duration> {

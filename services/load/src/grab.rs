@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use seckill_proto::Position;
 
 use crate::backoff::Backoff;
-use crate::connection::Reply;
+use crate::connection::HttpReply;
 use crate::crowd::Crowd;
 use crate::ledger::{Answer, Ledger, Refusal, Told, Trouble};
-use crate::promotion::{Sale, said};
+use crate::promotion::{Offer, said};
 use crate::target::{Ask, Fleet, Unanswered};
 
 /// Which routes are spoken.
@@ -28,7 +28,7 @@ pub(crate) enum Dialect {
 #[derive(Debug, Clone)]
 pub(crate) struct Visit {
     pub(crate) customer: u32,
-    pub(crate) sale: Arc<Sale>,
+    pub(crate) sale: Arc<Offer>,
     /// When the customer meant to come; latency runs from here.
     pub(crate) came: Instant,
 }
@@ -103,7 +103,7 @@ impl Counter {
     async fn ask_once(
         &self,
         ask: &Ask,
-        sale: &Sale,
+        sale: &Offer,
         customer_id: &str,
         doubted: bool,
     ) -> (Meaning, Option<Duration>) {
@@ -128,7 +128,7 @@ impl Counter {
         }
     }
 
-    fn look_twice(&self, meaning: &Meaning, reply: &Reply) {
+    fn look_twice(&self, meaning: &Meaning, reply: &HttpReply) {
         let odd = matches!(
             meaning,
             Meaning::Again(Trouble::Unexpected)

@@ -31,7 +31,7 @@ pub(crate) enum Refusal {
 /// The last word a customer got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Yours. The compatible routes tell no serial.
+    /// Yours. The original's routes tell no serial.
     Granted(Option<NonZeroU32>),
     /// You already had it.
     AlreadyYours(Option<NonZeroU32>),

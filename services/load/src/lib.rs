@@ -33,7 +33,7 @@ mod target;
 mod views;
 
 pub use args::{Arrivals, LoadArgs, Model};
-pub use connection::Reply;
+pub use connection::HttpReply;
 pub use crowd::Crowd;
 pub use report::{
     AuditReport, FindingReport, GrabCounts, Latencies, Quantiles, RefusedCounts, Report, Throughput,

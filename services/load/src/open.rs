@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::arrival::Schedule;
 use crate::grab::{Counter, Visit};
 use crate::plan::OpenPlan;
-use crate::promotion::Sale;
+use crate::promotion::Offer;
 
 /// How often a sleeping door looks whether it shall close.
 const NAP: Duration = Duration::from_millis(50);
@@ -25,7 +25,7 @@ const NAP: Duration = Duration::from_millis(50);
 /// same when they came, and leaves when their time is over.
 struct Door {
     counter: Arc<Counter>,
-    sales: Vec<Arc<Sale>>,
+    sales: Vec<Arc<Offer>>,
     room: Arc<Semaphore>,
     stop: CancellationToken,
     visits: JoinSet<()>,
@@ -37,7 +37,7 @@ struct Door {
 /// A task panicked.
 pub(crate) async fn serve(
     counter: &Arc<Counter>,
-    sales: &[Arc<Sale>],
+    sales: &[Arc<Offer>],
     plan: OpenPlan,
     seed: u64,
     stop: &CancellationToken,

@@ -26,7 +26,7 @@ use crate::backoff::Backoff;
 use crate::grab::{Counter, Visit};
 use crate::ledger::Look;
 use crate::plan::OriginalPlan;
-use crate::promotion::{Sale, said};
+use crate::promotion::{Offer, said};
 use crate::target::{Ask, Fleet, Unanswered};
 
 #[derive(Deserialize)]
@@ -46,7 +46,7 @@ struct OwnCoupon {
 /// A promotion that was opened, and what the list said of it last.
 #[derive(Debug)]
 struct Stall {
-    sale: Arc<Sale>,
+    sale: Arc<Offer>,
     /// When it was first seen in the list.
     listed_since: Option<Instant>,
     gone: bool,
@@ -93,7 +93,7 @@ impl Market {
         self: Arc<Self>,
         seed: u64,
         stop: &CancellationToken,
-    ) -> Result<Vec<Arc<Sale>>> {
+    ) -> Result<Vec<Arc<Offer>>> {
         let mut clients = JoinSet::new();
         for client in 0..self.plan.clients as u64 {
             let random = StdRng::seed_from_u64(seed.wrapping_add(client));
@@ -134,7 +134,7 @@ impl Market {
 
     /// What is on sale according to a list asked for at a time. A promotion is gone when a list
     /// asked for after it was first seen does not have it; an older list may be too early for it.
-    fn compare(&self, asked: Instant, listed: &[Listed]) -> Vec<Arc<Sale>> {
+    fn compare(&self, asked: Instant, listed: &[Listed]) -> Vec<Arc<Offer>> {
         let mut stalls = self.stalls.lock();
         let mut on_sale = Vec::new();
         for stall in stalls.iter_mut() {
@@ -149,7 +149,7 @@ impl Market {
         on_sale
     }
 
-    async fn buy(&self, sale: &Arc<Sale>) {
+    async fn buy(&self, sale: &Arc<Offer>) {
         let customer = self.next_customer.fetch_add(1, Ordering::Relaxed);
         let visit = Visit { customer, sale: Arc::clone(sale), came: Instant::now() };
         let told = self.counter.grab(&visit).await;
@@ -191,7 +191,7 @@ impl Market {
         let Ok(index) = u16::try_from(stalls.len()) else {
             bail!("more than {} promotions in one run", u16::MAX);
         };
-        let sale = Arc::new(Sale::original(index, id, self.coupons)?);
+        let sale = Arc::new(Offer::original(index, id, self.coupons)?);
         stalls.push(Stall { sale, listed_since: None, gone: false });
         Ok(())
     }

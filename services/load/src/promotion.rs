@@ -9,7 +9,7 @@ use seckill_proto::Position;
 use serde::Deserialize;
 
 use crate::backoff::Backoff;
-use crate::connection::Reply;
+use crate::connection::HttpReply;
 use crate::ledger::Ledger;
 use crate::target::{Ask, Fleet, Unanswered, path_of, segment};
 use crate::views::{PromotionRow, Views};
@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) enum Claim {
     /// Opened by this run, for this run, with an open end: everything.
     Ours,
-    /// Opened by this run over the compatible routes, and demanded until it was gone.
+    /// Opened by this run over the original's routes, and demanded until it was gone.
     DemandedToTheEnd,
     /// Existed before: others may hold coupons and take some at this moment.
     Shared,
@@ -29,7 +29,7 @@ pub(crate) enum Claim {
 
 /// A promotion as the crowd sees it.
 #[derive(Debug, Clone)]
-pub(crate) struct Sale {
+pub(crate) struct Offer {
     /// Its place in this run.
     pub(crate) index: u16,
     pub(crate) id: String,
@@ -41,7 +41,7 @@ pub(crate) struct Sale {
     body_head: String,
 }
 
-impl Sale {
+impl Offer {
     fn native(index: u16, row: &PromotionRow, claim: Claim) -> Result<Self> {
         Ok(Self {
             index,
@@ -54,7 +54,7 @@ impl Sale {
         })
     }
 
-    /// A promotion of the compatible routes.
+    /// A promotion of the original's routes.
     pub(crate) fn original(index: u16, id: &str, coupons: u32) -> Result<Self> {
         let id_json = serde_json::to_string(id)?;
         Ok(Self {
@@ -97,14 +97,14 @@ struct Created {
 impl Opening<'_> {
     /// # Errors
     /// It was refused, or is not active in time.
-    pub(crate) async fn open(&self, index: u16, id: &str, coupons: u32) -> Result<Sale> {
+    pub(crate) async fn open(&self, index: u16, id: &str, coupons: u32) -> Result<Offer> {
         let deadline = Instant::now() + self.timeout;
         self.create(id, coupons, deadline).await?;
         let row = self.wait_until_active(id, deadline).await?;
         if row.coupons != coupons || row.limit_per_customer != 1 {
             bail!("promotion {id} was opened with {coupons} coupons, but the view has {row:?}");
         }
-        Sale::native(index, &row, Claim::Ours)
+        Offer::native(index, &row, Claim::Ours)
     }
 
     /// The same request again is safe, because the id is ours: after an unknown outcome, a refusal
@@ -137,7 +137,7 @@ impl Opening<'_> {
         }
     }
 
-    fn created(&self, reply: &Reply) -> Result<()> {
+    fn created(&self, reply: &HttpReply) -> Result<()> {
         let created: Created = serde_json::from_slice(&reply.body)
             .with_context(|| format!("the answer to a new promotion: {}", said(reply)))?;
         let position: Position = created.position.parse()?;
@@ -166,12 +166,12 @@ impl Opening<'_> {
 ///
 /// # Errors
 /// It does not, or the views do not answer.
-pub(crate) async fn find(views: &Views, index: u16, id: &str) -> Result<Sale> {
+pub(crate) async fn find(views: &Views, index: u16, id: &str) -> Result<Offer> {
     let row = views.promotion(id).await.with_context(|| format!("promotion {id}"))?;
-    Sale::native(index, &row, Claim::Shared)
+    Offer::native(index, &row, Claim::Shared)
 }
 
-fn explain(outcome: &Result<Reply, Unanswered>) -> String {
+fn explain(outcome: &Result<HttpReply, Unanswered>) -> String {
     match outcome {
         Ok(reply) => said(reply),
         Err(Unanswered::Unsent(reason)) => format!("not sent: {reason}"),
@@ -180,7 +180,7 @@ fn explain(outcome: &Result<Reply, Unanswered>) -> String {
 }
 
 /// Status and the beginning of the body, for people.
-pub(crate) fn said(reply: &Reply) -> String {
+pub(crate) fn said(reply: &HttpReply) -> String {
     let body = String::from_utf8_lossy(&reply.body);
     format!("{} {}", reply.status, body.chars().take(200).collect::<String>())
 }
@@ -190,9 +190,9 @@ pub(crate) mod tests {
     use super::*;
 
     /// A sale for tests of other modules.
-    pub(crate) fn sale(id: &str, coupons: u32, claim: Claim) -> Sale {
+    pub(crate) fn sale(id: &str, coupons: u32, claim: Claim) -> Offer {
         let row = PromotionRow { id: id.to_owned(), coupons, ..row(1) };
-        Sale::native(0, &row, claim).unwrap()
+        Offer::native(0, &row, claim).unwrap()
     }
 
     fn row(limit_per_customer: u32) -> PromotionRow {
@@ -207,7 +207,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_grab_names_promotion_and_customer() {
-        let ask = Sale::native(0, &row(1), Claim::Ours).unwrap().grab("c-1");
+        let ask = Offer::native(0, &row(1), Claim::Ours).unwrap().grab("c-1");
         assert_eq!(ask.path, "/v1/promotions/a%2Fb/grabs");
         assert_eq!(&ask.body[..], br#"{"customer_id":"c-1"}"#);
         assert_eq!(ask.idempotency_key, None);
@@ -215,13 +215,13 @@ pub(crate) mod tests {
 
     #[test]
     fn a_grab_of_several_is_keyed() {
-        let ask = Sale::native(0, &row(2), Claim::Ours).unwrap().grab("c-1");
+        let ask = Offer::native(0, &row(2), Claim::Ours).unwrap().grab("c-1");
         assert_eq!(ask.idempotency_key.unwrap(), "c-1");
     }
 
     #[test]
     fn a_grab_over_the_compatible_route_names_both_in_its_body() {
-        let ask = Sale::original(0, "p\"1", 50).unwrap().grab("c-1");
+        let ask = Offer::original(0, "p\"1", 50).unwrap().grab("c-1");
         assert_eq!(ask.path, "/command/coupons/");
         assert_eq!(&ask.body[..], br#"{"promotionId":"p\"1","customerId":"c-1"}"#);
     }

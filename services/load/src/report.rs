@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::{LoadArgs, Model};
 use crate::audit::{Audit, NOT_JUDGED_WHEN_SHARED};
 use crate::ledger::{Book, Counts, Refusal};
-use crate::promotion::{Claim, Sale};
+use crate::promotion::{Claim, Offer};
 use crate::run::Verdict;
 
 /// The report of a run; what `--json` writes.
@@ -181,7 +181,7 @@ impl Report {
     pub(crate) fn new(
         occasion: &Occasion<'_>,
         book: &Book,
-        sales: &[impl AsRef<Sale>],
+        sales: &[impl AsRef<Offer>],
         audit: Option<&Audit>,
     ) -> Self {
         let ended = book.last_answer.unwrap_or(occasion.started);

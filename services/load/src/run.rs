@@ -17,7 +17,7 @@ use crate::ledger::Ledger;
 use crate::original::Market;
 use crate::plan::{self, Pace};
 use crate::progress::Progress;
-use crate::promotion::{self, Opening, Sale};
+use crate::promotion::{self, Offer, Opening};
 use crate::report::{Occasion, Report};
 use crate::target::Fleet;
 use crate::views::Views;
@@ -129,7 +129,7 @@ pub(crate) struct Prepared {
     seed: u64,
     views: Views,
     pub(crate) counter: Arc<Counter>,
-    pub(crate) sales: Vec<Arc<Sale>>,
+    pub(crate) sales: Vec<Arc<Offer>>,
 }
 
 impl Prepared {
@@ -173,9 +173,9 @@ async fn serve(
     pace: Pace,
     seed: u64,
     counter: &Arc<Counter>,
-    sales: Vec<Arc<Sale>>,
+    sales: Vec<Arc<Offer>>,
     stop: &CancellationToken,
-) -> Result<Vec<Arc<Sale>>> {
+) -> Result<Vec<Arc<Offer>>> {
     match pace {
         Pace::Open(crowd) => {
             open::serve(counter, &sales, crowd, seed, stop).await?;
@@ -214,7 +214,7 @@ fn fleet(urls: &[String], args: &LoadArgs) -> Result<Fleet> {
 }
 
 /// The promotions there are before anybody comes: none in the original model.
-async fn sales(args: &LoadArgs, counter: &Counter, views: &Views) -> Result<Vec<Arc<Sale>>> {
+async fn sales(args: &LoadArgs, counter: &Counter, views: &Views) -> Result<Vec<Arc<Offer>>> {
     match args.model {
         Model::Original => Ok(Vec::new()),
         Model::Grab if args.promotion.is_empty() => open_sales(args, counter, views).await,
@@ -222,7 +222,7 @@ async fn sales(args: &LoadArgs, counter: &Counter, views: &Views) -> Result<Vec<
     }
 }
 
-async fn open_sales(args: &LoadArgs, counter: &Counter, views: &Views) -> Result<Vec<Arc<Sale>>> {
+async fn open_sales(args: &LoadArgs, counter: &Counter, views: &Views) -> Result<Vec<Arc<Offer>>> {
     let admin = fleet(&args.admin, args)?;
     let opening = Opening { admin: &admin, views, ledger: &counter.ledger, timeout: args.give_up };
     let mut sales = Vec::new();
@@ -233,7 +233,7 @@ async fn open_sales(args: &LoadArgs, counter: &Counter, views: &Views) -> Result
     Ok(sales)
 }
 
-async fn find_sales(args: &LoadArgs, views: &Views) -> Result<Vec<Arc<Sale>>> {
+async fn find_sales(args: &LoadArgs, views: &Views) -> Result<Vec<Arc<Offer>>> {
     let mut sales = Vec::new();
     for (index, id) in (0..=u16::MAX).zip(&args.promotion) {
         if args.promotion[..usize::from(index)].contains(id) {

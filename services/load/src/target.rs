@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
-use crate::connection::{Broken, Connection, Reply};
+use crate::connection::{Broken, Connection, HttpReply};
 
 /// How long the first connection to a node may take.
 const FIRST_CONNECTION: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ impl Fleet {
     ///
     /// # Errors
     /// [`Unanswered`], after at most the time to connect and to answer that this fleet grants.
-    pub async fn send(&self, ask: &Ask) -> Result<Reply, Unanswered> {
+    pub async fn send(&self, ask: &Ask) -> Result<HttpReply, Unanswered> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         self.nodes[turn % self.nodes.len()].send(ask, self.request_timeout).await
     }
@@ -120,7 +120,7 @@ impl Node {
         Ok(Self { address, host, idle: Mutex::default() })
     }
 
-    async fn send(&self, ask: &Ask, limit: Duration) -> Result<Reply, Unanswered> {
+    async fn send(&self, ask: &Ask, limit: Duration) -> Result<HttpReply, Unanswered> {
         let mut request = self.request(ask);
         loop {
             let idle = self.idle.lock().pop();

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::backoff::Backoff;
-use crate::connection::Reply;
+use crate::connection::HttpReply;
 use crate::promotion::said;
 use crate::target::{Ask, Fleet, Unanswered, segment};
 
@@ -172,7 +172,7 @@ impl Views {
     }
 }
 
-fn parse<T: DeserializeOwned>(path: &str, reply: &Reply) -> Result<T, ReadError> {
+fn parse<T: DeserializeOwned>(path: &str, reply: &HttpReply) -> Result<T, ReadError> {
     let text = || format!("GET {path}: {}", said(reply));
     match reply.status {
         200 => serde_json::from_slice(&reply.body)

@@ -88,7 +88,7 @@ impl Node {
 }
 
 #[derive(Default)]
-struct Told {
+struct Answers {
     durable: Vec<(u64, u64)>,
     void: Vec<u64>,
     refused: Vec<Refused>,
@@ -115,7 +115,7 @@ struct Run {
     /// Requests of the dead, still on their way.
     zombies: Vec<VecDeque<Request>>,
     last_id: u64,
-    told: Told,
+    told: Answers,
 }
 
 impl Run {
@@ -130,11 +130,11 @@ impl Run {
             nodes: (0..3).map(|_| Node::default()).collect(),
             zombies: Vec::new(),
             last_id: 0,
-            told: Told::default(),
+            told: Answers::default(),
         }
     }
 
-    fn play(mut self) -> Result<Told, String> {
+    fn play(mut self) -> Result<Answers, String> {
         for _ in 0..STEPS {
             self.now_ms += STEP_MS;
             let node = self.random.random_range(0..self.nodes.len());
@@ -404,7 +404,7 @@ impl Run {
         }
     }
 
-    fn judge(self) -> Result<Told, String> {
+    fn judge(self) -> Result<Answers, String> {
         let accepted = accepted(&self.log)?;
         for (id, told_at) in &self.told.durable {
             match accepted.get(id) {
@@ -439,7 +439,7 @@ impl Refused {
     }
 }
 
-impl Told {
+impl Answers {
     fn note(&mut self, settled: Settled<Waiting>, told_ms: u64) {
         match settled {
             Settled::Durable(Waiting::Grab(id), offset) => self.durable.push((id, offset)),

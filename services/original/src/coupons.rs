@@ -88,7 +88,7 @@ fn respond(answer: &Answer, promotion_id: &str) -> Response {
 
 fn refused(refusal: i32, promotion_id: &str) -> (StatusCode, String) {
     match Refusal::try_from(refusal).unwrap_or_default() {
-        Refusal::RefusedSoldOut => (StatusCode::TOO_MANY_REQUESTS, OUT_OF_STOCK.to_owned()),
+        Refusal::SoldOut => (StatusCode::TOO_MANY_REQUESTS, OUT_OF_STOCK.to_owned()),
         Refusal::LimitReached => (StatusCode::TOO_MANY_REQUESTS, DUPLICATE.to_owned()),
         Refusal::NotFound
         | Refusal::NotStarted

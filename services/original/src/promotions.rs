@@ -23,7 +23,7 @@ use crate::date;
 /// an offer that names no discount had one of 1.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Promotion {
+struct PromotionBody {
     #[serde(default, deserialize_with = "number")]
     number_of_coupons: i64,
     #[serde(default = "one", deserialize_with = "number")]
@@ -107,7 +107,7 @@ async fn update(
 
 /// The terms, or the text that says that they are invalid. Content types were never checked.
 async fn read(request: Request, id: &str) -> Result<Result<Terms, String>, Problem> {
-    let promotion: Promotion = parse_json(&read_body(request).await?)?;
+    let promotion: PromotionBody = parse_json(&read_body(request).await?)?;
     let publish_time = date_of("publishTime", promotion.publish_time.as_ref(), date::parse)?;
     let finish_time = date_of("finishTime", promotion.finish_time.as_ref(), date::parse_end)?;
     let finish_time = finish_time.flatten();
@@ -127,7 +127,7 @@ fn date_of<T>(
 }
 
 fn check(
-    promotion: &Promotion,
+    promotion: &PromotionBody,
     publish_time: Option<i64>,
     finish_time: Option<i64>,
     id: &str,
@@ -189,7 +189,7 @@ fn refused(refusal: i32, id: &str, invalid: String) -> String {
         Refusal::InvalidTerms
         | Refusal::AlreadyExists
         | Refusal::NotStarted
-        | Refusal::RefusedSoldOut
+        | Refusal::SoldOut
         | Refusal::LimitReached
         | Refusal::Unspecified => invalid,
     }

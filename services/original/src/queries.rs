@@ -7,7 +7,7 @@ use axum::routing::get;
 use seckill_edge::{PathId, Problem};
 use seckill_proto::Position;
 use seckill_query::{Gateway, whole};
-use seckill_views::{CouponRow, MAX_PAGE, PromotionRow, PromotionStatus};
+use seckill_views::{CouponRow, MAX_PAGE, PromotionRow, PromotionState};
 use serde::Serialize;
 
 pub(crate) fn routes() -> Router<Gateway> {
@@ -48,7 +48,7 @@ async fn active(State(gateway): State<Gateway>) -> Result<Response, Problem> {
     whole::<PromotionRow, ActivePromotion, _>(move |cursor| {
         let gateway = gateway.clone();
         async move {
-            let active = Some(PromotionStatus::Active);
+            let active = Some(PromotionState::Active);
             gateway.read(gateway.views().promotions(active, cursor.as_deref(), MAX_PAGE)).await
         }
     })

@@ -56,7 +56,7 @@ pub(crate) enum SessionError {
 }
 
 impl SessionError {
-    fn is_passing(&self) -> bool {
+    fn is_retryable(&self) -> bool {
         match self {
             Self::Log(error) => error.is_retryable(),
             Self::Views(error) => error.is_retryable(),
@@ -137,7 +137,7 @@ impl Follower {
         let before = std::mem::replace(said, error.to_string());
         if before == *said {
             tracing::debug!(partition, %error, "the views still stand still");
-        } else if error.is_passing() {
+        } else if error.is_retryable() {
             tracing::warn!(partition, %error, "the views stand still; beginning again");
         } else {
             tracing::error!(partition, %error, "the views of the partition have stopped");

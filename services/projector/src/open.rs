@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use seckill_proto::Position;
 use seckill_proto::v1::{Event, event};
-use seckill_views::{OpenPromotions, PromotionStatus};
+use seckill_views::{OpenPromotions, PromotionState};
 
 /// The rows of one partition.
 #[derive(Debug, Default)]
@@ -41,11 +41,11 @@ impl Open {
 }
 
 /// The state that an event brings its promotion to.
-fn comes_to(body: &event::Body) -> Option<PromotionStatus> {
+fn comes_to(body: &event::Body) -> Option<PromotionState> {
     match body {
-        event::Body::Scheduled(_) => Some(PromotionStatus::Scheduled),
-        event::Body::Started(_) => Some(PromotionStatus::Active),
-        event::Body::Finished(_) => Some(PromotionStatus::Finished),
+        event::Body::Scheduled(_) => Some(PromotionState::Scheduled),
+        event::Body::Started(_) => Some(PromotionState::Active),
+        event::Body::Finished(_) => Some(PromotionState::Finished),
         event::Body::Changed(_) | event::Body::Grabbed(_) | event::Body::Restocked(_) => None,
     }
 }

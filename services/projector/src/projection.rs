@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use seckill_proto::v1::{CouponGrabbed, Event, FinishReason, Terms, event};
+use seckill_proto::v1::{self, CouponGrabbed, Event, Terms, event};
 use seckill_proto::{CouponId, Position};
-use seckill_views::{CouponRow, FinishCause, PromotionRow, PromotionStatus};
+use seckill_views::{CouponRow, FinishReason, PromotionRow, PromotionState};
 
 /// An event about a promotion that was never scheduled: the log is damaged, or the views are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +44,7 @@ impl Projection {
 
     /// Forgets promotions that are over; they can be loaded again.
     pub(crate) fn forget_finished(&mut self) {
-        self.promotions.retain(|_, row| row.state != PromotionStatus::Finished);
+        self.promotions.retain(|_, row| row.state != PromotionState::Finished);
     }
 
     /// Applies an event. The coupon, where it gave one.
@@ -92,7 +92,7 @@ fn new_row(event: &Event, terms: &Terms, position: Position) -> PromotionRow {
         limit_per_customer: 0,
         starts_at: Timestamp::UNIX_EPOCH,
         finishes_at: None,
-        state: PromotionStatus::Scheduled,
+        state: PromotionState::Scheduled,
         finish_reason: None,
         created: position,
         position,
@@ -117,25 +117,25 @@ fn update(row: &mut PromotionRow, body: &event::Body) {
         event::Body::Changed(changed) => {
             changed.terms.iter().for_each(|terms| set_terms(row, terms));
         }
-        event::Body::Started(_) => row.state = PromotionStatus::Active,
+        event::Body::Started(_) => row.state = PromotionState::Active,
         event::Body::Grabbed(grabbed) => row.remaining = grabbed.remaining,
         event::Body::Restocked(restocked) => {
             row.coupons = restocked.coupons;
             row.remaining = restocked.remaining;
         }
         event::Body::Finished(finished) => {
-            row.state = PromotionStatus::Finished;
-            row.finish_reason = Some(cause(finished.reason()));
+            row.state = PromotionState::Finished;
+            row.finish_reason = Some(finish_reason(finished.reason()));
         }
     }
 }
 
-fn cause(reason: FinishReason) -> FinishCause {
+fn finish_reason(reason: v1::FinishReason) -> FinishReason {
     match reason {
-        FinishReason::SoldOut => FinishCause::SoldOut,
-        FinishReason::Time => FinishCause::Time,
+        v1::FinishReason::SoldOut => FinishReason::SoldOut,
+        v1::FinishReason::Time => FinishReason::Time,
         // Strict decoding lets no record without a reason through.
-        FinishReason::Cancelled | FinishReason::Unspecified => FinishCause::Cancelled,
+        v1::FinishReason::Cancelled | v1::FinishReason::Unspecified => FinishReason::Cancelled,
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
             event(1_002, grabbed(2, "b", 0)),
             event(
                 1_002,
-                Body::Finished(PromotionFinished { reason: FinishReason::SoldOut.into() }),
+                Body::Finished(PromotionFinished { reason: v1::FinishReason::SoldOut.into() }),
             ),
         ]
     }
@@ -211,8 +211,8 @@ mod tests {
         let mut projection = Projection::default();
         let coupons = apply_all(&mut projection, &sale());
         let row = projection.get("p").expect("a row");
-        assert_eq!((row.remaining, row.state), (0, PromotionStatus::Finished));
-        assert_eq!(row.finish_reason, Some(FinishCause::SoldOut));
+        assert_eq!((row.remaining, row.state), (0, PromotionState::Finished));
+        assert_eq!(row.finish_reason, Some(FinishReason::SoldOut));
         assert_eq!((row.created, row.position), (at(0), at(4)));
         assert_eq!(coupons[1].id, "p-2");
         // The original stored the time of storing.

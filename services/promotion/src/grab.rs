@@ -23,7 +23,7 @@ pub(crate) fn decide(promotion: Option<&Promotion>, grab: &GrabCoupon, now_ms: i
         return Decision::Refuse(Refusal::Finished);
     }
     if promotion.remaining() == 0 {
-        return Decision::Refuse(Refusal::RefusedSoldOut);
+        return Decision::Refuse(Refusal::SoldOut);
     }
     if newest.is_some_and(|coupon| coupon.nth >= promotion.terms.limit_per_customer) {
         return Decision::Refuse(Refusal::LimitReached);
@@ -45,7 +45,7 @@ fn same_request<'a>(
 
 fn refuse_finished(promotion: &Promotion, reason: FinishReason) -> Decision {
     let refusal = match reason {
-        FinishReason::SoldOut => Refusal::RefusedSoldOut,
+        FinishReason::SoldOut => Refusal::SoldOut,
         FinishReason::Time | FinishReason::Cancelled | FinishReason::Unspecified => {
             Refusal::Finished
         }
@@ -83,7 +83,7 @@ pub(crate) fn apply(
         return Err(Inconsistent("more coupons granted than offered, or remaining is wrong"));
     }
     let limit = promotion.terms.limit_per_customer;
-    promotion.holders.give(&event.customer_id, &event.idempotency_key, at_ms, limit)?;
+    promotion.holders.grant(&event.customer_id, &event.idempotency_key, at_ms, limit)?;
     promotion.granted = event.serial;
     Ok(())
 }
@@ -117,9 +117,9 @@ mod tests {
         }
         scenario
             .grab("p", "eleventh")
-            .refused(Refusal::RefusedSoldOut)
+            .refused(Refusal::SoldOut)
             .grab("p", "eleventh")
-            .refused(Refusal::RefusedSoldOut)
+            .refused(Refusal::SoldOut)
             .grab("p", "c10")
             .already(10);
     }

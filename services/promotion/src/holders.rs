@@ -85,7 +85,7 @@ impl Holders {
 
     /// Gives the coupon of the next serial, unless the customer holds as many as the limit, or one for
     /// this key.
-    pub(crate) fn give(
+    pub(crate) fn grant(
         &mut self,
         customer_id: &str,
         key: &str,
@@ -114,7 +114,7 @@ impl Holders {
 
     /// The same for what a snapshot says, which was checked once. Where nobody can have one already it
     /// is not found before [`Holders::restored`].
-    pub(crate) fn give_again(
+    pub(crate) fn grant_again(
         &mut self,
         customer_id: &str,
         key: &str,
@@ -122,7 +122,7 @@ impl Holders {
         limit: u32,
     ) -> Result<(), Inconsistent> {
         if limit > 1 {
-            return self.give(customer_id, key, at_ms, limit);
+            return self.grant(customer_id, key, at_ms, limit);
         }
         self.push(customer_id, "", at_ms, 1);
         Ok(())
@@ -223,12 +223,12 @@ mod tests {
         let mut holders = Holders::default();
         assert!(holders.newest("nobody").is_none() && holders.iter().next().is_none());
         for number in 0..20_000 {
-            assert_eq!(holders.give(&format!("customer {number}"), "", number, 1), Ok(()));
+            assert_eq!(holders.grant(&format!("customer {number}"), "", number, 1), Ok(()));
         }
-        assert_eq!(holders.give("customer 5", "k1", 7, 3), Ok(()));
-        assert!(holders.give("customer 5", "k1", 7, 3).is_err(), "for one request");
-        assert_eq!(holders.give("customer 5", "k2", 8, 3), Ok(()));
-        assert!(holders.give("customer 5", "k3", 8, 3).is_err(), "over the limit");
+        assert_eq!(holders.grant("customer 5", "k1", 7, 3), Ok(()));
+        assert!(holders.grant("customer 5", "k1", 7, 3).is_err(), "for one request");
+        assert_eq!(holders.grant("customer 5", "k2", 8, 3), Ok(()));
+        assert!(holders.grant("customer 5", "k3", 8, 3).is_err(), "over the limit");
         assert_eq!((holders.len(), holders.has_keys()), (20_002, true));
         let found = holders.newest("customer 12345").expect("a coupon");
         assert_eq!((found.serial, found.at_ms, found.nth), (12_346, 12_345, 1));

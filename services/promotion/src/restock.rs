@@ -63,7 +63,7 @@ mod tests {
             .grab("p", "c")
             .granted(3)
             .grab("p", "d")
-            .refused(Refusal::RefusedSoldOut)
+            .refused(Refusal::SoldOut)
             .restock("p", 4)
             .refused(Refusal::Finished);
     }

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
-use seckill_proto::v1::{CouponsGiven, Event, FinishReason, PromotionChanges, SnapshotPart, event};
+use seckill_proto::v1::{
+    CouponsGranted, Event, FinishReason, PromotionChanges, SnapshotPart, event,
+};
 
 use crate::book::Book;
 use crate::promotion::{Finished, Inconsistent, Promotion};
@@ -52,7 +54,7 @@ impl Changes {
             }
             event::Body::Grabbed(grabbed) => {
                 let (serial, customer_id) = (grabbed.serial, &grabbed.customer_id);
-                changed.give(serial, customer_id, &grabbed.idempotency_key, event.at_ms);
+                changed.grant(serial, customer_id, &grabbed.idempotency_key, event.at_ms);
                 self.coupons += 1;
             }
         }
@@ -62,9 +64,9 @@ impl Changes {
     /// Adds an earlier stretch, before any event that came after it.
     pub fn add_part(&mut self, part: SnapshotPart) {
         for mut later in part.promotions {
-            let given = later.given.take().unwrap_or_default();
+            let given = later.grants.take().unwrap_or_default();
             let changed = self.changed(&later.promotion_id);
-            let before = coupons_in(changed.changes.given.as_ref());
+            let before = coupons_in(changed.changes.grants.as_ref());
             changed.follow(later);
             if changed.changes.archived {
                 self.coupons -= before;
@@ -74,7 +76,7 @@ impl Changes {
             let coupons = given.customers().zip(given.keys()).zip(&given.at_ms_differences);
             for ((customer_id, key), difference) in coupons {
                 at_ms += difference;
-                changed.give(serial, customer_id, key, at_ms);
+                changed.grant(serial, customer_id, key, at_ms);
                 serial += 1;
             }
             self.coupons += coupons_in(Some(&given));
@@ -96,7 +98,7 @@ impl Changes {
     /// the end is in may be lost.
     pub fn archive(&mut self, end: PromotionChanges) {
         if let Some(changed) = self.promotions.get_mut(&end.promotion_id) {
-            self.coupons -= coupons_in(changed.changes.given.as_ref());
+            self.coupons -= coupons_in(changed.changes.grants.as_ref());
             changed.changes = end;
         }
     }
@@ -132,9 +134,9 @@ impl Changes {
 }
 
 impl Changed {
-    fn give(&mut self, serial: u32, customer_id: &str, key: &str, at_ms: i64) {
-        let first = || CouponsGiven { first_serial: serial, ..CouponsGiven::default() };
-        let given = self.changes.given.get_or_insert_with(first);
+    fn grant(&mut self, serial: u32, customer_id: &str, key: &str, at_ms: i64) {
+        let first = || CouponsGranted { first_serial: serial, ..CouponsGranted::default() };
+        let given = self.changes.grants.get_or_insert_with(first);
         given.push(customer_id, key, at_ms - self.last_at_ms);
         self.last_at_ms = at_ms;
     }
@@ -160,7 +162,7 @@ impl Changed {
     }
 }
 
-fn coupons_in(given: Option<&CouponsGiven>) -> u64 {
+fn coupons_in(given: Option<&CouponsGranted>) -> u64 {
     given.map_or(0, |given| given.customer_id_lengths.len() as u64)
 }
 
@@ -182,15 +184,15 @@ pub fn end_of(promotion_id: &str, promotion: &Promotion) -> Option<PromotionChan
 
 /// Cuts changes with many coupons into ones of bounded size; the first has the rest too.
 fn pieces(mut changes: PromotionChanges) -> Vec<PromotionChanges> {
-    let Some(given) = changes.given.take() else { return vec![changes] };
-    let mut cut: Vec<CouponsGiven> = Vec::new();
+    let Some(given) = changes.grants.take() else { return vec![changes] };
+    let mut cut: Vec<CouponsGranted> = Vec::new();
     let (mut room, mut at_ms, mut before) = (0, 0, 0);
     for (index, (customer_id, key)) in given.customers().zip(given.keys()).enumerate() {
         at_ms += given.at_ms_differences.get(index).copied().unwrap_or_default();
         let bytes = customer_id.len() + key.len() + COUPON_BYTES;
         if room < bytes {
             let first_serial = given.first_serial + u32::try_from(index).unwrap_or(u32::MAX);
-            cut.push(CouponsGiven { first_serial, ..CouponsGiven::default() });
+            cut.push(CouponsGranted { first_serial, ..CouponsGranted::default() });
             (room, before) = (MAX_PART_BYTES, 0);
         }
         room -= bytes;
@@ -201,10 +203,10 @@ fn pieces(mut changes: PromotionChanges) -> Vec<PromotionChanges> {
     let id = changes.promotion_id.clone();
     let mut pieces = cut.into_iter().map(|given| PromotionChanges {
         promotion_id: id.clone(),
-        given: Some(given),
+        grants: Some(given),
         ..PromotionChanges::default()
     });
-    changes.given = pieces.next().and_then(|first| first.given);
+    changes.grants = pieces.next().and_then(|first| first.grants);
     std::iter::once(changes).chain(pieces).collect()
 }
 
@@ -216,7 +218,7 @@ trait Columns {
     fn keys(&self) -> impl Iterator<Item = &str>;
 }
 
-impl Columns for CouponsGiven {
+impl Columns for CouponsGranted {
     fn push(&mut self, customer_id: &str, key: &str, at_ms_difference: i64) {
         let length = |text: &str| u32::try_from(text.len()).expect("an id is short");
         if !key.is_empty() {
@@ -310,13 +312,13 @@ fn change(promotion: &mut Promotion, changes: &PromotionChanges) -> Result<(), I
         }
         promotion.archive(changes.granted);
     }
-    match &changes.given {
-        Some(given) if !promotion.archived => give(promotion, given),
+    match &changes.grants {
+        Some(given) if !promotion.archived => grant(promotion, given),
         Some(_) | None => Ok(()),
     }
 }
 
-fn give(promotion: &mut Promotion, given: &CouponsGiven) -> Result<(), Inconsistent> {
+fn grant(promotion: &mut Promotion, given: &CouponsGranted) -> Result<(), Inconsistent> {
     let count = given.customer_id_lengths.len();
     let begin = promotion.granted;
     if begin.checked_add(1) != Some(given.first_serial) || given.at_ms_differences.len() != count {
@@ -326,7 +328,7 @@ fn give(promotion: &mut Promotion, given: &CouponsGiven) -> Result<(), Inconsist
     let coupons = given.customers().zip(given.keys()).zip(&given.at_ms_differences);
     for ((customer_id, key), difference) in coupons {
         at_ms += difference;
-        promotion.holders.give_again(customer_id, key, at_ms, limit)?;
+        promotion.holders.grant_again(customer_id, key, at_ms, limit)?;
     }
     promotion.granted = promotion.holders.len();
     if (promotion.granted - begin) as usize != count || promotion.granted > promotion.terms.coupons
@@ -424,7 +426,7 @@ mod tests {
         let mut book = scenario.book().clone();
         drop(book.archive(i64::MAX));
         let end = end_of("over", book.get("over").expect("one")).expect("it is archived");
-        let end = SnapshotPart { promotions: vec![end], ..SnapshotPart::default() };
+        let end = SnapshotPart { promotions: vec![end] };
         let mut both = Changes::default();
         for part in changes(scenario.all_events()).into_parts() {
             both.add_part(part);

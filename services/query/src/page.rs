@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use seckill_edge::{Problem, parse_query};
 use seckill_proto::{Position, ProblemKind};
-use seckill_views::{MAX_PAGE, PromotionStatus};
+use seckill_views::{MAX_PAGE, PromotionState};
 use serde::Deserialize;
 
 use crate::visible;
@@ -16,7 +16,7 @@ const DEFAULT_LIMIT: usize = 100;
 #[serde(deny_unknown_fields)]
 struct Parameters {
     after: Option<String>,
-    state: Option<PromotionStatus>,
+    state: Option<PromotionState>,
     limit: Option<usize>,
     cursor: Option<String>,
 }
@@ -25,7 +25,7 @@ struct Parameters {
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) after: Option<Position>,
-    pub(crate) state: Option<PromotionStatus>,
+    pub(crate) state: Option<PromotionState>,
     pub(crate) limit: usize,
     pub(crate) cursor: Option<String>,
 }

@@ -39,12 +39,12 @@ pub(crate) struct Visible {
     waiting: Vec<Arc<Mutex<Waiting>>>,
 }
 
-type Told = Result<(), Problem>;
+type Waited = Result<(), Problem>;
 
 #[derive(Default)]
 struct Waiting {
     /// By the offset that must be shown; the second number only tells them apart.
-    readers: BTreeMap<(u64, u64), oneshot::Sender<Told>>,
+    readers: BTreeMap<(u64, u64), oneshot::Sender<Waited>>,
     numbered: u64,
     /// Whether somebody asks for them.
     asked_for: bool,
@@ -89,7 +89,7 @@ impl Visible {
         &self,
         waiting: &Arc<Mutex<Waiting>>,
         position: Position,
-    ) -> (Place, oneshot::Receiver<Told>) {
+    ) -> (Place, oneshot::Receiver<Waited>) {
         let (tell, told) = oneshot::channel();
         let mut locked = waiting.lock();
         locked.numbered += 1;

@@ -6,7 +6,7 @@ use seckill_proto::Position;
 use crate::changes::Changes;
 use crate::key::Key;
 use crate::promotions::{self, Promotions};
-use crate::promotions::{PromotionRow, PromotionStatus};
+use crate::promotions::{PromotionRow, PromotionState};
 use crate::view::{Schema, View};
 
 /// The view.
@@ -19,7 +19,7 @@ impl View for FinishedPromotions {
     type Columns = promotions::Columns;
 
     fn changed(changes: &Changes) -> impl Iterator<Item = &PromotionRow> {
-        changes.promotions.iter().filter(|row| row.state == PromotionStatus::Finished)
+        changes.promotions.iter().filter(|row| row.state == PromotionState::Finished)
     }
 
     fn key(row: &PromotionRow) -> Key {
@@ -45,7 +45,7 @@ impl View for FinishedPromotions {
     fn from_columns(columns: promotions::Columns, partitions: u32) -> Result<PromotionRow, String> {
         let row = Promotions::from_columns(columns, partitions)?;
         match row.state {
-            PromotionStatus::Finished => Ok(row),
+            PromotionState::Finished => Ok(row),
             state => Err(format!("promotion {:?} is {state:?}", row.id)),
         }
     }

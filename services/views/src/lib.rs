@@ -42,7 +42,7 @@ pub use key::{Key, Kind, Part};
 pub use open_promotions::OpenPromotions;
 pub use page::{MAX_PAGE, Page};
 pub use progress::Progress;
-pub use promotions::{FinishCause, PromotionRow, PromotionStatus, Promotions};
+pub use promotions::{FinishReason, PromotionRow, PromotionState, Promotions};
 pub use view::{AnyView, Column, Entry, Scanned, Schema, View};
 pub use views::Views;
 

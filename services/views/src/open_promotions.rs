@@ -16,7 +16,7 @@ use crate::error::ViewsError;
 use crate::key::{Key, Kind};
 use crate::position_text;
 use crate::promotions::{self, Promotions};
-use crate::promotions::{PromotionRow, PromotionStatus};
+use crate::promotions::{PromotionRow, PromotionState};
 use crate::view::{Schema, View};
 use crate::views::Views;
 
@@ -60,23 +60,23 @@ impl OpenPromotions {
     pub fn follow(
         &mut self,
         promotion_id: &str,
-        state: PromotionStatus,
+        state: PromotionState,
         position: Position,
     ) -> bool {
         if position.offset <= self.position.offset {
             return false;
         }
         self.position = position;
-        place(&mut self.scheduled, promotion_id, state == PromotionStatus::Scheduled);
-        place(&mut self.active, promotion_id, state == PromotionStatus::Active);
+        place(&mut self.scheduled, promotion_id, state == PromotionState::Scheduled);
+        place(&mut self.active, promotion_id, state == PromotionState::Active);
         true
     }
 
-    pub(crate) fn of(&self, state: PromotionStatus) -> &[String] {
+    pub(crate) fn of(&self, state: PromotionState) -> &[String] {
         match state {
-            PromotionStatus::Scheduled => &self.scheduled,
-            PromotionStatus::Active => &self.active,
-            PromotionStatus::Finished => &[],
+            PromotionState::Scheduled => &self.scheduled,
+            PromotionState::Active => &self.active,
+            PromotionState::Finished => &[],
         }
     }
 }
@@ -172,7 +172,7 @@ impl Views {
     /// partition on, in that one after an id.
     pub(crate) async fn promotions_through_open(
         &self,
-        state: PromotionStatus,
+        state: PromotionState,
         first: u32,
         after: Option<String>,
         count: usize,
@@ -204,7 +204,7 @@ impl Views {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use PromotionStatus::{Active, Finished, Scheduled};
+    use PromotionState::{Active, Finished, Scheduled};
 
     fn at(offset: u64) -> Position {
         Position { partition: 3, offset }

@@ -24,7 +24,7 @@ pub struct Promotions;
 /// Where a promotion is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PromotionStatus {
+pub enum PromotionState {
     /// Not on sale yet.
     Scheduled,
     /// On sale.
@@ -36,7 +36,7 @@ pub enum PromotionStatus {
 /// Why a promotion is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FinishCause {
+pub enum FinishReason {
     /// The last coupon was granted.
     SoldOut,
     /// Its end came.
@@ -65,9 +65,9 @@ pub struct PromotionRow {
     /// When it ends at the latest; none: when sold out or cancelled.
     pub finishes_at: Option<Timestamp>,
     /// Where it is in its life.
-    pub state: PromotionStatus,
+    pub state: PromotionState,
     /// Why it is over; none before that.
-    pub finish_reason: Option<FinishCause>,
+    pub finish_reason: Option<FinishReason>,
     /// Where in the log it was scheduled.
     #[serde(with = "position_text")]
     pub created: Position,
@@ -164,7 +164,7 @@ impl View for Promotions {
             starts_at: timestamp(row.starts_at),
             finishes_at: row.finishes_at.map(timestamp),
             state: state_text(row.state).into(),
-            finish_reason: row.finish_reason.map(|cause| cause_text(cause).into()),
+            finish_reason: row.finish_reason.map(|reason| reason_text(reason).into()),
             created_offset: bigint(row.created.offset),
             position_offset: bigint(row.position.offset),
         }
@@ -185,7 +185,7 @@ impl View for Promotions {
             starts_at: time("starts_at", columns.starts_at)?,
             finishes_at: columns.finishes_at.map(|end| time("finishes_at", end)).transpose()?,
             state: state_of(&columns.state)?,
-            finish_reason: columns.finish_reason.as_deref().map(cause_of).transpose()?,
+            finish_reason: columns.finish_reason.as_deref().map(reason_of).transpose()?,
             created: place("created_offset", columns.created_offset)?,
             position: place("position_offset", columns.position_offset)?,
         })
@@ -208,7 +208,7 @@ impl Views {
     /// [`ViewsError::InvalidCursor`], or as the engine reports them.
     pub async fn promotions(
         &self,
-        state: Option<PromotionStatus>,
+        state: Option<PromotionState>,
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<PromotionRow>, ViewsError> {
@@ -216,10 +216,10 @@ impl Views {
         let (first, after) = cursor.map(place_of).transpose()?.unzip();
         let first = first.unwrap_or(0);
         let rows = match state {
-            Some(state @ (PromotionStatus::Scheduled | PromotionStatus::Active)) => {
+            Some(state @ (PromotionState::Scheduled | PromotionState::Active)) => {
                 self.promotions_through_open(state, first, after, limit + 1).await?
             }
-            Some(PromotionStatus::Finished) => {
+            Some(PromotionState::Finished) => {
                 let walk = self.walk(first, after);
                 self.list::<FinishedPromotions>(walk, limit + 1).await?
             }
@@ -244,36 +244,36 @@ fn place_of(cursor: &str) -> Result<(u32, String), ViewsError> {
     }
 }
 
-fn state_text(state: PromotionStatus) -> &'static str {
+fn state_text(state: PromotionState) -> &'static str {
     match state {
-        PromotionStatus::Scheduled => "scheduled",
-        PromotionStatus::Active => "active",
-        PromotionStatus::Finished => "finished",
+        PromotionState::Scheduled => "scheduled",
+        PromotionState::Active => "active",
+        PromotionState::Finished => "finished",
     }
 }
 
-fn state_of(text: &str) -> Result<PromotionStatus, String> {
+fn state_of(text: &str) -> Result<PromotionState, String> {
     match text {
-        "scheduled" => Ok(PromotionStatus::Scheduled),
-        "active" => Ok(PromotionStatus::Active),
-        "finished" => Ok(PromotionStatus::Finished),
+        "scheduled" => Ok(PromotionState::Scheduled),
+        "active" => Ok(PromotionState::Active),
+        "finished" => Ok(PromotionState::Finished),
         _ => Err(format!("{text:?} is no state")),
     }
 }
 
-fn cause_text(cause: FinishCause) -> &'static str {
-    match cause {
-        FinishCause::SoldOut => "sold_out",
-        FinishCause::Time => "time",
-        FinishCause::Cancelled => "cancelled",
+fn reason_text(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::SoldOut => "sold_out",
+        FinishReason::Time => "time",
+        FinishReason::Cancelled => "cancelled",
     }
 }
 
-fn cause_of(text: &str) -> Result<FinishCause, String> {
+fn reason_of(text: &str) -> Result<FinishReason, String> {
     match text {
-        "sold_out" => Ok(FinishCause::SoldOut),
-        "time" => Ok(FinishCause::Time),
-        "cancelled" => Ok(FinishCause::Cancelled),
+        "sold_out" => Ok(FinishReason::SoldOut),
+        "time" => Ok(FinishReason::Time),
+        "cancelled" => Ok(FinishReason::Cancelled),
         _ => Err(format!("{text:?} is no reason to finish")),
     }
 }

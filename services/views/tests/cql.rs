@@ -14,7 +14,7 @@ use conformance::{PARTITIONS, order, pages, progress as moves, reads};
 use futures::FutureExt;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use seckill_views::PromotionStatus::{Active, Finished};
+use seckill_views::PromotionState::{Active, Finished};
 use seckill_views::{Changes, CqlConfig, Progress, Views, ViewsError};
 
 /// Views in a new keyspace, and a plain session to look behind them.

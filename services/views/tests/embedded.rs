@@ -6,7 +6,7 @@ use std::path::Path;
 
 use conformance::samples::{Engine, Tables, coupon, dense, progress, promotion, write};
 use conformance::{PARTITIONS, order, pages, progress as moves, reads};
-use seckill_views::PromotionStatus::Active;
+use seckill_views::PromotionState::Active;
 use seckill_views::{Views, ViewsError};
 
 fn open(dir: &Path) -> Engine {

@@ -38,7 +38,7 @@ pub fn problem(refusal: Refusal) -> Problem {
         Refusal::NotStarted => "Try again once it has started.",
         Refusal::AlreadyStarted => "The terms of a promotion that has started cannot be changed.",
         Refusal::Finished => "It takes no more commands.",
-        Refusal::RefusedSoldOut => "Every coupon has been given.",
+        Refusal::SoldOut => "Every coupon has been given.",
         Refusal::LimitReached => "The promotion's limit per customer is reached.",
         Refusal::InvalidTerms => {
             "The promotion cannot be offered so: finishes_at must lie after now and after starts_at, and a new \
@@ -76,14 +76,14 @@ mod tests {
             .map(|refusal| (refusal.as_str_name(), problem(refusal).kind().status()));
         let expected = [
             ("REFUSAL_UNSPECIFIED", 500),
-            ("NOT_FOUND", 404),
-            ("ALREADY_EXISTS", 409),
-            ("NOT_STARTED", 409),
-            ("ALREADY_STARTED", 409),
-            ("FINISHED", 409),
-            ("REFUSED_SOLD_OUT", 409),
-            ("LIMIT_REACHED", 409),
-            ("INVALID_TERMS", 400),
+            ("REFUSAL_NOT_FOUND", 404),
+            ("REFUSAL_ALREADY_EXISTS", 409),
+            ("REFUSAL_NOT_STARTED", 409),
+            ("REFUSAL_ALREADY_STARTED", 409),
+            ("REFUSAL_FINISHED", 409),
+            ("REFUSAL_SOLD_OUT", 409),
+            ("REFUSAL_LIMIT_REACHED", 409),
+            ("REFUSAL_INVALID_TERMS", 400),
         ];
         assert_eq!(statuses.collect::<Vec<_>>(), expected);
     }

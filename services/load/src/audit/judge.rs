@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use super::finding::{Findings, Rule};
 use crate::crowd::Crowd;
 use crate::ledger::{Answer, Refusal, Told};
-use crate::promotion::{Claim, Sale};
+use crate::promotion::{Claim, Offer};
 use crate::views::CouponRow;
 
 /// Who holds a coupon.
@@ -31,7 +31,7 @@ pub(super) struct Row {
 /// One sale, everything told of it and everything in the views of it.
 pub(super) struct Case<'a> {
     pub(super) crowd: &'a Crowd,
-    pub(super) sale: &'a Sale,
+    pub(super) sale: &'a Offer,
     /// In order of customers, each once.
     pub(super) told: &'a [Told],
     pub(super) rows: &'a [Row],
@@ -55,7 +55,7 @@ pub(super) fn judge(case: &Case<'_>, findings: &mut Findings) {
 
 /// One customer's own view.
 pub(super) fn judge_own(
-    sale: &Sale,
+    sale: &Offer,
     told: &Told,
     customer_id: &str,
     rows: &[CouponRow],
@@ -133,7 +133,7 @@ fn broken_by(told: &Told, held: &[(u32, u32)]) -> Option<Rule> {
 }
 
 /// Whether a customer who asks for the only coupon may be refused so. A promotion of ours was
-/// active before the customer came and has no end; over the compatible routes `finished` also stands for
+/// active before the customer came and has no end; over the original's routes `finished` also stands for
 /// sold out, and an existing promotion may do what it likes.
 const fn can_be(refusal: Refusal, claim: Claim) -> bool {
     match (refusal, claim) {
@@ -286,7 +286,7 @@ mod tests {
     /// Three coupons; customers 0 to 2 got serials 1 to 3, customer 3 was told that it is sold out.
     struct Scene {
         crowd: Crowd,
-        sale: Sale,
+        sale: Offer,
         told: Vec<Told>,
         rows: Vec<Row>,
         given: RangeInclusive<u32>,

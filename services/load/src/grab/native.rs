@@ -7,9 +7,9 @@ use seckill_proto::{Position, ProblemKind};
 use serde::Deserialize;
 
 use super::Meaning;
-use crate::connection::Reply;
+use crate::connection::HttpReply;
 use crate::ledger::{Answer, Refusal, Trouble};
-use crate::promotion::{Sale, said};
+use crate::promotion::{Offer, said};
 
 #[derive(Deserialize)]
 struct Coupon<'a> {
@@ -30,7 +30,7 @@ struct Problem<'a> {
     kind: Cow<'a, str>,
 }
 
-pub(super) fn read(reply: &Reply, sale: &Sale, customer_id: &str) -> Meaning {
+pub(super) fn read(reply: &HttpReply, sale: &Offer, customer_id: &str) -> Meaning {
     match reply.status {
         201 => yours(reply, sale, customer_id, Answer::Granted),
         200 => yours(reply, sale, customer_id, Answer::AlreadyYours),
@@ -43,7 +43,7 @@ pub(super) fn read(reply: &Reply, sale: &Sale, customer_id: &str) -> Meaning {
     }
 }
 
-fn refusal(reply: &Reply) -> Refusal {
+fn refusal(reply: &HttpReply) -> Refusal {
     let problem: Result<Problem<'_>, _> = serde_json::from_slice(&reply.body);
     match problem.ok().and_then(|problem| ProblemKind::of_urn(&problem.kind)) {
         Some(ProblemKind::SoldOut) => Refusal::SoldOut,
@@ -56,8 +56,8 @@ fn refusal(reply: &Reply) -> Refusal {
 }
 
 fn yours(
-    reply: &Reply,
-    sale: &Sale,
+    reply: &HttpReply,
+    sale: &Offer,
     customer_id: &str,
     answer: fn(Option<NonZeroU32>) -> Answer,
 ) -> Meaning {
@@ -73,7 +73,7 @@ fn yours(
 }
 
 impl Coupon<'_> {
-    fn fits(&self, sale: &Sale, customer_id: &str) -> bool {
+    fn fits(&self, sale: &Offer, customer_id: &str) -> bool {
         let named = self.coupon_id.strip_prefix(sale.id.as_str()).and_then(|n| n.strip_prefix('-'));
         self.promotion_id == sale.id
             && self.customer_id == customer_id
@@ -88,8 +88,8 @@ mod tests {
     use crate::promotion::Claim;
     use crate::promotion::tests::sale;
 
-    fn reply(status: u16, body: &str) -> Reply {
-        Reply { status, retry_after: None, body: body.to_owned().into() }
+    fn reply(status: u16, body: &str) -> HttpReply {
+        HttpReply { status, retry_after: None, body: body.to_owned().into() }
     }
 
     fn coupon(id: &str, promotion: &str, serial: u32, customer: &str, position: &str) -> String {

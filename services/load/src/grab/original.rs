@@ -1,7 +1,7 @@
 //! What the original's grab route answers, in its words.
 
 use super::Meaning;
-use crate::connection::Reply;
+use crate::connection::HttpReply;
 use crate::ledger::{Answer, Refusal, Trouble};
 
 const OUT_OF_STOCK: &[u8] = b"Request rejected due to coupon out of stock";
@@ -9,7 +9,7 @@ const DUPLICATE: &[u8] = b"Request rejected duplicate order";
 
 /// After an unknown outcome a duplicate is the customer's own success; without one it is a refusal
 /// that nothing explains.
-pub(super) fn read(reply: &Reply, doubted: bool) -> Meaning {
+pub(super) fn read(reply: &HttpReply, doubted: bool) -> Meaning {
     let body = reply.body.trim_ascii();
     match reply.status {
         200 => yours(Answer::Granted(None)),
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     fn read(status: u16, body: &str, doubted: bool) -> Meaning {
-        super::read(&Reply { status, retry_after: None, body: body.to_owned().into() }, doubted)
+        super::read(&HttpReply { status, retry_after: None, body: body.to_owned().into() }, doubted)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The operator of the original model, who opens promotions over the compatible route.
+//! The operator of the original model, who opens promotions over the original's route.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -66,7 +66,7 @@ pub(crate) enum Lie {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Promotion {
+struct ShopPromotion {
     coupons: u32,
     limit: usize,
     /// Customer and log position, by serial.
@@ -78,7 +78,7 @@ struct Promotion {
 
 #[derive(Default)]
 struct Ledger {
-    promotions: BTreeMap<String, Promotion>,
+    promotions: BTreeMap<String, ShopPromotion>,
     next_offset: u64,
     behind: u32,
 }
@@ -201,7 +201,7 @@ impl Shop {
     }
 
     /// Coupons of a promotion as its view shows them.
-    fn coupon_rows(&self, id: &str, promotion: &Promotion) -> Vec<Value> {
+    fn coupon_rows(&self, id: &str, promotion: &ShopPromotion) -> Vec<Value> {
         let mut holders: Vec<_> = (1..).zip(promotion.given.clone()).collect();
         let hides = matches!(self.lie, Lie::LosesACoupon | Lie::LosesACouponAndItsCount);
         if hides && holders.len() > 1 {
@@ -221,7 +221,7 @@ impl Shop {
         holders.into_iter().map(row).collect()
     }
 
-    fn promotion_row(&self, id: &str, promotion: &Promotion) -> Value {
+    fn promotion_row(&self, id: &str, promotion: &ShopPromotion) -> Value {
         let given = promotion.given();
         let miscounts = matches!(self.lie, Lie::CountsWrong | Lie::LosesACouponAndItsCount);
         let counted = given.saturating_sub(u32::from(miscounts));
@@ -235,7 +235,7 @@ impl Shop {
     }
 }
 
-impl Promotion {
+impl ShopPromotion {
     fn given(&self) -> u32 {
         self.given.len().try_into().unwrap()
     }
@@ -243,7 +243,7 @@ impl Promotion {
 
 impl Ledger {
     fn open(&mut self, id: &str, coupons: u32, limit: usize) -> u64 {
-        let promotion = Promotion { coupons, limit, ..Promotion::default() };
+        let promotion = ShopPromotion { coupons, limit, ..ShopPromotion::default() };
         self.promotions.insert(id.to_owned(), promotion);
         self.append()
     }
@@ -422,7 +422,7 @@ async fn original_list(State(shop): Shared) -> Response {
     let ledger = shop.ledger.lock();
     let active =
         ledger.promotions.iter().filter(|(_, promotion)| promotion.given() < promotion.coupons);
-    let row = |(id, promotion): (&String, &Promotion)| {
+    let row = |(id, promotion): (&String, &ShopPromotion)| {
         json!({
             "id": 1, "promotionId": id, "publishTime": 1, "finishTime": null,
             "numberOfCoupons": promotion.coupons, "discount": 0.5,
@@ -434,7 +434,7 @@ async fn original_list(State(shop): Shared) -> Response {
 async fn original_coupons(State(shop): Shared, Path(customer): Path<String>) -> Response {
     let ledger = shop.ledger.lock();
     let held = ledger.promotions.iter().filter(|(_, p)| p.by_customer.contains_key(&customer));
-    let row = |(id, _): (&String, &Promotion)| json!({"id": 1, "promotionId": id, "time": 1, "discount": 0.5, "customerId": customer});
+    let row = |(id, _): (&String, &ShopPromotion)| json!({"id": 1, "promotionId": id, "time": 1, "discount": 0.5, "customerId": customer});
     let rows: Vec<_> = held
         .filter(|(_, promotion)| !promotion.by_customer[&customer].is_empty())
         .map(row)

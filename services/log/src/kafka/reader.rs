@@ -135,7 +135,7 @@ fn poll_batch(consumer: &BaseConsumer) -> Result<(Records, bool), KafkaError> {
     while batch.len() < MAX_BATCH {
         match consumer.poll(wait) {
             None => break,
-            Some(Err(error)) if is_passing(&error) => {
+            Some(Err(error)) if is_retryable(&error) => {
                 tracing::debug!(%error, "the consumer tries again by itself");
                 lost = may_be_lost(&error);
                 break;
@@ -154,7 +154,7 @@ fn record(message: &impl Message) -> (u64, Bytes) {
 }
 
 /// Errors that librdkafka reports and means to go on from.
-fn is_passing(error: &KafkaError) -> bool {
+fn is_retryable(error: &KafkaError) -> bool {
     match error.rdkafka_error_code() {
         Some(code) => !matches!(
             code,

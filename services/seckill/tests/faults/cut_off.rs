@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::alone;
-use crate::sale::engine::Engine;
-use crate::sale::role::Role;
-use crate::sale::{Engines, Sale, eventually, fresh_name};
+use crate::system::engine::Engine;
+use crate::system::role::Role;
+use crate::system::{Engines, System, eventually, fresh_name};
 use reqwest::Client;
 use serde_json::json;
 
@@ -37,7 +37,7 @@ async fn a_node_without_its_broker_refuses_nobody() {
     let _alone = alone().await;
     let broker = Engine::kafka(19_992);
     let engines = Engines::Kafka { kafka: broker.address(), name: fresh_name() };
-    let sale = Sale::open(engines).await;
+    let sale = System::open(engines).await;
     let (client, url) = (client(), sale.url());
     sale.offer("sale", 10).await;
     assert_eq!(grab(&client, &url, "unknown", "c").await, 404);
@@ -65,7 +65,7 @@ async fn a_node_without_its_broker_refuses_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_replaced_while_it_stood_still_refuses_nobody() {
     let _alone = alone().await;
-    let system = Sale::closed(Engines::real());
+    let system = System::closed(Engines::real());
     let (first, admin) = (Role::start("command", &system), Role::start("admin", &system));
     first.ready().await;
     admin.ready().await;

@@ -10,7 +10,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use crate::alone;
-use crate::sale::{Engines, Sale, run, text};
+use crate::system::{Engines, System, run, text};
 use futures::StreamExt;
 use futures::stream;
 use rand::rngs::SmallRng;
@@ -45,7 +45,7 @@ fn number(variable: &str, default: u64) -> u64 {
 }
 
 async fn base() -> Base {
-    let mut system = Sale::open(Engines::Embedded).await;
+    let mut system = System::open(Engines::Embedded).await;
     system.offer("sale", COUPONS).await;
     let names: Vec<String> = (0..CUSTOMERS).map(|number| format!("customer {number}")).collect();
     let told: HashMap<String, u64> = stream::iter(names)
@@ -58,7 +58,7 @@ async fn base() -> Base {
         .collect()
         .await;
     let tables = system.data().join("log/tables");
-    crate::sale::eventually("there is a snapshot", ANSWER_TIMEOUT, async || {
+    crate::system::eventually("there is a snapshot", ANSWER_TIMEOUT, async || {
         files(&tables).iter().any(|path| path.ends_with("snapshot.value"))
     })
     .await;
@@ -129,7 +129,7 @@ fn damage(data: &Path, random: &mut SmallRng) -> String {
 }
 
 /// Starts the system and waits until it is ready, has ended, or says that it cannot work.
-async fn start(system: &mut Sale, what: &str) -> Result<(), String> {
+async fn start(system: &mut System, what: &str) -> Result<(), String> {
     system.spawn();
     let deadline = Instant::now() + ANSWER_TIMEOUT;
     loop {
@@ -158,7 +158,7 @@ fn says_what_to_do(text: &str) -> bool {
 }
 
 /// Asks as customers do. A coupon that was told stays, and a new one is nobody else's.
-async fn ask(system: &Sale, base: &Base, random: &mut SmallRng, what: &str) {
+async fn ask(system: &System, base: &Base, random: &mut SmallRng, what: &str) {
     let names: Vec<&String> = base.told.keys().collect();
     for name in names.sample(random, ASKED_AGAIN) {
         let answer = system.grab("sale", name).await;
@@ -176,7 +176,7 @@ async fn ask(system: &Sale, base: &Base, random: &mut SmallRng, what: &str) {
 }
 
 async fn outcome(base: &Base, data: &Path, random: &mut SmallRng, what: &str) -> Outcome {
-    let mut system = Sale::on(Engines::Embedded, data);
+    let mut system = System::on(Engines::Embedded, data);
     let started = start(&mut system, what).await;
     let answers = ended(system.process()).is_none();
     if answers {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::alone;
-use crate::sale::engine::Engine;
-use crate::sale::{Engines, Sale, eventually, fresh_name, run, text};
+use crate::system::engine::Engine;
+use crate::system::{Engines, System, eventually, fresh_name, run, text};
 use seckill_log::kafka::{KafkaConfig, KafkaLog};
 use seckill_log::{Delivery, Log};
 use seckill_proto::v1::Fence;
@@ -20,13 +20,14 @@ const PARTITIONS: u32 = 8;
 struct Lossy {
     broker: Engine,
     name: String,
-    sale: Sale,
+    sale: System,
 }
 
 impl Lossy {
     async fn open(port: u16) -> Self {
         let (broker, name) = (Engine::kafka(port), fresh_name());
-        let sale = Sale::open(Engines::Kafka { kafka: broker.address(), name: name.clone() }).await;
+        let sale =
+            System::open(Engines::Kafka { kafka: broker.address(), name: name.clone() }).await;
         let lossy = Self { broker, name, sale };
         lossy.sale.offer("sale", 1_000).await;
         lossy.grab(0, GRABS).await;

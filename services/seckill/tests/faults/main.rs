@@ -10,11 +10,11 @@ mod loss;
 mod outages;
 #[cfg(feature = "real-engines")]
 mod roles;
-#[path = "../suite/sale/mod.rs"]
-mod sale;
 mod serves_on;
 #[cfg(feature = "real-engines")]
 mod standstill;
+#[path = "../suite/system/mod.rs"]
+mod system;
 
 use tokio::sync::{Mutex, MutexGuard};
 

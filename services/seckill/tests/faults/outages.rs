@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::alone;
-use crate::sale::crowd::Crowd;
-use crate::sale::engine::Engine;
-use crate::sale::{Engines, Sale, eventually, fresh_name};
+use crate::system::crowd::RunningCrowd;
+use crate::system::engine::Engine;
+use crate::system::{Engines, System, eventually, fresh_name};
 
 const COUPONS: u32 = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -18,8 +18,8 @@ async fn the_broker_is_killed_and_then_stands_still() {
     let _alone = alone().await;
     let broker = Engine::kafka(19_192);
     let engines = Engines::Kafka { kafka: broker.address(), name: fresh_name() };
-    let mut sale = Sale::open(engines).await;
-    let crowd = Crowd::come(&sale, COUPONS).await;
+    let mut sale = System::open(engines).await;
+    let crowd = RunningCrowd::come(&sale, COUPONS).await;
     crowd.more(500, PATIENCE).await;
 
     broker.kill();
@@ -48,8 +48,8 @@ async fn the_database_is_killed() {
     let database = Engine::cql(19_292);
     let kafka = std::env::var("SECKILL_TEST_KAFKA").expect("SECKILL_TEST_KAFKA must be set");
     let engines = Engines::Real { kafka, cql: database.address(), name: fresh_name() };
-    let mut sale = Sale::open(engines).await;
-    let crowd = Crowd::come(&sale, COUPONS).await;
+    let mut sale = System::open(engines).await;
+    let crowd = RunningCrowd::come(&sale, COUPONS).await;
     crowd.more(500, PATIENCE).await;
 
     database.kill();

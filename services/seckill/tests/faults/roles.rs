@@ -1,13 +1,13 @@
 //! Each role in a process of its own, on Kafka and CQL.
 
 use crate::alone;
-use crate::sale::role::{READY_TIMEOUT, Role};
-use crate::sale::{Engines, Sale, eventually, run, text};
+use crate::system::role::{READY_TIMEOUT, Role};
+use crate::system::{Engines, System, eventually, run, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sale_over_four_processes_and_a_projector_more() {
     let _alone = alone().await;
-    let system = Sale::closed(Engines::real());
+    let system = System::closed(Engines::real());
     let command = Role::start("command", &system);
     let admin = Role::start("admin", &system);
     let projector = Role::start("projector", &system);
@@ -35,7 +35,7 @@ async fn a_sale_over_four_processes_and_a_projector_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_there_is_waited_for_or_named_and_never_made() {
     let _alone = alone().await;
-    let system = Sale::closed(Engines::real());
+    let system = System::closed(Engines::real());
     let readers = ["admin", "projector", "query"].map(|role| Role::start(role, &system));
     for reader in &readers {
         eventually("it says what is missing", READY_TIMEOUT, async || {

@@ -9,16 +9,16 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::alone;
-use crate::sale::crowd::Crowd;
-use crate::sale::{Engines, Sale, binary, eventually, signal};
+use crate::system::crowd::RunningCrowd;
+use crate::system::{Engines, System, binary, eventually, signal};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// As many machines have it.
 const FEW_DESCRIPTORS: &str = "ulimit -n 1024";
 
 /// A system whose data lies on a disk of so many megabytes.
-fn on_small_disk(megabytes: u32, script: &str) -> Sale {
-    let sale = Sale::closed(Engines::Embedded);
+fn on_small_disk(megabytes: u32, script: &str) -> System {
+    let sale = System::closed(Engines::Embedded);
     let data = sale.data();
     std::fs::create_dir_all(&data).expect("a directory");
     let mount = format!("mount -t tmpfs -o size={megabytes}m tmpfs {}", data.display());
@@ -26,25 +26,25 @@ fn on_small_disk(megabytes: u32, script: &str) -> Sale {
 }
 
 /// A file on the disk that only the process sees.
-fn filler(sale: &Sale) -> PathBuf {
+fn filler(sale: &System) -> PathBuf {
     let data = sale.data();
     let below = data.strip_prefix("/").expect("absolute");
     PathBuf::from(format!("/proc/{}/root", sale.pid())).join(below).join("filler")
 }
 
 /// Writes until nothing more goes in.
-fn fill(sale: &Sale) {
+fn fill(sale: &System) {
     let mut file = File::create(filler(sale)).expect("a file");
     let megabyte = vec![1; 1 << 20];
     while file.write_all(&megabyte).is_ok() {}
     while file.write_all(&megabyte[..512]).is_ok() {}
 }
 
-fn free(sale: &Sale) {
+fn free(sale: &System) {
     std::fs::remove_file(filler(sale)).expect("removed");
 }
 
-fn load(sale: &Sale, more: &[&str]) -> std::process::Child {
+fn load(sale: &System, more: &[&str]) -> std::process::Child {
     Command::new(binary())
         .args(["load", "--target", &sale.url(), "--quiet"])
         .args(more)
@@ -57,14 +57,14 @@ fn load(sale: &Sale, more: &[&str]) -> std::process::Child {
 #[track_caller]
 fn assert_passed(load: std::process::Child) {
     let output = load.wait_with_output().expect("it ends");
-    let said = crate::sale::text(&output);
+    let said = crate::system::text(&output);
     assert!(output.status.success() && said.contains("audit passed"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_above_the_limit_of_open_files_leaves_the_engines_theirs() {
     let _alone = alone().await;
-    let mut sale = Sale::closed(Engines::Embedded).through(FEW_DESCRIPTORS, &[]);
+    let mut sale = System::closed(Engines::Embedded).through(FEW_DESCRIPTORS, &[]);
     sale.start().await;
     let more = ["--clients", "1500", "--customers", "20000", "--coupons", "5000"];
     assert_passed(load(&sale, &more));
@@ -81,7 +81,7 @@ async fn a_disk_that_fills_up_stops_decisions_with_its_cause_and_no_longer_than_
     let _alone = alone().await;
     let mut sale = on_small_disk(160, "");
     sale.start().await;
-    let crowd = Crowd::come(&sale, 10_000_000).await;
+    let crowd = RunningCrowd::come(&sale, 10_000_000).await;
     let path = format!("/v1/promotions/{}", crowd.promotion());
     for _ in 0..3 {
         crowd.more(500, TIMEOUT).await;
@@ -107,7 +107,7 @@ async fn a_disk_that_fills_up_stops_decisions_with_its_cause_and_no_longer_than_
 }
 
 /// Clients that ask for a lot and read nothing.
-fn who_never_read(sale: &Sale, clients: usize, path: &str) -> Vec<TcpStream> {
+fn who_never_read(sale: &System, clients: usize, path: &str) -> Vec<TcpStream> {
     let address = sale.url().replace("http://", "");
     let asked = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(100);
     let connect = |_| {
@@ -119,7 +119,7 @@ fn who_never_read(sale: &Sale, clients: usize, path: &str) -> Vec<TcpStream> {
     (0..clients).map(connect).collect()
 }
 
-fn resident_mb(sale: &Sale) -> u64 {
+fn resident_mb(sale: &System) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", sale.pid())).expect("status");
     let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a line");
     line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("a number") >> 10
@@ -128,7 +128,7 @@ fn resident_mb(sale: &Sale) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_never_reads_holds_little_and_not_for_long() {
     let _alone = alone().await;
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("sale", 1_000).await;
     for number in 0..1_000 {
         assert_eq!(sale.grab("sale", &format!("customer {number}")).await.status, 201);
@@ -154,7 +154,7 @@ async fn who_never_reads_holds_little_and_not_for_long() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_resets_nobody_who_keeps_asking() {
     let _alone = alone().await;
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("sale", 1_000_000).await;
     let address = sale.url().replace("http://", "");
     let client = |number: usize| {
@@ -194,7 +194,7 @@ async fn the_end_resets_nobody_who_keeps_asking() {
 async fn a_start_that_waits_answers_at_once_and_says_little() {
     let _alone = alone().await;
     let engines = Engines::Kafka { kafka: "127.0.0.1:1".into(), name: "nobody".into() };
-    let mut sale = Sale::closed(engines);
+    let mut sale = System::closed(engines);
     let begun = Instant::now();
     sale.spawn();
     eventually("/healthz answers", Duration::from_secs(1), async || {
@@ -226,7 +226,7 @@ fn held_in_memory(metrics: &str) -> f64 {
 }
 
 async fn archived(engines: Engines) {
-    let mut sale = Sale::closed(engines).through("true", &["--retain", "1s"]);
+    let mut sale = System::closed(engines).through("true", &["--retain", "1s"]);
     sale.start().await;
     sale.offer("over", 300).await;
     sale.offer("on sale", 300).await;

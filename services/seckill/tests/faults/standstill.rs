@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::alone;
-use crate::sale::engine::Engine;
-use crate::sale::{eventually, fresh_name};
+use crate::system::engine::Engine;
+use crate::system::{eventually, fresh_name};
 use seckill_log::kafka::{KafkaConfig, KafkaLog};
 use seckill_log::{Delivery, Group, Log, Membership, Reader};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::sale::{Engines, Sale, eventually, run, text};
+use crate::system::{Engines, System, eventually, run, text};
 use seckill_command::{Clock, Dispatcher, Node, NodeConfig};
 use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
@@ -132,7 +132,7 @@ async fn a_jump_opens_and_finishes_nothing_and_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_is_a_year_ahead_goes_on_from_now_by_an_operators_word() {
-    let mut sale = Sale::closed(Engines::Embedded);
+    let mut sale = System::closed(Engines::Embedded);
     let log = sale.data().join("log");
     let ahead = Clocked::start(&log, YEAR_MS).await;
     let there_ms = now_ms() + YEAR_MS;
@@ -173,7 +173,7 @@ async fn a_clock_that_is_wrong_at_the_start_is_held_to_the_brokers() {
 
     let broker = std::env::var("SECKILL_TEST_KAFKA").expect("SECKILL_TEST_KAFKA must be set");
     let config = KafkaConfig {
-        prefix: crate::sale::fresh_name(),
+        prefix: crate::system::fresh_name(),
         partitions: Some(1),
         ..KafkaConfig::new(&broker)
     };

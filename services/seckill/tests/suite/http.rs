@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::sale::{Engines, Sale, binary, eventually, free_port, run, signal, text as said};
+use crate::system::{Engines, System, binary, eventually, free_port, run, signal, text as said};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -23,14 +23,14 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// An answer with everything that the contract promises of it.
 #[derive(Debug)]
-struct Reply {
+struct RawReply {
     status: u16,
     headers: HeaderMap,
     text: String,
     json: Value,
 }
 
-impl Reply {
+impl RawReply {
     async fn of(request: RequestBuilder) -> Self {
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -108,7 +108,7 @@ struct Api {
 }
 
 impl Api {
-    fn of(sale: &Sale) -> Self {
+    fn of(sale: &System) -> Self {
         Self { client: sale.client().clone(), url: sale.url() }
     }
 
@@ -116,45 +116,46 @@ impl Api {
         self.client.request(method, format!("{}{path}", self.url))
     }
 
-    async fn get(&self, path: &str) -> Reply {
-        Reply::of(self.request(Method::GET, path)).await
+    async fn get(&self, path: &str) -> RawReply {
+        RawReply::of(self.request(Method::GET, path)).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Reply {
-        Reply::of(self.request(Method::POST, path).json(&body)).await
+    async fn post(&self, path: &str, body: Value) -> RawReply {
+        RawReply::of(self.request(Method::POST, path).json(&body)).await
     }
 
-    async fn patch(&self, promotion: &str, body: Value) -> Reply {
+    async fn patch(&self, promotion: &str, body: Value) -> RawReply {
         let path = format!("/v1/promotions/{}", encoded(promotion));
-        Reply::of(self.request(Method::PATCH, &path).json(&body)).await
+        RawReply::of(self.request(Method::PATCH, &path).json(&body)).await
     }
 
     /// A body as it is.
-    async fn raw(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> Reply {
+    async fn raw(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> RawReply {
         let request = self.request(method, path).header("content-type", "application/json");
-        Reply::of(request.body(body)).await
+        RawReply::of(request.body(body)).await
     }
 
-    async fn create(&self, body: Value) -> Reply {
+    async fn create(&self, body: Value) -> RawReply {
         self.post("/v1/promotions", body).await
     }
 
-    async fn grab(&self, promotion: &str, customer: &str) -> Reply {
+    async fn grab(&self, promotion: &str, customer: &str) -> RawReply {
         let path = format!("/v1/promotions/{}/grabs", encoded(promotion));
         self.post(&path, json!({"customer_id": customer})).await
     }
 
-    async fn grab_with_key(&self, promotion: &str, customer: &str, key: &str) -> Reply {
+    async fn grab_with_key(&self, promotion: &str, customer: &str, key: &str) -> RawReply {
         let path = format!("/v1/promotions/{promotion}/grabs");
         let request = self.request(Method::POST, &path).header("idempotency-key", key);
-        Reply::of(request.json(&json!({"customer_id": customer}))).await
+        RawReply::of(request.json(&json!({"customer_id": customer}))).await
     }
 
-    async fn cancel(&self, promotion: &str) -> Reply {
-        Reply::of(self.request(Method::POST, &format!("/v1/promotions/{promotion}/cancel"))).await
+    async fn cancel(&self, promotion: &str) -> RawReply {
+        RawReply::of(self.request(Method::POST, &format!("/v1/promotions/{promotion}/cancel")))
+            .await
     }
 
-    async fn restock(&self, promotion: &str, coupons: u32) -> Reply {
+    async fn restock(&self, promotion: &str, coupons: u32) -> RawReply {
         let path = format!("/v1/promotions/{promotion}/restock");
         self.post(&path, json!({"coupons": coupons})).await
     }
@@ -221,7 +222,7 @@ fn ids(items: &[Value], field: &str) -> Vec<String> {
 }
 
 /// Whatever happened before: it serves, it stops cleanly, and the views are what the log says.
-async fn assert_unharmed(sale: &mut Sale) {
+async fn assert_unharmed(sale: &mut System) {
     sale.offer("afterwards", 5).await;
     let grab = sale.grab("afterwards", "zoe").await;
     assert_eq!(grab.status, 201, "{grab:?}");
@@ -235,7 +236,7 @@ async fn assert_unharmed(sale: &mut Sale) {
 
 #[tokio::test]
 async fn a_grab_is_granted_once_and_then_repeated() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     sale.offer("p", 10).await;
     let granted = api.grab("p", "zoe").await;
@@ -259,7 +260,7 @@ async fn a_grab_is_granted_once_and_then_repeated() {
 
 #[tokio::test]
 async fn every_refusal_has_its_type_and_says_where_it_was_decided() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     sale.offer("one", 1).await;
     api.grab("one", "zoe").await.is(201, &GRANT_FIELDS);
@@ -304,7 +305,7 @@ async fn every_refusal_has_its_type_and_says_where_it_was_decided() {
 
 #[tokio::test]
 async fn a_promotion_is_created_once() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     let body = json!({
         "id": "spring",
@@ -346,7 +347,7 @@ async fn a_promotion_is_created_once() {
 
 #[tokio::test]
 async fn what_a_new_promotion_leaves_out_has_defaults() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     let before = now_ms();
     let created = api.create(json!({"coupons": 1, "discount": 1})).await;
@@ -364,11 +365,11 @@ async fn what_a_new_promotion_leaves_out_has_defaults() {
 /// The same key is the same promotion, so that a creator who heard nothing can ask again.
 #[tokio::test]
 async fn creating_with_an_idempotency_key_makes_one_promotion() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     let create = async |key: &str, coupons: u32| {
         let request = api.request(Method::POST, "/v1/promotions").header("idempotency-key", key);
-        Reply::of(request.json(&json!({"coupons": coupons, "discount": 0.5}))).await
+        RawReply::of(request.json(&json!({"coupons": coupons, "discount": 0.5}))).await
     };
     let first = create("monday/1 春", 5).await;
     first.is(201, &["id", "position"]);
@@ -395,7 +396,7 @@ async fn creating_with_an_idempotency_key_makes_one_promotion() {
 
 #[tokio::test]
 async fn above_a_limit_of_one_an_idempotency_key_makes_a_request() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     let terms = json!({"id": "three", "coupons": 100, "discount": 0.5, "limit_per_customer": 3});
     api.create(terms).await.is(201, &["id", "position"]);
@@ -424,7 +425,7 @@ async fn above_a_limit_of_one_an_idempotency_key_makes_a_request() {
 
 #[tokio::test]
 async fn a_change_touches_what_it_names() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     let body = json!({
         "id": "p",
@@ -477,7 +478,7 @@ async fn a_change_touches_what_it_names() {
 
 #[tokio::test]
 async fn cancelling_ends_a_promotion_and_takes_no_coupon_back() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     sale.offer("p", 10).await;
     let granted = api.grab("p", "zoe").await;
@@ -508,7 +509,7 @@ async fn cancelling_ends_a_promotion_and_takes_no_coupon_back() {
 
 #[tokio::test]
 async fn a_restock_names_the_new_total() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     sale.offer("p", 2).await;
     api.grab("p", "zoe").await.is(201, &GRANT_FIELDS);
@@ -532,7 +533,7 @@ async fn a_restock_names_the_new_total() {
 
 #[tokio::test]
 async fn lists_and_rows_have_their_shape() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     sale.offer("p", 10).await;
     let position = api.grab("p", "zoe").await.is_decided();
@@ -564,7 +565,7 @@ async fn lists_and_rows_have_their_shape() {
 /// What an operator watches a sale by.
 #[tokio::test]
 async fn metrics_count_what_clients_were_told() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     sale.offer("sale", 1).await;
     for customer in ["first", "first", "second"] {
         sale.grab("sale", customer).await;
@@ -600,7 +601,7 @@ async fn metrics_count_what_clients_were_told() {
 
 #[tokio::test]
 async fn who_writes_reads_it_at_once() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     for number in 0..25_usize {
         let promotion = format!("p{}", number % 3);
@@ -626,7 +627,7 @@ async fn who_writes_reads_it_at_once() {
             let joint = if path.contains('?') { '&' } else { '?' };
             api.get(&format!("{path}{joint}after={position}")).await
         } else {
-            Reply::of(api.request(Method::GET, path).header("Seckill-After", &position)).await
+            RawReply::of(api.request(Method::GET, path).header("Seckill-After", &position)).await
         };
         assert_eq!(reply.status, 200, "{reply:?}");
         assert!(reply.text.contains(&format!("\"{position}\"")), "{path}: {reply:?}");
@@ -638,7 +639,7 @@ async fn who_writes_reads_it_at_once() {
 
 #[tokio::test]
 async fn ids_may_hold_anything_but_control_characters() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     let longest = "春".repeat(42) + "ab";
     let ids = [
@@ -700,7 +701,7 @@ async fn ids_may_hold_anything_but_control_characters() {
 
 #[tokio::test]
 async fn lists_come_in_pages_and_by_state() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     let mut states: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     let mut positions = Vec::new();
@@ -758,7 +759,7 @@ async fn lists_come_in_pages_and_by_state() {
 
 #[tokio::test]
 async fn a_body_that_is_not_a_grab_is_told_why() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     sale.offer("p", 1_000).await;
     let nested = "[".repeat(30_000);
@@ -835,7 +836,7 @@ async fn a_body_that_is_not_a_grab_is_told_why() {
 
 #[tokio::test]
 async fn terms_that_cannot_be_offered_are_told_why() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     let good = json!({"id": "bad", "coupons": 5, "discount": 0.5});
     let with = |field: &str, value: Value| {
@@ -908,7 +909,7 @@ async fn terms_that_cannot_be_offered_are_told_why() {
 
 #[tokio::test]
 async fn an_id_in_the_path_is_checked_on_every_route() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     let long = "x".repeat(129);
     let bad = ["%00", "a%0Ab", "%7F", "%C2%85", "%FF", "%C3", "%ED%A0%80", &long];
@@ -918,9 +919,11 @@ async fn an_id_in_the_path_is_checked_on_every_route() {
             api.post(&format!("/v1/promotions/{id}/grabs"), grab).await,
             api.cancel(id).await,
             api.restock(id, 5).await,
-            Reply::of(api.request(Method::PATCH, &format!("/v1/promotions/{id}")).json(&json!({})))
-                .await,
-            Reply::of(
+            RawReply::of(
+                api.request(Method::PATCH, &format!("/v1/promotions/{id}")).json(&json!({})),
+            )
+            .await,
+            RawReply::of(
                 api.request(Method::PUT, &format!("/admin/promotions/{id}")).json(&json!({})),
             )
             .await,
@@ -945,7 +948,7 @@ async fn an_id_in_the_path_is_checked_on_every_route() {
 
 #[tokio::test]
 async fn parameters_are_checked() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     for number in 0..3 {
         sale.offer(&format!("p{number}"), 10).await;
@@ -1011,14 +1014,14 @@ async fn parameters_are_checked() {
     }
     let strange = HeaderValue::from_bytes(b"\xFF").expect("a header");
     let request = api.request(Method::GET, "/v1/promotions").header("seckill-after", strange);
-    Reply::of(request).await.is_problem(400, "invalid-position");
+    RawReply::of(request).await.is_problem(400, "invalid-position");
     assert_unharmed(&mut sale).await;
 }
 
 /// A reader waits two seconds for a view, and hears then that it is not there yet.
 #[tokio::test]
 async fn a_position_far_ahead_is_not_yet_visible() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     sale.offer("p", 10).await;
     let granted = api.grab("p", "zoe").await;
@@ -1035,7 +1038,7 @@ async fn a_position_far_ahead_is_not_yet_visible() {
     }
     let request = api.request(Method::GET, "/v1/customers/zoe/coupons");
     let request = request.header("Seckill-After", "0:999999999");
-    waiting.spawn(async move { Reply::of(request).await });
+    waiting.spawn(async move { RawReply::of(request).await });
     for reply in waiting.join_all().await {
         reply.is_problem(503, "not-yet-visible");
         assert_eq!(reply.header("retry-after"), Some("1"));
@@ -1046,7 +1049,7 @@ async fn a_position_far_ahead_is_not_yet_visible() {
 
 #[tokio::test]
 async fn only_json_is_taken() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     sale.offer("p", 10).await;
     let body = r#"{"customer_id":"zoe"}"#;
@@ -1058,25 +1061,25 @@ async fn only_json_is_taken() {
     ];
     for (method, path) in routes {
         let missing = api.request(method.clone(), path).body(body);
-        Reply::of(missing).await.is_problem(415, "unsupported-media-type").is_undecided();
+        RawReply::of(missing).await.is_problem(415, "unsupported-media-type").is_undecided();
         for other in
             ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "", "/"]
         {
             let request =
                 api.request(method.clone(), path).header("content-type", other).body(body);
-            Reply::of(request).await.is_problem(415, "unsupported-media-type");
+            RawReply::of(request).await.is_problem(415, "unsupported-media-type");
         }
     }
     for same in ["application/json; charset=utf-8", "Application/JSON", "application/json;q=1"] {
         let request = api.request(Method::POST, "/v1/promotions/p/grabs");
-        let reply = Reply::of(request.header("content-type", same).body(body)).await;
+        let reply = RawReply::of(request.header("content-type", same).body(body)).await;
         assert!(matches!(reply.status, 200 | 201), "{same}: {reply:?}");
     }
 }
 
 #[tokio::test]
 async fn other_routes_and_methods_are_told_so() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     sale.offer("p", 10).await;
     let unknown = [
@@ -1119,7 +1122,7 @@ async fn other_routes_and_methods_are_told_so() {
         (Method::OPTIONS, "/v1/promotions/p/grabs", &["POST"]),
     ];
     for (method, path, allowed) in wrong {
-        let reply = Reply::of(api.request(method.clone(), path)).await;
+        let reply = RawReply::of(api.request(method.clone(), path)).await;
         reply.is_problem(405, "method-not-allowed").is_undecided();
         let allow = reply.header("allow").unwrap_or_default();
         for method in allowed {
@@ -1130,12 +1133,12 @@ async fn other_routes_and_methods_are_told_so() {
     eventually("the view shows the promotion", SOON, shown).await;
     for path in ["/v1/promotions", "/v1/promotions/p", "/query/promotions", "/healthz", "/metrics"]
     {
-        let head = Reply::of(api.request(Method::HEAD, path)).await;
+        let head = RawReply::of(api.request(Method::HEAD, path)).await;
         assert_eq!((head.status, head.text.as_str()), (200, ""), "{path}");
     }
-    let absent = Reply::of(api.request(Method::HEAD, "/v1/promotions/nobody")).await;
+    let absent = RawReply::of(api.request(Method::HEAD, "/v1/promotions/nobody")).await;
     assert_eq!((absent.status, absent.text.as_str()), (404, ""));
-    let other = Reply::of(api.request(Method::OPTIONS, "/nowhere")).await;
+    let other = RawReply::of(api.request(Method::OPTIONS, "/nowhere")).await;
     other.is_problem(404, "no-such-route");
     assert_unharmed(&mut sale).await;
 }
@@ -1221,7 +1224,7 @@ fn padded(size: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_body_over_64_kb_is_refused_with_and_without_a_length() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("p", 10).await;
     let url = sale.url();
     let grabs = "/v1/promotions/p/grabs";
@@ -1265,7 +1268,7 @@ async fn a_body_over_64_kb_is_refused_with_and_without_a_length() {
 /// A length that promises gigabytes is refused before any of them is sent.
 #[tokio::test]
 async fn an_announced_monster_is_refused_at_once() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("p", 10).await;
     let mut wire = Wire::to(&sale.url());
     wire.send(head("POST", "/v1/promotions/p/grabs", "content-length: 99999999999\r\n").as_bytes());
@@ -1276,7 +1279,7 @@ async fn an_announced_monster_is_refused_at_once() {
 
 #[tokio::test]
 async fn whatever_comes_over_tcp_does_no_harm() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("p", 10).await;
     let url = sale.url();
     let noise: Vec<u8> =
@@ -1338,7 +1341,7 @@ async fn whatever_comes_over_tcp_does_no_harm() {
 /// Connections that say half a sentence and then nothing keep nobody else from being served.
 #[tokio::test]
 async fn silent_connections_do_not_keep_others_from_coming() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("p", 1_000).await;
     let url = sale.url();
     let half = head("POST", "/v1/promotions/p/grabs", "content-length: 100\r\n") + "{\"cust";
@@ -1358,7 +1361,7 @@ async fn silent_connections_do_not_keep_others_from_coming() {
 /// Two requests in one packet, and one in many.
 #[tokio::test]
 async fn requests_may_come_in_any_pieces() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("p", 10).await;
     let url = sale.url();
     let grab = |customer: &str| {
@@ -1385,7 +1388,7 @@ async fn requests_may_come_in_any_pieces() {
 #[tokio::test]
 async fn the_route_between_nodes_takes_no_bad_command() {
     let listen = format!("127.0.0.1:{}", free_port());
-    let sale = Sale::closed(Engines::Embedded);
+    let sale = System::closed(Engines::Embedded);
     let mut sale = sale.through("true", &["--internal-listen", &listen]);
     sale.start().await;
     let (api, nodes) = (Api::of(&sale), format!("http://{listen}"));
@@ -1431,7 +1434,7 @@ async fn the_route_between_nodes_takes_no_bad_command() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_without_pages_is_whole_however_long_it_is() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     let count = 2_300;
     let mut position = String::new();
@@ -1460,7 +1463,7 @@ async fn a_list_without_pages_is_whole_however_long_it_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readiness_is_asked_for_a_role() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let api = Api::of(&sale);
     for role in ["command", "admin", "projector", "query"] {
         let ready = api.get(&format!("/readyz?role={role}")).await;
@@ -1473,7 +1476,7 @@ async fn readiness_is_asked_for_a_role() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_http_leaves_open_is_refused() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("p", 5).await;
     let address = sale.url().strip_prefix("http://").expect("an address").to_owned();
     let raw = |head: &str| {
@@ -1516,13 +1519,13 @@ async fn what_http_leaves_open_is_refused() {
     assert_unharmed(&mut sale).await;
 }
 
-async fn internal(url: &str, body: Vec<u8>) -> Reply {
+async fn internal(url: &str, body: Vec<u8>) -> RawReply {
     let request = Client::new().post(format!("{url}/internal/v1/commands"));
     let request = request.header("content-type", "application/x-protobuf").body(body);
     let response = request.send().await.expect("an answer");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = String::from_utf8_lossy(&response.bytes().await.expect("a body")).into_owned();
-    Reply { status, headers, json: serde_json::from_str(&text).unwrap_or(Value::Null), text }
+    RawReply { status, headers, json: serde_json::from_str(&text).unwrap_or(Value::Null), text }
 }
 
 /// A length-delimited field of a protobuf message.
@@ -1553,7 +1556,7 @@ fn schedule(name: &str, coupons: u8) -> Vec<u8> {
 /// Whoever comes while the system starts is told to come again, or served.
 #[tokio::test]
 async fn nobody_is_lied_to_while_the_system_starts() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("p", 100_000).await;
     for number in 0..200 {
         sale.grab("p", &format!("before {number}")).await;
@@ -1590,7 +1593,7 @@ async fn nobody_is_lied_to_while_the_system_starts() {
 /// SIGTERM: nobody else gets in, whoever is in gets an answer that stands, and the code is 0.
 #[tokio::test]
 async fn a_stop_answers_everybody_who_is_in() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("p", 1_000).await;
     let url = sale.url();
     let body = |number: usize| format!("{{\"customer_id\":\"customer {number:03}\"}}");
@@ -1630,7 +1633,7 @@ async fn a_stop_answers_everybody_who_is_in() {
 /// Whoever has sent half a request and then nothing holds a stop up, but not for long.
 #[tokio::test]
 async fn silent_connections_do_not_hold_a_stop_up_for_ever() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("p", 10).await;
     let mut in_the_body = Wire::to(&sale.url());
     let headers = "content-length: 100\r\nexpect: 100-continue\r\n";
@@ -1647,7 +1650,7 @@ async fn silent_connections_do_not_hold_a_stop_up_for_ever() {
 /// In the middle of a crowd: what was told stands, and no answer is anything but an answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_in_the_middle_of_a_crowd_loses_nothing() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("p", 100_000).await;
     let api = Api::of(&sale);
     let served = Arc::new(AtomicUsize::new(0));
@@ -1858,7 +1861,7 @@ async fn help_names_every_subcommand() {
 
 #[tokio::test]
 async fn what_does_not_fit_a_system_that_exists_is_named() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let address = sale.url().strip_prefix("http://").expect("an address").to_owned();
     let data = sale.data().display().to_string();
     let (output, touched) = try_to_start(&["up", "--listen", &address], &[]).await;
@@ -1882,7 +1885,7 @@ async fn what_does_not_fit_a_system_that_exists_is_named() {
     eventually("it stops", SOON, gone).await;
     drop(sale);
 
-    let mut sale = Sale::closed(Engines::Embedded);
+    let mut sale = System::closed(Engines::Embedded);
     sale.start().await;
     sale.stop();
     let listen = format!("127.0.0.1:{}", free_port());

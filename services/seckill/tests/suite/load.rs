@@ -1,8 +1,8 @@
 //! `seckill load` against a running system: both models, and the audit.
 
-use crate::sale::{Engines, Sale, run, text};
+use crate::system::{Engines, System, run, text};
 
-fn load(sale: &Sale, more: &[&str]) -> std::process::Output {
+fn load(sale: &System, more: &[&str]) -> std::process::Output {
     let url = sale.url();
     let mut flags = vec!["--target", &url, "--quiet"];
     flags.extend(more);
@@ -10,7 +10,7 @@ fn load(sale: &Sale, more: &[&str]) -> std::process::Output {
 }
 
 async fn both_models(engines: Engines) {
-    let mut sale = Sale::open(engines).await;
+    let mut sale = System::open(engines).await;
     let closed = load(&sale, &["--clients", "200", "--coupons", "1000", "--customers", "5000"]);
     assert!(closed.status.success(), "{}", text(&closed));
     assert!(text(&closed).contains("audit passed"), "{}", text(&closed));

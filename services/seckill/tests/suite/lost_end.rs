@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::sale::{Engines, Sale, eventually, run, text};
+use crate::system::{Engines, System, eventually, run, text};
 use reqwest::Method;
 use seckill_log::embedded::EmbeddedLog;
 
@@ -11,8 +11,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const GRABS: usize = 40;
 
 /// A sale that was killed, and where its records are.
-async fn killed() -> (Sale, PathBuf) {
-    let mut sale = Sale::open(Engines::Embedded).await;
+async fn killed() -> (System, PathBuf) {
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("sale", 1_000).await;
     let mut position = String::new();
     for number in 0..GRABS {
@@ -36,7 +36,7 @@ fn written(segment: &Path) -> Vec<u8> {
     bytes
 }
 
-fn repair(sale: &Sale, flag: Option<&str>) -> (bool, String) {
+fn repair(sale: &System, flag: Option<&str>) -> (bool, String) {
     let mut flags = sale.flags();
     flags.extend(flag.map(str::to_owned));
     let output = run("repair", &flags);
@@ -131,7 +131,7 @@ async fn what_nobody_else_has_seen_is_accepted_as_a_loss_too_and_nothing_is_writ
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_that_is_deleted_ends_the_process_with_the_cause() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     sale.offer("sale", 1_000).await;
     assert_eq!(sale.grab("sale", "before").await.status, 201);
     std::fs::remove_dir_all(sale.data()).expect("removed");

@@ -10,5 +10,5 @@ mod lost_end;
 mod offsets;
 mod original;
 mod recovery;
-mod sale;
 mod source;
+mod system;

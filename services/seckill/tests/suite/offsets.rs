@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::sale::engine::Engine;
-use crate::sale::fresh_name;
+use crate::system::engine::Engine;
+use crate::system::fresh_name;
 use seckill_log::kafka::{KafkaConfig, KafkaLog};
 use seckill_log::{Delivery, Log};
 

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::sale::{Engines, Sale, binary, eventually, free_port};
+use crate::system::{Engines, System, binary, eventually, free_port};
 use reqwest::{Client, Method, header};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -28,15 +28,15 @@ const DUPLICATE: (u16, &str) = (429, "Request rejected duplicate order");
 
 /// What a client of the original sees of an answer.
 #[derive(Debug, Clone, PartialEq)]
-struct Told(u16, String);
+struct Answered(u16, String);
 
-impl PartialEq<(u16, &str)> for Told {
+impl PartialEq<(u16, &str)> for Answered {
     fn eq(&self, (status, text): &(u16, &str)) -> bool {
         self.0 == *status && self.1 == *text
     }
 }
 
-impl Told {
+impl Answered {
     fn bad(text: impl Into<String>) -> Self {
         Self(400, text.into())
     }
@@ -64,32 +64,32 @@ struct Shop {
 }
 
 impl Shop {
-    fn of(sale: &Sale) -> Self {
+    fn of(sale: &System) -> Self {
         Self { client: sale.client().clone(), url: sale.url() }
     }
 
-    async fn try_ask(&self, method: Method, path: &str, body: &str) -> reqwest::Result<Told> {
+    async fn try_ask(&self, method: Method, path: &str, body: &str) -> reqwest::Result<Answered> {
         let request = self.client.request(method, format!("{}{path}", self.url));
         let request = request.header(header::CONTENT_TYPE, "application/json");
         let response = request.body(body.to_owned()).send().await?;
-        Ok(Told(response.status().as_u16(), response.text().await?))
+        Ok(Answered(response.status().as_u16(), response.text().await?))
     }
 
-    async fn ask(&self, method: Method, path: &str, body: &str) -> Told {
+    async fn ask(&self, method: Method, path: &str, body: &str) -> Answered {
         self.try_ask(method, path, body).await.expect("an answer")
     }
 
-    async fn create(&self, terms: Value) -> Told {
+    async fn create(&self, terms: Value) -> Answered {
         self.ask(Method::POST, "/admin/promotions/", &terms.to_string()).await
     }
 
-    async fn change(&self, promotion: &str, terms: Value) -> Told {
+    async fn change(&self, promotion: &str, terms: Value) -> Answered {
         self.ask(Method::PUT, &format!("/admin/promotions/{promotion}"), &terms.to_string()).await
     }
 
     /// The id of a promotion that was created.
     async fn promotion(&self, terms: Value) -> String {
-        let Told(status, id) = self.create(terms.clone()).await;
+        let Answered(status, id) = self.create(terms.clone()).await;
         assert_eq!(status, 200, "{terms}: {id}");
         id
     }
@@ -100,17 +100,17 @@ impl Shop {
         self.promotion(terms).await
     }
 
-    async fn try_grab(&self, promotion: &str, customer: &str) -> reqwest::Result<Told> {
+    async fn try_grab(&self, promotion: &str, customer: &str) -> reqwest::Result<Answered> {
         let body = json!({"promotionId": promotion, "customerId": customer}).to_string();
         self.try_ask(Method::POST, "/command/coupons/", &body).await
     }
 
-    async fn grab(&self, promotion: &str, customer: &str) -> Told {
+    async fn grab(&self, promotion: &str, customer: &str) -> Answered {
         self.try_grab(promotion, customer).await.expect("an answer")
     }
 
     /// All at once.
-    async fn grab_all(&self, promotion: &str, customers: &[String]) -> Vec<Told> {
+    async fn grab_all(&self, promotion: &str, customers: &[String]) -> Vec<Answered> {
         let mut grabs = JoinSet::new();
         for customer in customers {
             let (shop, promotion, customer) =
@@ -121,7 +121,7 @@ impl Shop {
     }
 
     async fn list(&self, path: &str) -> Vec<Value> {
-        let Told(status, text) = self.ask(Method::GET, path, "").await;
+        let Answered(status, text) = self.ask(Method::GET, path, "").await;
         assert_eq!(status, 200, "{path}: {text}");
         serde_json::from_str(&text).expect("a list")
     }
@@ -185,12 +185,12 @@ async fn until_ms(at_ms: i64) {
     eventually("the time comes", wait + SOON, async || now_ms() >= at_ms).await;
 }
 
-fn count(answers: &[Told], expected: (u16, &str)) -> usize {
+fn count(answers: &[Answered], expected: (u16, &str)) -> usize {
     answers.iter().filter(|told| **told == expected).count()
 }
 
 /// Every coupon that was given of a promotion, by its customer.
-async fn given(sale: &Sale, promotion: &str) -> BTreeMap<String, Value> {
+async fn given(sale: &System, promotion: &str) -> BTreeMap<String, Value> {
     let late = sale.grab(promotion, "an auditor who comes too late").await;
     let position = text(&late.json["position"]);
     let coupons = sale.coupons(promotion, Some(&position)).await;
@@ -201,7 +201,7 @@ async fn given(sale: &Sale, promotion: &str) -> BTreeMap<String, Value> {
 
 #[tokio::test]
 async fn five_customers_in_turn_all_succeed() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(5).await;
     for customer in customers(0..5) {
@@ -215,7 +215,7 @@ async fn five_customers_in_turn_all_succeed() {
 
 #[tokio::test]
 async fn two_hundred_at_once_on_ten_coupons_give_exactly_ten() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(10).await;
     let answers = shop.grab_all(&promotion, &customers(0..200)).await;
@@ -228,7 +228,7 @@ async fn two_hundred_at_once_on_ten_coupons_give_exactly_ten() {
 
 #[tokio::test]
 async fn the_eleventh_is_refused_out_of_stock() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(10).await;
     for customer in customers(0..10) {
@@ -240,7 +240,7 @@ async fn the_eleventh_is_refused_out_of_stock() {
 
 #[tokio::test]
 async fn the_same_customer_twice_is_a_duplicate() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(10).await;
     assert_eq!(shop.grab(&promotion, "zoe").await, ACCEPTED);
@@ -256,7 +256,7 @@ async fn the_same_customer_twice_is_a_duplicate() {
 
 #[tokio::test]
 async fn a_customer_id_may_be_a_number() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(10).await;
     for number in ["7", "0", "-3", "9007199254740993", "18446744073709551615"] {
@@ -271,7 +271,7 @@ async fn a_customer_id_may_be_a_number() {
 
 #[tokio::test]
 async fn an_id_that_is_null_or_missing_has_its_text() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(10).await;
     let invalid = (400, "Invalid coupon {promotionId is null or customerId is null}");
@@ -291,11 +291,11 @@ async fn an_id_that_is_null_or_missing_has_its_text() {
 
 #[tokio::test]
 async fn the_last_slash_and_unknown_fields_do_not_matter() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let mut offer = terms(5, 0.7, LONG_AGO, FAR_AHEAD);
     offer["remark"] = json!("ignored");
-    let Told(status, promotion) =
+    let Answered(status, promotion) =
         shop.ask(Method::POST, "/admin/promotions", &offer.to_string()).await;
     assert_eq!(status, 200, "{promotion}");
     let grab = json!({"promotionId": promotion, "customerId": "zoe", "remark": 1}).to_string();
@@ -312,7 +312,7 @@ async fn the_last_slash_and_unknown_fields_do_not_matter() {
 /// Its clients did not always say that they send JSON.
 #[tokio::test]
 async fn the_content_type_does_not_matter() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let url = sale.url();
     let body = terms(5, 0.7, LONG_AGO, FAR_AHEAD).to_string();
     let create = sale.client().post(format!("{url}/admin/promotions/")).body(body);
@@ -327,7 +327,7 @@ async fn the_content_type_does_not_matter() {
 
 #[tokio::test]
 async fn sold_out_finishes_the_promotion() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(2).await;
     shop.until_listed_are(&[&promotion]).await;
@@ -343,7 +343,7 @@ async fn sold_out_finishes_the_promotion() {
 
 #[tokio::test]
 async fn finish_time_finishes_a_partly_sold_promotion_and_the_decided_keep_their_coupons() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let finish = now_ms() + 2_000;
     let promotion = shop.promotion(terms(10, 0.7, LONG_AGO, finish)).await;
@@ -352,7 +352,7 @@ async fn finish_time_finishes_a_partly_sold_promotion_and_the_decided_keep_their
     }
     shop.until_listed_are(&[&promotion]).await;
     until_ms(finish).await;
-    assert_eq!(shop.grab(&promotion, "late").await, Told::invalid_promotion(&promotion));
+    assert_eq!(shop.grab(&promotion, "late").await, Answered::invalid_promotion(&promotion));
     shop.until_listed_are(&[]).await;
     for customer in customers(0..3) {
         let coupons = shop.until_coupons(&customer, 1).await;
@@ -364,12 +364,12 @@ async fn finish_time_finishes_a_partly_sold_promotion_and_the_decided_keep_their
 
 #[tokio::test]
 async fn before_publish_time_a_grab_is_invalid_and_after_it_accepted() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let publish = now_ms() + 2_000;
     let promotion = shop.promotion(terms(10, 0.7, publish, FAR_AHEAD)).await;
     let early = shop.grab(&promotion, "zoe").await;
-    assert_eq!(early, Told::invalid_promotion(&promotion));
+    assert_eq!(early, Answered::invalid_promotion(&promotion));
     assert_eq!(shop.listed().await, BTreeSet::new());
     until_ms(publish).await;
     assert_eq!(shop.grab(&promotion, "zoe").await, ACCEPTED);
@@ -378,7 +378,7 @@ async fn before_publish_time_a_grab_is_invalid_and_after_it_accepted() {
 
 #[tokio::test]
 async fn of_two_started_promotions_one_finished_leaves_one() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let (one, other) = (shop.offer(1).await, shop.offer(5).await);
     shop.until_listed_are(&[&one, &other]).await;
@@ -389,7 +389,7 @@ async fn of_two_started_promotions_one_finished_leaves_one() {
 
 #[tokio::test]
 async fn of_two_promotions_at_once_the_same_customer_holds_a_coupon_of_each() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let (one, other) = (shop.offer(5).await, shop.offer(10).await);
     for promotion in [&one, &other] {
@@ -407,9 +407,9 @@ async fn of_two_promotions_at_once_the_same_customer_holds_a_coupon_of_each() {
 
 #[tokio::test]
 async fn create_answers_the_id_as_bare_text() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
-    let Told(status, id) = shop.create(terms(5, 0.7, LONG_AGO, FAR_AHEAD)).await;
+    let Answered(status, id) = shop.create(terms(5, 0.7, LONG_AGO, FAR_AHEAD)).await;
     assert_eq!(status, 200);
     assert!(uuid::Uuid::parse_str(&id).is_ok(), "{id:?}");
     assert_ne!(id, shop.offer(5).await, "every request makes a new promotion");
@@ -418,7 +418,7 @@ async fn create_answers_the_id_as_bare_text() {
 /// Java's `%f` and `Date.toString()`; missing numbers have the defaults of its class.
 #[tokio::test]
 async fn bad_terms_are_refused_with_the_exact_text() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     const AGO: &str = "Fri Sep 01 12:00:00 UTC 2017";
     const AHEAD: &str = "Fri Jan 01 00:00:00 UTC 2100";
@@ -449,7 +449,7 @@ async fn bad_terms_are_refused_with_the_exact_text() {
         for (field, value) in change.as_object().expect("fields") {
             bad[field] = value.clone();
         }
-        let expected = Told::bad(format!(
+        let expected = Answered::bad(format!(
             "Invalid promotion {{numberOfCoupons={coupons}, discount={discount}, \
              publishTime={publish}, finishTime={finish}}}"
         ));
@@ -457,7 +457,7 @@ async fn bad_terms_are_refused_with_the_exact_text() {
     }
     assert_eq!(
         shop.create(json!({})).await,
-        Told::bad(
+        Answered::bad(
             "Invalid promotion {numberOfCoupons=0, discount=1.000000, publishTime=null, finishTime=null}"
         )
     );
@@ -466,7 +466,7 @@ async fn bad_terms_are_refused_with_the_exact_text() {
 
 #[tokio::test]
 async fn a_missing_discount_is_one() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let offer = json!({"numberOfCoupons": 5, "publishTime": LONG_AGO, "finishTime": FAR_AHEAD});
     let promotion = shop.promotion(offer).await;
@@ -477,7 +477,7 @@ async fn a_missing_discount_is_one() {
 /// Its own clients send the end of its time for it.
 #[tokio::test]
 async fn a_missing_finish_time_means_an_open_end() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let mut offer = terms(5, 0.7, LONG_AGO, END_OF_TIME);
     let sent = shop.promotion(offer.clone()).await;
@@ -496,7 +496,7 @@ async fn a_missing_finish_time_means_an_open_end() {
 
 #[tokio::test]
 async fn dates_are_taken_in_every_form() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let forms = [
         json!(LONG_AGO),
@@ -531,10 +531,10 @@ async fn dates_are_taken_in_every_form() {
 /// The body of its load script, but for the years.
 #[tokio::test]
 async fn numbers_are_taken_as_text_and_days_run_over() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let body = r#"{"numberOfCoupons":"50","discount":"0.8","publishTime":"2017-9-1T12:00:00Z","finishTime":"2099-9-31T12:00:00Z"}"#;
-    let Told(status, id) = shop.ask(Method::POST, "/admin/promotions/", body).await;
+    let Answered(status, id) = shop.ask(Method::POST, "/admin/promotions/", body).await;
     assert_eq!(status, 200, "{id}");
     shop.until_listed_are(&[&id]).await;
     let promotion = &shop.promotions().await[0];
@@ -545,7 +545,7 @@ async fn numbers_are_taken_as_text_and_days_run_over() {
 
 #[tokio::test]
 async fn all_four_fields_can_be_changed() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.promotion(terms(5, 0.7, FAR_AHEAD - 1_000, FAR_AHEAD)).await;
     let change = terms(2, 0.25, LONG_AGO, FAR_AHEAD + 5_000);
@@ -562,7 +562,7 @@ async fn all_four_fields_can_be_changed() {
 
 #[tokio::test]
 async fn a_change_can_take_the_finish_time_away() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.promotion(terms(5, 0.7, FAR_AHEAD - 1_000, FAR_AHEAD)).await;
     let change = json!({"numberOfCoupons": 5, "discount": 0.7, "publishTime": LONG_AGO});
@@ -573,24 +573,24 @@ async fn a_change_can_take_the_finish_time_away() {
 
 #[tokio::test]
 async fn a_change_of_an_unknown_or_a_started_promotion_is_refused() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let good = terms(9, 0.9, LONG_AGO, FAR_AHEAD);
-    assert_eq!(shop.change("nobody", good.clone()).await, Told::not_exists("nobody"));
+    assert_eq!(shop.change("nobody", good.clone()).await, Answered::not_exists("nobody"));
 
     let started = shop.offer(1).await;
-    assert_eq!(shop.change(&started, good.clone()).await, Told::had_started(&started));
+    assert_eq!(shop.change(&started, good.clone()).await, Answered::had_started(&started));
     assert_eq!(shop.grab(&started, "zoe").await, ACCEPTED);
     assert_eq!(shop.grab(&started, "yan").await, OUT_OF_STOCK, "nothing was changed");
-    assert_eq!(shop.change(&started, good).await, Told::had_started(&started), "nor when over");
+    assert_eq!(shop.change(&started, good).await, Answered::had_started(&started), "nor when over");
 }
 
 #[tokio::test]
 async fn validation_comes_before_existence() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let started = shop.offer(5).await;
-    let bad = Told::bad(
+    let bad = Answered::bad(
         "Invalid promotion {numberOfCoupons=0, discount=0.700000, \
          publishTime=Fri Sep 01 12:00:00 UTC 2017, finishTime=Fri Jan 01 00:00:00 UTC 2100}",
     );
@@ -603,7 +603,7 @@ async fn validation_comes_before_existence() {
 
 #[tokio::test]
 async fn an_unknown_customer_has_no_coupons() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     shop.offer(5).await;
     assert_eq!(shop.ask(Method::GET, "/query/coupons/nobody", "").await, (200, "[]"));
@@ -611,7 +611,7 @@ async fn an_unknown_customer_has_no_coupons() {
 
 #[tokio::test]
 async fn only_active_promotions_are_listed_with_their_fields_in_order() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     assert_eq!(shop.ask(Method::GET, "/query/promotions", "").await, (200, "[]"));
     let sold_out = shop.offer(1).await;
@@ -634,7 +634,7 @@ async fn only_active_promotions_are_listed_with_their_fields_in_order() {
 
 #[tokio::test]
 async fn a_customer_sees_own_coupons_only_with_their_fields_in_order() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(5).await;
     for customer in ["zoe", "yan", "zoe2"] {
@@ -656,14 +656,14 @@ async fn a_customer_sees_own_coupons_only_with_their_fields_in_order() {
 
 #[tokio::test]
 async fn recovery_of_a_promotion_that_had_not_started() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let publish = now_ms() + 3_000;
     let promotion = shop.promotion(terms(1, 0.7, publish, FAR_AHEAD)).await;
     sale.kill();
     sale.start().await;
     if now_ms() < publish - 1_000 {
-        assert_eq!(shop.grab(&promotion, "zoe").await, Told::invalid_promotion(&promotion));
+        assert_eq!(shop.grab(&promotion, "zoe").await, Answered::invalid_promotion(&promotion));
     }
     shop.until_listed_are(&[&promotion]).await;
     assert!(now_ms() >= publish);
@@ -674,7 +674,7 @@ async fn recovery_of_a_promotion_that_had_not_started() {
 /// Also what came due while nobody ran.
 #[tokio::test]
 async fn recovery_after_publish_time_and_finish_time_have_passed() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let due = now_ms() + 1_500;
     let starts = shop.promotion(terms(5, 0.7, due, FAR_AHEAD)).await;
@@ -683,7 +683,7 @@ async fn recovery_after_publish_time_and_finish_time_have_passed() {
     sale.kill();
     until_ms(due).await;
     sale.start().await;
-    assert_eq!(shop.grab(&ends, "yan").await, Told::invalid_promotion(&ends));
+    assert_eq!(shop.grab(&ends, "yan").await, Answered::invalid_promotion(&ends));
     assert_eq!(shop.grab(&starts, "yan").await, ACCEPTED);
     shop.until_listed_are(&[&starts]).await;
     shop.until_coupons("zoe", 1).await;
@@ -691,7 +691,7 @@ async fn recovery_after_publish_time_and_finish_time_have_passed() {
 
 #[tokio::test]
 async fn recovery_with_none_grabbed() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(10).await;
     sale.kill();
@@ -702,7 +702,7 @@ async fn recovery_with_none_grabbed() {
 
 #[tokio::test]
 async fn recovery_with_one_grabbed() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(10).await;
     assert_eq!(shop.grab(&promotion, "zoe").await, ACCEPTED);
@@ -716,7 +716,7 @@ async fn recovery_with_one_grabbed() {
 
 #[tokio::test]
 async fn recovery_of_a_finished_promotion() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(1).await;
     assert_eq!(shop.grab(&promotion, "zoe").await, ACCEPTED);
@@ -725,14 +725,14 @@ async fn recovery_of_a_finished_promotion() {
     assert_eq!(shop.grab(&promotion, "zoe").await, DUPLICATE);
     assert_eq!(shop.grab(&promotion, "yan").await, OUT_OF_STOCK);
     let change = shop.change(&promotion, terms(9, 0.9, LONG_AGO, FAR_AHEAD)).await;
-    assert_eq!(change, Told::had_started(&promotion));
+    assert_eq!(change, Answered::had_started(&promotion));
     shop.until_listed_are(&[]).await;
     shop.until_coupons("zoe", 1).await;
 }
 
 #[tokio::test]
 async fn recovery_with_the_even_ids_grabbed() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(10).await;
     for even in (0..10).step_by(2) {
@@ -740,7 +740,7 @@ async fn recovery_with_the_even_ids_grabbed() {
     }
     sale.kill();
     sale.start().await;
-    assert_eq!(shop.grab("nobody", "0").await, Told::invalid_promotion("nobody"));
+    assert_eq!(shop.grab("nobody", "0").await, Answered::invalid_promotion("nobody"));
     for id in 0..10 {
         let expected = if id % 2 == 0 { DUPLICATE } else { ACCEPTED };
         assert_eq!(shop.grab(&promotion, &id.to_string()).await, expected, "{id}");
@@ -757,9 +757,9 @@ async fn recovery_with_the_even_ids_grabbed() {
 async fn the_load_model_gives_as_many_coupons_as_were_offered() {
     const PROMOTIONS: usize = 4;
     const COUPONS: u32 = 50;
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
-    let crowd = Crowd::default();
+    let crowd = Clients::default();
     let offered = PROMOTIONS * COUPONS as usize;
     let mut clients = JoinSet::new();
     for number in 0..60 {
@@ -786,11 +786,11 @@ async fn the_load_model_gives_as_many_coupons_as_were_offered() {
 
 /// Those who were told 200, by promotion; and a crowd that goes on until the process is gone.
 #[derive(Clone, Default)]
-struct Crowd {
+struct Clients {
     accepted: Arc<Mutex<Vec<(String, String)>>>,
 }
 
-impl Crowd {
+impl Clients {
     fn come(&self, shop: &Shop, promotions: &[String], round: usize) -> JoinSet<()> {
         let mut clients = JoinSet::new();
         for client in 0..40 {
@@ -817,7 +817,7 @@ impl Crowd {
                     self.accepted.lock().await.push((promotion.clone(), customer));
                 }
                 Ok(told) if told == OUT_OF_STOCK => {}
-                Ok(Told(503 | 504, _)) => {}
+                Ok(Answered(503 | 504, _)) => {}
                 Ok(told) => panic!("an answer that may not be: {told:?}"),
                 Err(_) => return,
             }
@@ -860,10 +860,10 @@ impl Crowd {
 /// 20,000 accepted, `kill -9` a minute later: 14,076 lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn defect_1_kill_9_loses_nothing_that_was_accepted() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(100_000).await;
-    let crowd = Crowd::default();
+    let crowd = Clients::default();
     let clients = crowd.come(&shop, std::slice::from_ref(&promotion), 0);
     crowd.until_accepted(2_000).await;
     sale.kill();
@@ -884,7 +884,7 @@ async fn defect_1_kill_9_loses_nothing_that_was_accepted() {
 /// Grabs after finishTime were told 200 and got nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn defect_2_after_finish_time_every_grab_is_refused_and_nothing_is_given() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let finish = now_ms() + 1_500;
     let promotion = shop.promotion(terms(1_000_000, 0.7, LONG_AGO, finish)).await;
@@ -921,7 +921,7 @@ async fn grab_past_the_end(
             assert!(sent < finish, "accepted {} ms after the end", sent - finish);
             accepted.push(customer);
         } else {
-            assert_eq!(told, Told::invalid_promotion(promotion));
+            assert_eq!(told, Answered::invalid_promotion(promotion));
             assert!(now_ms() >= finish, "refused before the end");
         }
         if sent > finish + 300 {
@@ -937,7 +937,7 @@ async fn grab_past_the_end(
 async fn defect_3_scheduled_promotions_all_open_in_order_and_on_time() {
     const ON_TIME_MS: i64 = 50;
     const ROUNDS: usize = 15;
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let (mut least, mut in_order) = ([i64::MAX; 6], false);
     // The machine may be busy with other tests, and a promotion late for that reason. One that is
@@ -984,7 +984,7 @@ async fn lateness_ms(shop: &Shop) -> (Vec<i64>, bool) {
 /// A customer id over some 142 characters killed its promotion.
 #[tokio::test]
 async fn defect_4_a_customer_id_that_is_too_long_is_a_400_and_the_promotion_goes_on() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(10).await;
     let longest = ["x".repeat(128), "é".repeat(64), "😀".repeat(32)];
@@ -993,7 +993,7 @@ async fn defect_4_a_customer_id_that_is_too_long_is_a_400_and_the_promotion_goes
     }
     let too_long = ["x".repeat(129), "é".repeat(65), "x".repeat(143), "x".repeat(60_000)];
     for customer in &too_long {
-        let Told(status, text) = shop.grab(&promotion, customer).await;
+        let Answered(status, text) = shop.grab(&promotion, customer).await;
         assert_eq!(status, 400, "{text}");
         assert!(text.contains("customerId must be at most 128 bytes"), "{text}");
     }
@@ -1011,13 +1011,13 @@ async fn defect_4_a_customer_id_that_is_too_long_is_a_400_and_the_promotion_goes
 /// A hiccup of the broker left WriteDB and ReadDB different for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn defect_5_log_and_views_are_equal_after_kills_in_the_middle_of_a_load() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let mut promotions = Vec::new();
     for coupons in [100, 300, 50_000, 50_000, 50_000, 50_000] {
         promotions.push(shop.offer(coupons).await);
     }
-    let crowd = Crowd::default();
+    let crowd = Clients::default();
     for round in 0..3 {
         let clients = crowd.come(&shop, &promotions, round);
         crowd.until_accepted(700 * (round + 1)).await;
@@ -1038,7 +1038,7 @@ async fn defect_5_log_and_views_are_equal_after_kills_in_the_middle_of_a_load() 
 /// A change before publishTime was answered 200 and ignored.
 #[tokio::test]
 async fn defect_6_a_change_before_publish_time_is_honoured() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     // Later than scheduled first.
     let publish = now_ms() + 1_000;
@@ -1049,7 +1049,7 @@ async fn defect_6_a_change_before_publish_time_is_honoured() {
     until_ms(publish + 100).await;
     let told = shop.grab(&promotion, "early").await;
     if now_ms() < later {
-        assert_eq!(told, Told::invalid_promotion(&promotion), "the old time does not count");
+        assert_eq!(told, Answered::invalid_promotion(&promotion), "the old time does not count");
         assert_eq!(shop.listed().await, BTreeSet::new());
     }
     until_ms(later).await;
@@ -1072,7 +1072,7 @@ async fn defect_6_a_change_before_publish_time_is_honoured() {
 /// A sold-out customer was told "duplicate" on retry.
 #[tokio::test]
 async fn defect_7_a_sold_out_customer_stays_sold_out_on_retry() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(1).await;
     assert_eq!(shop.grab(&promotion, "zoe").await, ACCEPTED);
@@ -1088,7 +1088,7 @@ async fn defect_7_a_sold_out_customer_stays_sold_out_on_retry() {
 }
 
 /// Everything that the views show of one sold-out and one open promotion.
-async fn everything(shop: &Shop, customers: &[String]) -> Vec<Told> {
+async fn everything(shop: &Shop, customers: &[String]) -> Vec<Answered> {
     let mut paths = vec!["/query/promotions".to_owned(), "/v1/promotions".to_owned()];
     paths.extend(customers.iter().map(|customer| format!("/query/coupons/{customer}")));
     let mut all = Vec::new();
@@ -1101,7 +1101,7 @@ async fn everything(shop: &Shop, customers: &[String]) -> Vec<Told> {
 /// A redelivered message made a second coupon, or revived a finished promotion.
 #[tokio::test]
 async fn defect_8_events_that_are_read_again_make_nothing_twice_and_revive_nothing() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let (sold_out, open) = (shop.offer(10).await, shop.offer(100).await);
     let customers = customers(0..10);
@@ -1134,7 +1134,7 @@ async fn defect_8_events_that_are_read_again_make_nothing_twice_and_revive_nothi
     sale.assert_verified();
 }
 
-/// A process of ours that does not belong to a `Sale`; it is killed when dropped.
+/// A process of ours that does not belong to a `System`; it is killed when dropped.
 struct Other(Child);
 
 impl Other {
@@ -1173,7 +1173,7 @@ impl Drop for Other {
 /// Two command instances oversold.
 #[tokio::test]
 async fn defect_9_a_second_instance_on_the_same_data_is_refused_and_the_first_unharmed() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(10).await;
     let directory = sale.data().display().to_string();
@@ -1197,7 +1197,7 @@ async fn defect_9_a_second_instance_on_the_same_data_is_refused_and_the_first_un
 /// The coupon's time was when it was stored.
 #[tokio::test]
 async fn defect_10_the_coupons_time_is_when_it_was_grabbed() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(10).await;
     let mut windows = BTreeMap::new();
@@ -1231,7 +1231,7 @@ fn status_of(pid: u32, field: &str) -> u64 {
 /// A thread leaked per promotion.
 #[tokio::test]
 async fn defect_11_promotions_take_no_threads() {
-    let sale = Sale::open(Engines::Embedded).await;
+    let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let open = async |count: usize| {
         for number in 0..count {
@@ -1253,7 +1253,7 @@ async fn defect_11_promotions_take_no_threads() {
 /// numberOfCoupons near 2^31 took the memory away.
 #[tokio::test]
 async fn defect_12_a_huge_number_of_coupons_takes_no_memory() {
-    let mut sale = Sale::open(Engines::Embedded).await;
+    let mut sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let small = shop.offer(10).await;
     assert_eq!(shop.grab(&small, "zoe").await, ACCEPTED);

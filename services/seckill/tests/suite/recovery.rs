@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::sale::crowd::Crowd;
-use crate::sale::{Engines, Sale};
+use crate::system::crowd::RunningCrowd;
+use crate::system::{Engines, System};
 
 const KILLS: usize = 10;
 /// Enough that no round sells out before its kill; the last round sells the rest.
@@ -13,8 +13,8 @@ const GRANTS_A_ROUND: u64 = 250;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn survive(engines: Engines) {
-    let mut sale = Sale::open(engines).await;
-    let crowd = Crowd::come(&sale, COUPONS).await;
+    let mut sale = System::open(engines).await;
+    let crowd = RunningCrowd::come(&sale, COUPONS).await;
     let path = format!("/v1/promotions/{}", crowd.promotion());
     for _ in 0..KILLS {
         crowd.more(GRANTS_A_ROUND, PATIENCE).await;

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use seckill_proto::partition_of;
-use seckill_views::PromotionStatus::{Active, Finished, Scheduled};
+use seckill_views::PromotionState::{Active, Finished, Scheduled};
 use seckill_views::{Changes, CouponRow, PromotionRow};
 
 use super::PARTITIONS;

@@ -1,6 +1,6 @@
 //! Lists page to their end with any limit, and take no cursor but their own.
 
-use seckill_views::PromotionStatus::{self, Active, Finished, Scheduled};
+use seckill_views::PromotionState::{self, Active, Finished, Scheduled};
 use seckill_views::{MAX_PAGE, ViewsError};
 
 use super::samples::{
@@ -15,7 +15,7 @@ pub(crate) async fn promotions_page_to_the_end(views: Engine) {
         rows.map(|(state, number)| promotion(&format!("p{number}"), number + 1, *state)).collect();
     write(&views, &rows, &[]).await;
     by_key(&mut rows);
-    let of = |state: PromotionStatus| {
+    let of = |state: PromotionState| {
         rows.iter().filter(|row| row.state == state).cloned().collect::<Vec<_>>()
     };
     for limit in [1, 2, 7, 49, 50, 51] {

@@ -3,7 +3,7 @@
 use std::slice::from_ref;
 
 use seckill_proto::CouponId;
-use seckill_views::PromotionStatus::{Active, Finished, Scheduled};
+use seckill_views::PromotionState::{Active, Finished, Scheduled};
 
 use super::PARTITIONS;
 use super::samples::{

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use seckill_proto::{CouponId, Position, partition_of};
 use seckill_views::{
-    Changes, CouponRow, CouponsByCustomer, CouponsByPromotion, FinishCause, FinishedPromotions,
-    OpenPromotions, Page, Progress, PromotionRow, PromotionStatus, Promotions, View, Views,
+    Changes, CouponRow, CouponsByCustomer, CouponsByPromotion, FinishReason, FinishedPromotions,
+    OpenPromotions, Page, Progress, PromotionRow, PromotionState, Promotions, View, Views,
     ViewsError,
 };
 
@@ -28,8 +28,8 @@ pub(crate) fn place(promotion_id: &str, offset: u64) -> Position {
     Position { partition: partition_of(promotion_id, PARTITIONS), offset }
 }
 
-pub(crate) fn promotion(id: &str, offset: u64, state: PromotionStatus) -> PromotionRow {
-    let finished = state == PromotionStatus::Finished;
+pub(crate) fn promotion(id: &str, offset: u64, state: PromotionState) -> PromotionRow {
+    let finished = state == PromotionState::Finished;
     PromotionRow {
         id: id.into(),
         name: format!("The promotion {id}"),
@@ -40,7 +40,7 @@ pub(crate) fn promotion(id: &str, offset: u64, state: PromotionStatus) -> Promot
         starts_at: at(1),
         finishes_at: offset.is_multiple_of(2).then(|| at(500)),
         state,
-        finish_reason: finished.then_some(FinishCause::SoldOut),
+        finish_reason: finished.then_some(FinishReason::SoldOut),
         created: place(id, 0),
         position: place(id, offset),
     }
@@ -139,7 +139,7 @@ impl Rows {
 
 /// Every promotion on sale.
 pub(crate) async fn active(views: &Engine) -> Vec<PromotionRow> {
-    promotions(views, Some(PromotionStatus::Active), 1_000).await
+    promotions(views, Some(PromotionState::Active), 1_000).await
 }
 
 pub(crate) fn by_key(rows: &mut [PromotionRow]) {
@@ -184,7 +184,7 @@ pub(crate) async fn coupons_of_customer(views: &Engine, id: &str, limit: usize) 
 
 pub(crate) async fn promotions(
     views: &Engine,
-    state: Option<PromotionStatus>,
+    state: Option<PromotionState>,
     limit: usize,
 ) -> Vec<PromotionRow> {
     pages(limit, async |cursor| views.promotions(state, cursor, limit).await).await

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 use seckill_load::{LoadArgs, Running, Verdict};
 
-use super::{Sale, eventually};
+use super::{System, eventually};
 
 const CLIENTS: &str = "24";
 /// Nobody gives up before a test does.
@@ -18,11 +18,11 @@ struct Flags {
 }
 
 /// Customers who come, insist until they are answered, and come no more.
-pub(crate) struct Crowd(Running);
+pub(crate) struct RunningCrowd(Running);
 
-impl Crowd {
+impl RunningCrowd {
     /// Customers for a promotion of so many coupons.
-    pub(crate) async fn come(sale: &Sale, coupons: u32) -> Self {
+    pub(crate) async fn come(sale: &System, coupons: u32) -> Self {
         let (url, coupons) = (sale.url(), coupons.to_string());
         let flags = ["load", "--quiet", "--target", &url, "--coupons", &coupons];
         let more = ["--clients", CLIENTS, "--customers", "100000000", "--give-up", PATIENCE];

@@ -31,7 +31,7 @@ pub(crate) enum Engines {
 }
 
 /// A system, running or not. It is killed when dropped.
-pub(crate) struct Sale {
+pub(crate) struct System {
     engines: Engines,
     directory: TempDir,
     data: PathBuf,
@@ -102,7 +102,7 @@ pub(crate) fn fresh_name() -> String {
     format!("t{}", uuid::Uuid::new_v4().simple())
 }
 
-impl Sale {
+impl System {
     /// Starts `seckill up` and waits until it is ready.
     pub(crate) async fn open(engines: Engines) -> Self {
         let mut sale = Self::closed(engines);
@@ -308,7 +308,7 @@ impl Sale {
     }
 }
 
-impl Drop for Sale {
+impl Drop for System {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- last lines of the system's log ---\n{}", self.last_lines());

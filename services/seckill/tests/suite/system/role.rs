@@ -4,7 +4,7 @@ use std::fs::File;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use super::{Sale, binary, eventually, free_port, signal};
+use super::{System, binary, eventually, free_port, signal};
 
 pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -16,7 +16,7 @@ pub(crate) struct Role {
 }
 
 impl Role {
-    pub(crate) fn start(name: &'static str, system: &Sale) -> Self {
+    pub(crate) fn start(name: &'static str, system: &System) -> Self {
         let port = free_port();
         let log = system.data().with_extension(name);
         let log = File::create(log).expect("a file");
@@ -55,7 +55,7 @@ impl Role {
 }
 
 /// Those of the system's flags that the role uses.
-fn flags_of(name: &str, system: &Sale) -> Vec<String> {
+fn flags_of(name: &str, system: &System) -> Vec<String> {
     let unused: &[&str] = match name {
         "admin" => &["--data", "--cql", "--cql-keyspace"],
         _ => &["--data"],

@@ -33,18 +33,31 @@ impl Failure {
     }
 }
 
-/// What a client is told of a refusal.
-#[must_use]
-pub(crate) fn kind_of(refusal: Refusal) -> ProblemKind {
+/// What a client is told of a refusal: its kind, and what is wrong in words.
+pub(crate) fn told_of(refusal: Refusal) -> (ProblemKind, &'static str) {
     match refusal {
-        Refusal::NotFound => ProblemKind::NotFound,
-        Refusal::AlreadyExists => ProblemKind::AlreadyExists,
-        Refusal::NotStarted => ProblemKind::NotStarted,
-        Refusal::AlreadyStarted => ProblemKind::AlreadyStarted,
-        Refusal::Finished => ProblemKind::Finished,
-        Refusal::SoldOut => ProblemKind::SoldOut,
-        Refusal::LimitReached => ProblemKind::LimitReached,
-        Refusal::InvalidTerms => ProblemKind::InvalidTerms,
-        Refusal::Unspecified => ProblemKind::Internal,
+        Refusal::NotFound => (ProblemKind::NotFound, "No promotion has this id."),
+        Refusal::AlreadyExists => {
+            (ProblemKind::AlreadyExists, "A promotion with this id exists on other terms.")
+        }
+        Refusal::NotStarted => (ProblemKind::NotStarted, "Try again once it has started."),
+        Refusal::AlreadyStarted => (
+            ProblemKind::AlreadyStarted,
+            "The terms of a promotion that has started cannot be changed.",
+        ),
+        Refusal::Finished => (ProblemKind::Finished, "It takes no more commands."),
+        Refusal::SoldOut => (ProblemKind::SoldOut, "Every coupon has been given."),
+        Refusal::LimitReached => {
+            (ProblemKind::LimitReached, "The promotion's limit per customer is reached.")
+        }
+        Refusal::InvalidTerms => (
+            ProblemKind::InvalidTerms,
+            "The promotion cannot be offered so: finishes_at must lie after now and after starts_at, and a new \
+             total of coupons must not be below the old one.",
+        ),
+        Refusal::Unspecified => (
+            ProblemKind::Internal,
+            "Another node answered in a way that this version does not know.",
+        ),
     }
 }

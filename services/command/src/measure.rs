@@ -3,7 +3,7 @@
 use seckill_proto::v1::{Answer, Command, Refusal, answer, command};
 
 use crate::Failure;
-use crate::failure::kind_of;
+use crate::failure::told_of;
 
 /// The kind of a command, as its metrics name it.
 pub(crate) fn kind(command: &Command) -> &'static str {
@@ -29,9 +29,9 @@ fn outcome(told: &Result<Answer, Failure>) -> &'static str {
         Ok(Some(answer::Outcome::Accepted(accepted))) if accepted.repeated => "repeated",
         Ok(Some(answer::Outcome::Accepted(_))) => "accepted",
         Ok(Some(answer::Outcome::Refused(refusal))) => {
-            kind_of(Refusal::try_from(*refusal).unwrap_or_default()).name()
+            told_of(Refusal::try_from(*refusal).unwrap_or_default()).0.name()
         }
-        Ok(None) => kind_of(Refusal::Unspecified).name(),
+        Ok(None) => told_of(Refusal::Unspecified).0.name(),
         Err(failure) => failure.kind().name(),
     }
 }

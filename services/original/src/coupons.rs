@@ -90,15 +90,8 @@ fn refused(refusal: i32, promotion_id: &str) -> (StatusCode, String) {
     match Refusal::try_from(refusal).unwrap_or_default() {
         Refusal::SoldOut => (StatusCode::TOO_MANY_REQUESTS, OUT_OF_STOCK.to_owned()),
         Refusal::LimitReached => (StatusCode::TOO_MANY_REQUESTS, DUPLICATE.to_owned()),
-        Refusal::NotFound
-        | Refusal::NotStarted
-        | Refusal::Finished
-        | Refusal::AlreadyExists
-        | Refusal::AlreadyStarted
-        | Refusal::InvalidTerms
-        | Refusal::Unspecified => {
-            (StatusCode::BAD_REQUEST, format!("Invalid promotion {{promotion={promotion_id}}}"))
-        }
+        // It knew no other reason.
+        _ => (StatusCode::BAD_REQUEST, format!("Invalid promotion {{promotion={promotion_id}}}")),
     }
 }
 

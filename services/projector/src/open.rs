@@ -46,7 +46,7 @@ fn comes_to(body: &event::Body) -> Option<PromotionState> {
         event::Body::Scheduled(_) => Some(PromotionState::Scheduled),
         event::Body::Started(_) => Some(PromotionState::Active),
         event::Body::Finished(_) => Some(PromotionState::Finished),
-        event::Body::Changed(_) | event::Body::Grabbed(_) | event::Body::Restocked(_) => None,
+        _ => None, // it stays where it is
     }
 }
 

@@ -66,14 +66,8 @@ impl Projection {
             update(row, body);
             row.position = position;
         }
-        Ok(match body {
-            event::Body::Grabbed(grabbed) => Some(coupon(event, grabbed, row.discount, position)),
-            event::Body::Scheduled(_)
-            | event::Body::Changed(_)
-            | event::Body::Started(_)
-            | event::Body::Restocked(_)
-            | event::Body::Finished(_) => None,
-        })
+        let event::Body::Grabbed(grabbed) = body else { return Ok(None) };
+        Ok(Some(coupon(event, grabbed, row.discount, position)))
     }
 }
 

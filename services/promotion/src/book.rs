@@ -232,14 +232,7 @@ impl Book {
 }
 
 fn accepted(body: &event::Body, at_ms: i64) -> Accepted {
-    let serial = match body {
-        event::Body::Grabbed(grabbed) => grabbed.serial,
-        event::Body::Scheduled(_)
-        | event::Body::Changed(_)
-        | event::Body::Started(_)
-        | event::Body::Restocked(_)
-        | event::Body::Finished(_) => 0,
-    };
+    let serial = if let event::Body::Grabbed(grabbed) = body { grabbed.serial } else { 0 };
     Accepted { repeated: false, serial, at_ms }
 }
 

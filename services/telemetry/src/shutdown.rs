@@ -27,7 +27,10 @@ pub fn on_signal() -> anyhow::Result<CancellationToken> {
             }
             if again {
                 tracing::warn!("told to stop twice: ending at once");
-                #[expect(clippy::disallowed_methods, reason = "the second signal asks for just that")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "the second signal asks for just that"
+                )]
                 std::process::exit(130);
             }
             tracing::info!("stopping; once more ends at once");

@@ -5,7 +5,7 @@ use seckill_proto::Position;
 use seckill_proto::v1::{Accepted, Answer, Refusal, answer};
 
 use crate::Failure;
-use crate::failure::kind_of;
+use crate::failure::told_of;
 
 /// The accepted outcome of an answer and its place in the log.
 ///
@@ -32,21 +32,8 @@ pub fn position(answer: &Answer) -> Position {
 /// A refusal as a client sees it.
 #[must_use]
 pub fn problem(refusal: Refusal) -> Problem {
-    let detail = match refusal {
-        Refusal::NotFound => "No promotion has this id.",
-        Refusal::AlreadyExists => "A promotion with this id exists on other terms.",
-        Refusal::NotStarted => "Try again once it has started.",
-        Refusal::AlreadyStarted => "The terms of a promotion that has started cannot be changed.",
-        Refusal::Finished => "It takes no more commands.",
-        Refusal::SoldOut => "Every coupon has been given.",
-        Refusal::LimitReached => "The promotion's limit per customer is reached.",
-        Refusal::InvalidTerms => {
-            "The promotion cannot be offered so: finishes_at must lie after now and after starts_at, and a new \
-             total of coupons must not be below the old one."
-        }
-        Refusal::Unspecified => "Another node answered in a way that this version does not know.",
-    };
-    Problem::new(kind_of(refusal), detail)
+    let (kind, detail) = told_of(refusal);
+    Problem::new(kind, detail)
 }
 
 impl From<Failure> for Problem {

@@ -65,7 +65,10 @@ impl Market {
     }
 
     fn promotion(&self) -> Result<Bytes> {
-        #[expect(clippy::disallowed_methods, reason = "the body names the time, as the original's script did")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the body names the time, as the original's script did"
+        )]
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
         let coupons = self.coupons;
         let body =

@@ -70,7 +70,10 @@ impl Writer {
             shares[share].insert(partition, active);
         }
         let threads = shares.into_iter().map(|partitions| {
-            #[expect(clippy::disallowed_methods, reason = "a partition has eight bursts out at most")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a partition has eight bursts out at most"
+            )]
             let (sender, appends) = channel();
             let share = Share { state: Arc::clone(state), lock: Arc::clone(&lock), partitions };
             let thread = std::thread::Builder::new().name("log-writer".into());

@@ -208,6 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn it_knows_where_it_stands() {
+        let mut fold = Fold::default();
+        assert_eq!((fold.term(), fold.next_seq()), (None, 0));
+        let records = [event(0, 0), fence(), event(1, 0)];
+        let mut history = History::default();
+        for (offset, record) in (0..).zip(&records) {
+            history = history.then(record);
+            fold.step(offset, record).expect("readable");
+            assert_eq!(fold.history(), history);
+        }
+        assert_eq!((fold.term(), fold.next_seq(), fold.next_offset()), (Some(1), 1, 3));
+        assert_eq!(fold.checkpoint().history, history.number());
+    }
+
+    #[test]
     fn a_fold_goes_on_from_its_checkpoint() {
         let records = [fence(), event(0, 0), event(7, 0), fence(), event(3, 0)];
         let mut whole = Fold::default();

@@ -406,3 +406,177 @@ impl<T> Owner<T> {
         parked.into_iter().map(|parked| parked.waiting).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use seckill_proto::decode_record;
+    use seckill_proto::v1::{PromotionStarted, event, record};
+
+    use super::*;
+
+    fn event() -> Event {
+        let body = Some(event::Body::Started(PromotionStarted {}));
+        Event { promotion_id: "p".into(), body, ..Event::default() }
+    }
+
+    /// An owner that serves under a fence at offset 0, and what it has appended.
+    fn serving() -> (Owner<&'static str>, Vec<Vec<u8>>) {
+        let mut owner = Owner::default();
+        let fence = owner.fence([7; 16], "node", "http://node");
+        owner.fenced(Delivery::At(0));
+        owner.begin_catch_up(Fold::default());
+        assert_eq!(owner.catch_up(0, &fence), Ok(CaughtUp::Serving));
+        (owner, vec![fence])
+    }
+
+    /// Has it decide an event, which is delivered where it should be.
+    fn decide(owner: &mut Owner<&'static str>, waiting: &'static str, sent_ms: u64) {
+        let records = owner.submit(vec![event()], waiting);
+        assert_eq!(records.len(), 1);
+        let delivery = Delivery::At(owner.next_offset());
+        owner.delivered(0, &[delivery], sent_ms);
+    }
+
+    #[test]
+    fn a_fence_says_who_and_where() {
+        let record = Owner::<()>::default().fence([9; 16], "node", "http://node");
+        let Ok(record::Kind::Fence(fence)) = decode_record(&record) else { panic!("no fence") };
+        assert_eq!((fence.fence_id, fence.node), (vec![9; 16], "node".into()));
+        assert_eq!(fence.endpoint, "http://node");
+    }
+
+    #[test]
+    fn what_is_confirmed_is_its_checkpoint() {
+        let (mut owner, records) = serving();
+        let mut fold = Fold::default();
+        fold.step(0, &records[0]).expect("a fence");
+        assert_eq!(owner.checkpoint(), fold.checkpoint());
+        let record = owner.submit(vec![event()], "a").remove(0);
+        assert_eq!((owner.checkpoint(), owner.parked()), (fold.checkpoint(), 1));
+        owner.delivered(0, &[Delivery::At(1)], 5);
+        fold.step(1, &record).expect("an event");
+        assert_eq!(owner.checkpoint(), fold.checkpoint());
+        assert_eq!(owner.next_settled(5), Some(Settled::Durable("a", 1)));
+        assert_eq!((owner.parked(), owner.next_settled(5)), (0, None));
+    }
+
+    /// A refusal is given while a confirmed append is young, and not for nothing.
+    #[test]
+    fn a_refusal_rests_on_a_confirmed_append() {
+        let (mut owner, _) = serving();
+        assert!(owner.submit(vec![], "first").is_empty());
+        owner.delivered(0, &[], 1_000);
+        assert_eq!(owner.next_settled(1_000), None, "nothing was confirmed");
+        decide(&mut owner, "event", 1_000);
+        assert_eq!(owner.next_settled(9_999), Some(Settled::Durable("first", 1)), "a later event");
+        assert_eq!(owner.next_settled(9_999), Some(Settled::Durable("event", 1)));
+        owner.submit(vec![], "young");
+        assert_eq!(owner.next_settled(1_000 + LEASE_MS - 1), Some(Settled::Durable("young", 1)));
+        owner.submit(vec![], "old");
+        assert_eq!(owner.next_settled(1_000 + LEASE_MS), None);
+        assert_eq!(owner.withdraw_unproven(), ["old"]);
+    }
+
+    #[test]
+    fn a_look_is_wanted_when_nothing_else_would_tell() {
+        let (mut owner, _) = serving();
+        assert!(!owner.wants_look(9_999), "nobody waits");
+        owner.submit(vec![], "refusal");
+        assert!(owner.wants_look(9_999));
+        let look = owner.look(9_999).expect("nothing is on its way");
+        owner.looked(look, 1);
+        assert!(!owner.wants_look(9_999), "it was looked just now");
+        assert!(owner.wants_look(9_999 + LEASE_MS));
+        owner.submit(vec![event()], "event");
+        assert!(!owner.wants_look(99_999) && owner.look(99_999).is_none(), "an event tells more");
+        owner.delivered(0, &[Delivery::Unknown], 99_999);
+        assert_eq!(owner.phase(), Phase::Suspect);
+        assert!(!owner.wants_look(99_999) && owner.look(99_999).is_none());
+    }
+
+    /// A refusal behind an event that is not confirmed waits for that, not for a look.
+    #[test]
+    fn a_refusal_behind_an_event_wants_no_look() {
+        let (mut owner, _) = serving();
+        owner.submit(vec![event()], "event");
+        owner.submit(vec![], "refusal");
+        assert!(!owner.wants_look(9_999));
+        assert!(owner.withdraw_unproven().is_empty(), "it is proven with the event");
+    }
+
+    #[test]
+    fn a_look_that_finds_another_end_makes_it_suspect() {
+        for (end, phase) in
+            [(0, Phase::Suspect), (2, Phase::Suspect), (1, Phase::Serving { term: 0 })]
+        {
+            let (mut owner, _) = serving();
+            let look = owner.look(5).expect("a look");
+            owner.looked(look, end);
+            assert_eq!(owner.phase(), phase, "{end}");
+        }
+        // Its own record may have come in between.
+        let (mut owner, _) = serving();
+        let look = owner.look(5).expect("a look");
+        owner.submit(vec![event()], "event");
+        owner.looked(look, 2);
+        assert_eq!(owner.phase(), Phase::Serving { term: 0 });
+        owner.looked(look, 0);
+        assert_eq!(owner.phase(), Phase::Suspect);
+        // And of another term it means nothing.
+        owner.looked(Look { term: 9, ..look }, 0);
+        assert_eq!(owner.phase(), Phase::Suspect);
+    }
+
+    #[test]
+    fn one_delivery_more_than_was_appended_does_not_fit() {
+        let (mut owner, _) = serving();
+        owner.submit(vec![event()], "event");
+        owner.delivered(0, &[Delivery::At(1), Delivery::At(2)], 5);
+        assert_eq!((owner.phase(), owner.next_offset()), (Phase::Suspect, 2));
+        assert_eq!(owner.next_settled(5), Some(Settled::Durable("event", 1)));
+    }
+
+    #[test]
+    fn deliveries_of_another_term_mean_nothing() {
+        let (mut owner, _) = serving();
+        owner.submit(vec![event()], "event");
+        owner.delivered(7, &[Delivery::Unknown], 5);
+        assert_eq!(owner.phase(), Phase::Serving { term: 0 });
+    }
+
+    #[test]
+    fn what_is_given_up_is_handed_back() {
+        let (mut owner, _) = serving();
+        owner.submit(vec![event()], "event");
+        owner.submit(vec![], "refusal");
+        assert_eq!(owner.abandon(), ["event", "refusal"]);
+        assert_eq!((owner.phase(), owner.parked()), (Phase::Idle, 0));
+    }
+
+    #[test]
+    fn reading_back_tells_what_became_of_it() {
+        let (mut owner, _) = serving();
+        assert_eq!(owner.read_back_from(), None);
+        let one = owner.submit(vec![event()], "one").remove(0);
+        owner.submit(vec![event()], "two");
+        owner.submit(vec![], "refusal");
+        owner.suspect();
+        assert_eq!(owner.read_back_from(), Some(1));
+        assert_eq!(owner.read_back(1, &one), Ok(vec![Settled::Durable("one", 1)]));
+        let foreign = Owner::<()>::default().fence([8; 16], "other", "");
+        let void = vec![Settled::Void("two"), Settled::Void("refusal")];
+        assert_eq!(owner.read_back(2, &foreign), Ok(void));
+        assert_eq!((owner.phase(), owner.read_back_from()), (Phase::Idle, None));
+    }
+
+    #[test]
+    fn another_fence_where_the_own_one_should_be_deposes() {
+        let mut owner = Owner::<()>::default();
+        owner.fence([7; 16], "node", "");
+        owner.fenced(Delivery::At(0));
+        owner.begin_catch_up(Fold::default());
+        let foreign = Owner::<()>::default().fence([8; 16], "other", "");
+        assert_eq!(owner.catch_up(0, &foreign), Ok(CaughtUp::Deposed));
+        assert_eq!(owner.phase(), Phase::Idle);
+    }
+}

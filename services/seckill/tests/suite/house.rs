@@ -176,3 +176,32 @@ fn the_readme_names_every_problem_with_its_status() {
     }
     assert!(told.is_empty(), "the README names what is no problem: {told:?}");
 }
+
+/// A dependency that nobody names is compiled for nothing.
+#[test]
+fn every_dependency_is_used() {
+    let services = std::fs::read_dir(top().join("services")).expect("services/");
+    let services = services.map(|entry| entry.expect("an entry").path());
+    for krate in services.chain([top().join("proto"), top().join("benches")]) {
+        let Ok(text) = std::fs::read_to_string(krate.join("Cargo.toml")) else { continue };
+        let manifest: toml::Table = text.parse().expect("a manifest");
+        let mut source = String::new();
+        for part in ["src", "tests", "build.rs"] {
+            read_all(&krate.join(part), &mut source);
+        }
+        let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
+        let tables = tables.iter().filter_map(|table| manifest.get(*table)?.as_table());
+        for name in tables.flat_map(|table| table.keys()) {
+            let named = name.replace('-', "_");
+            assert!(source.contains(&named), "{} does not use {name}", krate.display());
+        }
+    }
+}
+
+fn read_all(path: &Path, source: &mut String) {
+    if let Ok(entries) = std::fs::read_dir(path) {
+        entries.for_each(|entry| read_all(&entry.expect("an entry").path(), source));
+    } else if path.exists() && path.extension().is_some_and(|end| end == "rs") {
+        source.push_str(&std::fs::read_to_string(path).expect("text"));
+    }
+}

@@ -72,7 +72,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) views: Option<&'a ViewsWitness>,
     /// How far this node itself has seen the log confirmed.
     pub(crate) known: &'a Checkpoint,
-    /// Answered now and then how far it has folded, and where its fence is.
+    /// Told now and then how far it has folded, and where its fence is.
     pub(crate) progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::args::LoadArgs;
 use crate::grab::Counter;
@@ -16,7 +16,8 @@ use crate::run::{Prepared, Show};
 pub struct Running {
     counter: Arc<Counter>,
     promotions: Vec<String>,
-    stop: CancellationToken,
+    /// Whoever drops the run ends it.
+    stop: DropGuard,
     task: JoinHandle<Result<Report>>,
 }
 
@@ -34,7 +35,7 @@ impl Running {
         let runtime = Handle::current();
         let play = move || runtime.block_on(prepared.play(&until, Show::Nothing));
         let task = tokio::task::spawn_blocking(play);
-        Ok(Self { counter, promotions, stop, task })
+        Ok(Self { counter, promotions, stop: stop.drop_guard(), task })
     }
 
     /// The ids of the promotions grabbed from.
@@ -68,7 +69,10 @@ impl Running {
     /// # Errors
     /// A task of the run panicked.
     pub async fn served(self) -> Result<Report> {
-        self.task.await.context("the run ended badly")?
+        let Self { stop, task, .. } = self;
+        let report = task.await.context("the run ended badly")?;
+        drop(stop);
+        report
     }
 
     /// Has nobody new come, waits for the answers outstanding, and audits.
@@ -76,7 +80,8 @@ impl Running {
     /// # Errors
     /// As [`Running::served`].
     pub async fn leave(self) -> Result<Report> {
-        self.stop.cancel();
-        self.served().await
+        let Self { stop, task, .. } = self;
+        drop(stop);
+        task.await.context("the run ended badly")?
     }
 }

@@ -252,14 +252,24 @@ impl Store {
             let mut put = Vec::new();
             for entry in table.view.entries(changes) {
                 if table.put(&mut batch, &entry)? && table.is_in_memory() {
-                    put.push(entry);
+                    put.push(table.row_of(&entry)?);
                 }
             }
-            in_memory.push((table, put));
+            in_memory.extend(table.lock().filter(|_| !put.is_empty()).map(|rows| (rows, put)));
         }
         self.put_progress(&mut batch, &changes.progress)?;
         batch.commit().map_err(failed("committing a batch"))?;
-        in_memory.into_iter().try_for_each(|(table, put)| table.follow(put))
+        // Nobody reads them before: whoever sees the progress sees these rows. A map is whole after every
+        // step, so one that panicked leaves nothing half done.
+        in_memory.into_iter().for_each(|(mut rows, put)| rows.extend(put));
+        Ok(())
+    }
+
+    /// Empties all tables; of which log they are stays.
+    fn clear(&self) -> Result<(), ViewsError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tables.values().try_for_each(Table::clear)?;
+        self.clear_progress()
     }
 }
 
@@ -328,7 +338,8 @@ impl Engine for EmbeddedViews {
         count: usize,
     ) -> Result<Vec<AnyRow>, ViewsError> {
         let store = self.store()?;
-        if store.table(view).is_in_memory() {
+        // Otherwise a batch with rows of it is being committed, which may take a while.
+        if store.table(view).is_at_hand() {
             return store.table(view).list(walk, count);
         }
         self.run_on(store, move |store| store.table(view).list(walk, count)).await
@@ -354,10 +365,6 @@ impl Engine for EmbeddedViews {
     }
 
     async fn clear(&self) -> Result<(), ViewsError> {
-        self.run(|store| {
-            let tables = store.tables.values().try_for_each(Table::clear);
-            tables.and_then(|()| store.progress.clear().map_err(failed("emptying the progress")))
-        })
-        .await
+        self.run(Store::clear).await
     }
 }

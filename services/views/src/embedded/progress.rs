@@ -32,6 +32,13 @@ impl Store {
         }
     }
 
+    pub(super) fn clear_progress(&self) -> Result<(), ViewsError> {
+        let failed = failed("emptying the progress");
+        let partitions = self.progress.get(PARTITIONS).map_err(&failed)?;
+        self.progress.clear().map_err(&failed)?;
+        partitions.map_or(Ok(()), |noted| self.progress.insert(PARTITIONS, noted).map_err(failed))
+    }
+
     pub(super) fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError> {
         let key = partition.to_be_bytes();
         let value = self.progress.get(key).map_err(failed("reading the progress"))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 use fjall::{Guard, Keyspace, KvPair, OwnedWriteBatch, Readable, Snapshot};
 
@@ -17,13 +17,15 @@ use crate::view::{AnyRow, AnyView, Entry, corrupt};
 /// What a scan found, and under which key.
 pub(super) type Found = (Vec<u8>, Scanned<AnyRow>);
 
+type Rows = BTreeMap<Vec<u8>, AnyRow>;
+
 pub(super) struct Table {
     pub(super) view: AnyView,
     name: String,
     keyspace: Keyspace,
     /// All rows by key, where they are few and read all the time. Reading them from the store is slow:
     /// a row that is written often is there in every version that has not been flushed yet.
-    in_memory: Option<RwLock<BTreeMap<Vec<u8>, AnyRow>>>,
+    in_memory: Option<RwLock<Rows>>,
 }
 
 impl Table {
@@ -47,6 +49,11 @@ impl Table {
 
     pub(super) fn is_in_memory(&self) -> bool {
         self.in_memory.is_some()
+    }
+
+    /// Whether its rows are in memory, and nobody changes them.
+    pub(super) fn is_at_hand(&self) -> bool {
+        self.in_memory.as_ref().is_some_and(|rows| rows.try_read().is_ok())
     }
 
     pub(super) fn get(&self, key: &Key) -> Result<Option<AnyRow>, ViewsError> {
@@ -112,24 +119,23 @@ impl Table {
     }
 
     pub(super) fn clear(&self) -> Result<(), ViewsError> {
+        let rows = self.lock();
         self.keyspace.clear().map_err(failed("emptying a table"))?;
-        if let Some(rows) = &self.in_memory {
-            rows.write().unwrap_or_else(PoisonError::into_inner).clear();
-        }
+        rows.into_iter().for_each(|mut rows| rows.clear());
         Ok(())
     }
 
-    /// Follows rows that have been committed. A map is whole after every step, so one that panicked
-    /// leaves nothing half done.
-    pub(super) fn follow(&self, committed: Vec<Entry>) -> Result<(), ViewsError> {
-        let Some(rows) = &self.in_memory else { return Ok(()) };
-        let mut rows = rows.write().unwrap_or_else(PoisonError::into_inner);
-        for Entry { key, json, .. } in committed {
-            let row = self.view.decode_json(&json);
-            let row = row.map_err(|reason| corrupt(&self.name, &key, reason))?;
-            rows.insert(key.to_bytes(), row);
-        }
-        Ok(())
+    /// What is in memory, for who changes it.
+    pub(super) fn lock(&self) -> Option<RwLockWriteGuard<'_, Rows>> {
+        let rows = self.in_memory.as_ref()?;
+        Some(rows.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The row of an entry with its key, as it is kept in memory.
+    pub(super) fn row_of(&self, entry: &Entry) -> Result<(Vec<u8>, AnyRow), ViewsError> {
+        let row = self.view.decode_json(&entry.json);
+        let row = row.map_err(|reason| corrupt(&self.name, &entry.key, reason))?;
+        Ok((entry.key.to_bytes(), row))
     }
 
     /// Up to `count` rows of a snapshot with their keys, from the one after the key `after` on. What

@@ -50,11 +50,15 @@ pub(crate) fn told_of(refusal: Refusal) -> (ProblemKind, &'static str) {
         Refusal::LimitReached => {
             (ProblemKind::LimitReached, "The promotion's limit per customer is reached.")
         }
-        Refusal::InvalidTerms => (
-            ProblemKind::InvalidTerms,
-            "The promotion cannot be offered so: finishes_at must lie after now and after starts_at, and a new \
-             total of coupons must not be below the old one.",
-        ),
+        Refusal::EndTooEarly => {
+            (ProblemKind::InvalidTerms, "finishes_at must lie after now and after starts_at.")
+        }
+        Refusal::TotalTooLow => {
+            (ProblemKind::InvalidTerms, "coupons, the new total, must not be below the old one.")
+        }
+        Refusal::InvalidTerms => {
+            (ProblemKind::InvalidTerms, "A term is out of its range, or there are none.")
+        }
         Refusal::Unspecified => (
             ProblemKind::Internal,
             "Another node answered in a way that this version does not know.",

@@ -21,8 +21,8 @@ pub(crate) fn decide(
     if terms == promotion.terms {
         return Decision::Repeat(Accepted { repeated: true, ..Accepted::default() });
     }
-    if !terms::are_valid(&terms, now_ms) {
-        return Decision::Refuse(Refusal::InvalidTerms);
+    if let Some(refusal) = terms::refusal(&terms, now_ms) {
+        return Decision::Refuse(refusal);
     }
     Decision::Accept(event::Body::Changed(PromotionChanged { terms: Some(terms) }))
 }

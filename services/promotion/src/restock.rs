@@ -18,7 +18,7 @@ pub(crate) fn decide(promotion: Option<&Promotion>, command: &RestockPromotion) 
         return Decision::Refuse(Refusal::NotStarted);
     }
     if command.coupons < promotion.terms.coupons {
-        return Decision::Refuse(Refusal::InvalidTerms);
+        return Decision::Refuse(Refusal::TotalTooLow);
     }
     Decision::Accept(event::Body::Restocked(PromotionRestocked {
         coupons: command.coupons,
@@ -57,7 +57,7 @@ mod tests {
             .restock("p", 3)
             .repeated()
             .restock("p", 2)
-            .refused(Refusal::InvalidTerms)
+            .refused(Refusal::TotalTooLow)
             .grab("p", "b")
             .granted(2)
             .grab("p", "c")

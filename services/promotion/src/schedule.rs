@@ -18,8 +18,8 @@ pub(crate) fn decide(
         return decide_again(promotion, asked);
     }
     let terms = with_start(asked, now_ms);
-    if !terms::are_valid(&terms, now_ms) {
-        return Decision::Refuse(Refusal::InvalidTerms);
+    if let Some(refusal) = terms::refusal(&terms, now_ms) {
+        return Decision::Refuse(refusal);
     }
     Decision::Accept(event::Body::Scheduled(PromotionScheduled { terms: Some(terms) }))
 }
@@ -82,7 +82,7 @@ mod tests {
             .schedule("p", Terms { discount: 0.0, ..terms(10) })
             .refused(Refusal::InvalidTerms)
             .schedule("p", Terms { finishes_at_ms: Some(4_999), ..terms(10) })
-            .refused(Refusal::InvalidTerms);
+            .refused(Refusal::EndTooEarly);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What an operator may offer.
 
-use seckill_proto::v1::Terms;
+use seckill_proto::v1::{Refusal, Terms};
 
 /// Checks terms on their own, without a clock.
 ///
@@ -22,10 +22,13 @@ pub fn check(terms: &Terms) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a promotion may be offered on these terms from now on.
-pub(crate) fn are_valid(terms: &Terms, now_ms: i64) -> bool {
-    check(terms).is_ok()
-        && terms.finishes_at_ms.is_none_or(|finishes_at_ms| finishes_at_ms > now_ms)
+/// Why a promotion may not be offered on these terms from now on; none where it may.
+pub(crate) fn refusal(terms: &Terms, now_ms: i64) -> Option<Refusal> {
+    let earliest = terms.starts_at_ms.max(now_ms);
+    if terms.finishes_at_ms.is_some_and(|finishes_at_ms| finishes_at_ms <= earliest) {
+        return Some(Refusal::EndTooEarly);
+    }
+    check(terms).err().map(|_| Refusal::InvalidTerms)
 }
 
 #[cfg(test)]
@@ -54,7 +57,10 @@ mod tests {
     #[test]
     fn an_end_that_has_passed_is_no_offer() {
         let terms = Terms { finishes_at_ms: Some(2_000), ..terms(10) };
-        assert!(are_valid(&terms, 1_999));
-        assert!(!are_valid(&terms, 2_000));
+        assert_eq!(refusal(&terms, 1_999), None);
+        assert_eq!(refusal(&terms, 2_000), Some(Refusal::EndTooEarly));
+        let never = Terms { finishes_at_ms: Some(1_000), ..terms.clone() };
+        assert_eq!(refusal(&never, 0), Some(Refusal::EndTooEarly));
+        assert_eq!(refusal(&Terms { coupons: 0, ..terms }, 0), Some(Refusal::InvalidTerms));
     }
 }

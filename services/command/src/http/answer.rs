@@ -71,6 +71,8 @@ mod tests {
             ("REFUSAL_SOLD_OUT", 409),
             ("REFUSAL_LIMIT_REACHED", 409),
             ("REFUSAL_INVALID_TERMS", 400),
+            ("REFUSAL_END_TOO_EARLY", 400),
+            ("REFUSAL_TOTAL_TOO_LOW", 400),
         ];
         assert_eq!(statuses.collect::<Vec<_>>(), expected);
     }

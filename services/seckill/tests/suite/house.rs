@@ -102,6 +102,19 @@ fn the_rules_of_a_sale_have_no_clock_no_io_and_no_async() {
     }
 }
 
+/// What decides knows nothing of what brings it there.
+#[test]
+fn only_one_folder_of_the_command_node_knows_http() {
+    let source = top().join("services/command/src");
+    for file in std::fs::read_dir(source).expect("the command node") {
+        let path = file.expect("an entry").path();
+        let Ok(text) = std::fs::read_to_string(&path) else { continue }; // a folder
+        for word in ["seckill_edge", "axum"] {
+            assert!(!text.contains(word), "{} mentions {word}", path.display());
+        }
+    }
+}
+
 /// Everything between single backticks, and every link, that looks like a path.
 fn paths_in(text: &str) -> BTreeSet<&str> {
     let prose: Vec<&str> = text.split("```").step_by(2).collect();

@@ -225,3 +225,26 @@ impl Takeover {
         Vec::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What happens step by step is in `tests/takeover`.
+    #[test]
+    fn where_its_fence_is_said_to_be_is_known_until_it_is_over() {
+        let mut owner = Owner::<()>::default();
+        let mut takeover = Takeover::new([7; 16], "node", "", Fold::default());
+        assert!(matches!(takeover.next(&mut owner), Next::Append(_)));
+        assert_eq!(takeover.fence(), None);
+        takeover.delivered(&mut owner, Delivery::At(3));
+        assert_eq!(takeover.fence(), Some(3));
+        assert_eq!(takeover.next(&mut owner), Next::Read { from: 0 });
+        takeover.ended(4); // the fence is there: more is to come
+        assert_eq!(takeover.next(&mut owner), Next::Read { from: 0 });
+        assert_eq!(takeover.fence(), Some(3));
+        takeover.ended(3);
+        assert_eq!(takeover.next(&mut owner), Next::Done(Outcome::Deposed));
+        assert_eq!(takeover.fence(), None);
+    }
+}

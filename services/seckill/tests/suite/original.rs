@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::system::crowd::RunningCrowd;
 use crate::system::{Engines, System, binary, eventually, free_port};
 use reqwest::{Client, Method, header};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 /// 2017-09-01T12:00:00Z: a promotion that is published then starts at once.
@@ -750,136 +749,17 @@ async fn recovery_with_the_even_ids_grabbed() {
     assert_eq!(given(&sale, &promotion).await.len(), 10);
 }
 
-// --- its load model ---
-
-/// Clients loop list, grab, own coupons while an operator opens promotions: as many grabs succeed
-/// as coupons were offered.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_load_model_gives_as_many_coupons_as_were_offered() {
-    const PROMOTIONS: usize = 4;
-    const COUPONS: u32 = 50;
-    let mut sale = System::open(Engines::Embedded).await;
-    let shop = Shop::of(&sale);
-    let crowd = Clients::default();
-    let offered = PROMOTIONS * COUPONS as usize;
-    let mut clients = JoinSet::new();
-    for number in 0..60 {
-        let (shop, crowd) = (shop.clone(), crowd.clone());
-        clients.spawn(async move { crowd.loop_as_in_the_script(&shop, number, offered).await });
-    }
-    for round in 1..=PROMOTIONS {
-        shop.offer(COUPONS).await;
-        crowd.until_accepted(COUPONS as usize * round).await;
-    }
-    clients.join_all().await;
-    shop.until_listed_are(&[]).await;
-    let accepted = crowd.accepted.lock().await.clone();
-    assert_eq!(accepted.len(), offered);
-    for (promotion, customer) in accepted {
-        let coupons = shop.until_coupons(&customer, 1).await;
-        assert_eq!(coupons[0]["promotionId"], promotion.as_str());
-    }
-    sale.stop();
-    sale.assert_verified();
-}
-
 // --- its defects ---
-
-/// Those who were told 200, by promotion; and a crowd that goes on until the process is gone.
-#[derive(Clone, Default)]
-struct Clients {
-    accepted: Arc<Mutex<Vec<(String, String)>>>,
-}
-
-impl Clients {
-    fn come(&self, shop: &Shop, promotions: &[String], round: usize) -> JoinSet<()> {
-        let mut clients = JoinSet::new();
-        for client in 0..40 {
-            let (crowd, shop, promotions) = (self.clone(), shop.clone(), promotions.to_vec());
-            clients.spawn(
-                async move { crowd.grab_until_gone(&shop, &promotions, round, client).await },
-            );
-        }
-        clients
-    }
-
-    async fn grab_until_gone(
-        &self,
-        shop: &Shop,
-        promotions: &[String],
-        round: usize,
-        client: usize,
-    ) {
-        for number in 0.. {
-            let customer = format!("{round}-{client}-{number}");
-            let promotion = &promotions[number % promotions.len()];
-            match shop.try_grab(promotion, &customer).await {
-                Ok(told) if told == ACCEPTED => {
-                    self.accepted.lock().await.push((promotion.clone(), customer));
-                }
-                Ok(told) if told == OUT_OF_STOCK => {}
-                Ok(Answered(503 | 504, _)) => {}
-                Ok(told) => panic!("an answer that may not be: {told:?}"),
-                Err(_) => return,
-            }
-        }
-    }
-
-    async fn loop_as_in_the_script(&self, shop: &Shop, number: usize, offered: usize) {
-        for round in 0.. {
-            if self.accepted.lock().await.len() >= offered {
-                return;
-            }
-            let customer = format!("Customer{number}-{round}");
-            let listed = shop.promotions().await;
-            let Some(promotion) = listed.first() else { continue };
-            let promotion = text(&promotion["promotionId"]);
-            let told = shop.grab(&promotion, &customer).await;
-            if told == ACCEPTED {
-                self.accepted.lock().await.push((promotion, customer.clone()));
-            } else {
-                assert_eq!(told, OUT_OF_STOCK, "the list is a moment old; nothing else is wrong");
-            }
-            for coupon in shop.coupons(&customer).await {
-                assert_eq!(coupon["customerId"], customer.as_str());
-            }
-        }
-    }
-
-    async fn until_accepted(&self, count: usize) {
-        let enough = async || self.accepted.lock().await.len() >= count;
-        eventually("the crowd is served", SOON, enough).await;
-    }
-
-    async fn of(&self, promotion: &str) -> BTreeSet<String> {
-        let accepted = self.accepted.lock().await;
-        let of = accepted.iter().filter(|(of, _)| of == promotion);
-        of.map(|(_, customer)| customer.clone()).collect()
-    }
-}
 
 /// 20,000 accepted, `kill -9` a minute later: 14,076 lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn defect_1_kill_9_loses_nothing_that_was_accepted() {
     let mut sale = System::open(Engines::Embedded).await;
-    let shop = Shop::of(&sale);
-    let promotion = shop.offer(100_000).await;
-    let crowd = Clients::default();
-    let clients = crowd.come(&shop, std::slice::from_ref(&promotion), 0);
-    crowd.until_accepted(2_000).await;
+    let crowd = RunningCrowd::as_in_the_script(&sale).await;
+    crowd.more(2_000, SOON).await;
     sale.kill();
-    clients.join_all().await;
     sale.start().await;
-    let given: BTreeSet<String> = given(&sale, &promotion).await.into_keys().collect();
-    let told = crowd.of(&promotion).await;
-    assert!(told.len() >= 2_000);
-    assert_eq!(told.difference(&given).count(), 0, "of {} accepted", told.len());
-    let untold = given.difference(&told).count();
-    assert!(untold <= 40 + 1, "only whoever was waiting then may not know: {untold}");
-    for customer in told.iter().step_by(400) {
-        assert_eq!(shop.coupons(customer).await.len(), 1);
-        assert_eq!(shop.grab(&promotion, customer).await, DUPLICATE);
-    }
+    crowd.served().await;
 }
 
 /// Grabs after finishTime were told 200 and got nothing.
@@ -1013,27 +893,15 @@ async fn defect_4_a_customer_id_that_is_too_long_is_a_400_and_the_promotion_goes
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn defect_5_log_and_views_are_equal_after_kills_in_the_middle_of_a_load() {
     let mut sale = System::open(Engines::Embedded).await;
-    let shop = Shop::of(&sale);
-    let mut promotions = Vec::new();
-    for coupons in [100, 300, 50_000, 50_000, 50_000, 50_000] {
-        promotions.push(shop.offer(coupons).await);
-    }
-    let crowd = Clients::default();
-    for round in 0..3 {
-        let clients = crowd.come(&shop, &promotions, round);
-        crowd.until_accepted(700 * (round + 1)).await;
+    let crowd = RunningCrowd::as_in_the_script(&sale).await;
+    for _ in 0..3 {
+        crowd.more(700, SOON).await;
         sale.kill();
-        clients.join_all().await;
         sale.start().await;
     }
+    crowd.served().await;
     sale.stop();
     sale.assert_verified();
-    sale.start().await;
-    for promotion in &promotions {
-        let given: BTreeSet<String> = given(&sale, promotion).await.into_keys().collect();
-        let told = crowd.of(promotion).await;
-        assert_eq!(told.difference(&given).count(), 0, "of {} accepted", told.len());
-    }
 }
 
 /// A change before publishTime was answered 200 and ignored.

@@ -31,6 +31,16 @@ impl RunningCrowd {
         Self(Running::start(args).await.expect("the crowd comes"))
     }
 
+    /// The clients and the operator of the original's load script, over its routes.
+    pub(crate) async fn as_in_the_script(sale: &System) -> Self {
+        let url = sale.url();
+        let flags = ["load", "--quiet", "--target", &url, "--model", "original", "--clients", "40"];
+        let more = ["--coupons", "2000", "--open-every", "1s", "--duration", "6s"];
+        let more = more.into_iter().chain(["--give-up", PATIENCE]);
+        let flags = Flags::parse_from(flags.into_iter().chain(more));
+        Self(Running::start(flags.load).await.expect("the crowd comes"))
+    }
+
     /// The promotion that they come for.
     pub(crate) fn promotion(&self) -> String {
         self.0.promotions()[0].clone()
@@ -57,6 +67,12 @@ impl RunningCrowd {
     /// Has nobody new come, and holds every word that was said against the views.
     pub(crate) async fn leave(self) {
         let report = self.0.leave().await.expect("a report");
+        assert_eq!(report.verdict, Verdict::Passed, "{report}");
+    }
+
+    /// Waits until everybody was served, and holds every word that was said against the views.
+    pub(crate) async fn served(self) {
+        let report = self.0.served().await.expect("a report");
         assert_eq!(report.verdict, Verdict::Passed, "{report}");
     }
 

@@ -239,6 +239,7 @@ mod tests {
         assert_eq!(takeover.fence(), None);
         takeover.delivered(&mut owner, Delivery::At(3));
         assert_eq!(takeover.fence(), Some(3));
+        assert_eq!(takeover.record(&mut owner, 1, b"not wanted yet"), Ok(Vec::new()));
         assert_eq!(takeover.next(&mut owner), Next::Read { from: 0 });
         takeover.ended(4); // the fence is there: more is to come
         assert_eq!(takeover.next(&mut owner), Next::Read { from: 0 });
@@ -246,5 +247,26 @@ mod tests {
         takeover.ended(3);
         assert_eq!(takeover.next(&mut owner), Next::Done(Outcome::Deposed));
         assert_eq!(takeover.fence(), None);
+    }
+
+    /// Looking again while reading back finds as much as before, or the log has lost records.
+    #[test]
+    fn a_log_that_ends_before_what_was_there_is_lost() {
+        let mut owner = Owner::default();
+        let fence = owner.fence([7; 16], "node", "");
+        owner.fenced(Delivery::At(0));
+        owner.begin_catch_up(Fold::default());
+        assert_eq!(owner.catch_up(0, &fence), Ok(CaughtUp::Serving));
+        owner.submit(vec![Event::default()], "grab");
+        owner.suspect();
+        let mut takeover = Takeover::new([8; 16], "node", "", Fold::default());
+        assert_eq!(takeover.next(&mut owner), Next::LookAtEnd);
+        takeover.ended(2);
+        for end in [2, 3, 2] {
+            assert_eq!(takeover.next(&mut owner), Next::Read { from: 1 });
+            takeover.ended(end);
+        }
+        takeover.ended(1);
+        assert_eq!(takeover.next(&mut owner), Next::Done(Outcome::Lost));
     }
 }

@@ -400,7 +400,7 @@ mod tests {
         );
         let parts = changes.clone().into_parts();
         let bytes: usize = parts.iter().map(Message::encoded_len).sum();
-        assert!(parts.len() <= bytes / (MAX_PART_BYTES / 2) + 1, "{} parts", parts.len());
+        assert!(parts.len() <= bytes / (256 * 1_024) + 1, "{} parts", parts.len());
         let mut book = restored(vec![changes], scenario.book().at_ms()).expect("a book");
         for number in [0, 4_095, 4_096, 39_999] {
             let customer_id = format!("customer-with-a-long-name-{number}");
@@ -520,7 +520,9 @@ mod tests {
         drop(book.archive(i64::MAX));
         assert!(book.get("over").is_some_and(Promotion::is_archived));
         let over = book.get("over").expect("it was offered");
+        let before = changes.coupons();
         changes.archive(end_of("over", over).expect("it is archived"));
+        assert_eq!(changes.coupons(), before - 1);
         let restored = restored(vec![changes], book.at_ms());
         assert_eq!(restored.as_ref(), Ok(&book));
         assert!(restored.is_ok_and(|restored| restored.agrees_with(scenario.book())));

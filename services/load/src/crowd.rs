@@ -29,8 +29,8 @@ impl Crowd {
 
     /// The number of the next customer of at most so many, never one twice.
     pub fn next(&self, most: u32) -> Option<u32> {
-        let next = |next: u32| (next < most).then(|| next + 1);
-        self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        (number < most).then_some(number)
     }
 
     /// Names the run too.

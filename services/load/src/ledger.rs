@@ -259,6 +259,7 @@ impl Ledger {
             Look::OwnCoupons => &mut book.timings.own_coupons,
         };
         histogram.saturating_record(micros(latency));
+        book.last_answer = Some(Instant::now());
     }
 
     pub(crate) fn position(&self, position: Position) {

@@ -46,7 +46,7 @@ pub(crate) struct Given {
 
 #[derive(Args, Default)]
 pub(crate) struct FileArgs {
-    /// TOML file with settings of any command, named as its flags with _ for - (such as
+    /// TOML file with settings of any command that takes one, named as their flags with _ for - (such as
     /// cql_keyspace = "sales")
     #[arg(long, value_name = "FILE", env = "SECKILL_CONFIG")]
     config: Option<PathBuf>,

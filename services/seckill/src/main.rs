@@ -68,8 +68,8 @@ enum Verb {
     Query(Box<QueryArgs>),
     /// Send load to a running system, then audit what it said
     Load(Box<LoadArgs>),
-    /// Compare every row of the views with the log; exit code 0 when they are equal, 1 when they are not or
-    /// something is damaged, 2 when there is no log or are no views
+    /// Compare every row of the views with the log; exit code 0 when they are equal, 1 when they are not, or
+    /// something is damaged or in use, 2 when there is no log or are no views
     Verify(EnginesArgs),
     Repair(repair::RepairArgs),
     /// Make the embedded log of an earlier version one of this version; the old one is kept

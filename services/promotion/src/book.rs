@@ -238,7 +238,9 @@ fn accepted(body: &event::Body, at_ms: i64) -> Accepted {
 
 #[cfg(test)]
 mod tests {
-    use seckill_proto::v1::{CouponGrabbed, GrabCoupon, PromotionChanged, Terms, command};
+    use seckill_proto::v1::{
+        CouponGrabbed, GrabCoupon, PromotionChanged, PromotionStarted, Terms, command,
+    };
 
     use super::*;
     use crate::scenario::{Scenario, terms};
@@ -364,6 +366,17 @@ mod tests {
         for id in ["cancelled", "open"] {
             let error = book.apply(&changed(id)).expect_err(id);
             assert!(error.to_string().contains("changed after the start"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_promotion_starts_once_and_not_after_its_end() {
+        let scenario = Scenario::at(0).schedule("cancelled", terms(1)).cancel("cancelled");
+        let scenario = scenario.at_time(1_000).schedule("open", terms(2)).grab("open", "a");
+        for id in ["cancelled", "open"] {
+            let body = Some(event::Body::Started(PromotionStarted {}));
+            let again = Event { promotion_id: id.into(), body, ..Event::default() };
+            assert!(scenario.book().clone().apply(&again).is_err(), "{id}");
         }
     }
 

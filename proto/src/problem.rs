@@ -1,5 +1,5 @@
 //! What can go wrong with a request, by the name that the `type` of a problem (RFC 9457) ends with. One
-//! table for whoever answers, and for whoever reads the answer.
+//! table, used by servers and by clients.
 
 /// What a problem says about the command that it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,7 +32,7 @@ pub(crate) const IDLE: Duration = Duration::from_secs(75);
 pub(crate) const WRITE: Duration = Duration::from_secs(10);
 /// Answers that wait to be sent on one connection: above this no further request of it is begun.
 const MAX_UNSENT_BYTES: usize = 64 * 1024;
-/// Asked by whoever looks after the process: answered when there are too many connections, too.
+/// Paths for operators and probes: they are answered when there are too many connections, too.
 const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// Connections above the limit that may be told so at the same time; more are just closed.
 const MAX_TURNED_AWAY: usize = 64;

@@ -111,15 +111,7 @@ async fn interrupt() {
 }
 
 async fn report(args: &LoadArgs, stop: &CancellationToken) -> Result<Report> {
-    let show = if args.quiet { Show::Nothing } else { Show::Progress };
-    Prepared::new(args.clone()).await?.play(stop, show).await
-}
-
-/// Who looks on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Show {
-    Progress,
-    Nothing,
+    Prepared::new(args.clone()).await?.play(stop).await
 }
 
 /// A run before anybody has come.
@@ -144,10 +136,10 @@ impl Prepared {
     }
 
     /// Has them come, until `stop` or until all were served, and audits.
-    pub(crate) async fn play(self, stop: &CancellationToken, show: Show) -> Result<Report> {
+    pub(crate) async fn play(self, stop: &CancellationToken) -> Result<Report> {
         let Self { args, pace, seed, views, counter, sales } = self;
         let started = Instant::now();
-        let progress = Progress::start(Arc::clone(&counter), show == Show::Nothing);
+        let progress = Progress::start(Arc::clone(&counter), args.quiet);
         let served = serve(&args, pace, seed, &counter, sales, stop).await;
         progress.finish().await;
         let sales = served?;

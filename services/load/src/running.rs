@@ -10,13 +10,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::args::LoadArgs;
 use crate::grab::Counter;
 use crate::report::Report;
-use crate::run::{Prepared, Show};
+use crate::run::Prepared;
 
 /// A crowd that is coming.
 pub struct Running {
     counter: Arc<Counter>,
     promotions: Vec<String>,
-    /// Whoever drops the run ends it.
+    /// Dropping it stops the run.
     stop: DropGuard,
     task: JoinHandle<Result<Report>>,
 }
@@ -27,13 +27,13 @@ impl Running {
     /// # Errors
     /// As [`crate::run`], but for what comes after it has begun.
     pub async fn start(args: LoadArgs) -> Result<Self> {
-        let prepared = Prepared::new(args).await?;
+        let prepared = Prepared::new(LoadArgs { quiet: true, ..args }).await?;
         let counter = Arc::clone(&prepared.counter);
         let promotions = prepared.sales.iter().map(|sale| sale.id.clone()).collect();
         let stop = CancellationToken::new();
         let until = stop.clone();
         let runtime = Handle::current();
-        let play = move || runtime.block_on(prepared.play(&until, Show::Nothing));
+        let play = move || runtime.block_on(prepared.play(&until));
         let task = tokio::task::spawn_blocking(play);
         Ok(Self { counter, promotions, stop: stop.drop_guard(), task })
     }

@@ -91,7 +91,15 @@ pub(crate) struct Found {
     /// Views and partitions whose sums differ, and how many rows the log says that they have.
     pub(crate) differing: Vec<Differing>,
     /// Rows that reflect more of the log than was folded, by partition.
-    pub(crate) newer: HashMap<u32, Vec<u64>>,
+    pub(crate) newer: HashMap<u32, Newer>,
+}
+
+/// Rows that reflect more of the log than was folded.
+#[derive(Default)]
+pub(crate) struct Newer {
+    pub(crate) rows: u64,
+    /// The highest offset that one reflects.
+    pub(crate) highest: u64,
 }
 
 /// A partition of a view whose rows are not all as the log says.
@@ -108,7 +116,7 @@ pub(crate) async fn sums(
     expected: &mut Expected,
     report: &mut Report,
 ) -> Result<Found, ViewsError> {
-    let mut newer: HashMap<u32, Vec<u64>> = HashMap::new();
+    let mut newer: HashMap<u32, Newer> = HashMap::new();
     let mut found: HashMap<Place, Sum> = HashMap::new();
     for view in VIEWS {
         let mut rows = 0;
@@ -120,7 +128,9 @@ pub(crate) async fn sums(
             };
             let place = (view.name(), entry.position.partition);
             if expected.is_newer(&entry) {
-                newer.entry(place.1).or_default().push(entry.position.offset);
+                let newer = newer.entry(place.1).or_default();
+                newer.rows += 1;
+                newer.highest = newer.highest.max(entry.position.offset);
                 expected.pass_over(place, &entry);
             } else {
                 found.entry(place).or_default().add(hash_of(&entry));

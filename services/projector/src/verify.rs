@@ -8,9 +8,9 @@ use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader};
 use seckill_promotion::{Book, Inconsistent};
 use seckill_proto::v1::{Checkpoint, Event, Fence, record};
 use seckill_proto::{Position, decode_record};
-use seckill_views::{Progress, Views, ViewsError};
+use seckill_views::{Changes, Progress, Views, ViewsError};
 
-use crate::compare::{self, Expected, Part};
+use crate::compare::{self, Expected, Newer, Part};
 use crate::projection::Unscheduled;
 use crate::projections::Projections;
 
@@ -165,22 +165,38 @@ async fn expected_part(
     let (partition, mut fold) = (part.partition, Fold::default());
     // A row may name a partition that there is not.
     let Some(end) = expected.ends.get(&partition).copied() else { return Ok(part) };
-    let mut projections = Projections::default();
+    let step = |offset, record: &[u8]| match fold.step(offset, record) {
+        Ok(Folded::Event(event)) => Ok(Some(event)),
+        Ok(Folded::Fence(_) | Folded::Void) => Ok(None),
+        Err(reason) => Err(VerifyError::Fold { partition, reason }),
+    };
+    read_changes(log, (partition, end), step, |changes| part.note(changes)).await?;
+    Ok(part)
+}
+
+/// Reads a partition up to an end, and hands on the rows that each stretch of its events changes.
+async fn read_changes(
+    log: &dyn Log,
+    (partition, end): (u32, u64),
+    mut step: impl FnMut(u64, &[u8]) -> Result<Option<Event>, VerifyError>,
+    mut note: impl FnMut(&Changes),
+) -> Result<(), VerifyError> {
+    let (mut projections, mut reached) = (Projections::default(), 0);
     let mut reader = log.read(partition, 0).await?;
-    while fold.next_offset() < end {
+    while reached < end {
         let mut events = Vec::new();
         for (offset, record) in next(&mut *reader, partition).await? {
-            let folded = fold.step(offset, &record);
-            let folded = folded.map_err(|reason| VerifyError::Fold { partition, reason })?;
-            match folded {
-                Folded::Event(event) if offset < end => events.push((offset, event)),
-                Folded::Event(_) | Folded::Fence(_) | Folded::Void => {}
+            if offset >= end {
+                break;
             }
+            events.extend(step(offset, &record)?.map(|event| (offset, event)));
+            reached = offset + 1;
         }
-        let progress = Progress::at(partition, &fold.checkpoint(), None);
-        part.note(&projections.changes(&events, progress)?);
+        // Only the rows count here, not how far they reach.
+        let progress = Progress::at(partition, &Checkpoint::default(), None);
+        note(&projections.changes(&events, progress)?);
     }
-    Ok(part)
+    Ok(())
 }
 
 async fn fold(
@@ -193,23 +209,14 @@ async fn fold(
     let end = log.end(partition).await?;
     let mut folding = Folding { partition, ..Folding::default() };
     claims.retain(|claim| !claim.is_due(&folding.fold));
-    let mut projections = Projections::default();
-    let mut reader = log.read(partition, 0).await?;
-    while folding.fold.next_offset() < end {
-        let mut events = Vec::new();
-        for (offset, record) in next(&mut *reader, partition).await? {
-            if offset >= end {
-                break;
-            }
-            let event = folding.step(offset, &record, report)?;
-            events.extend(event.map(|event| (offset, event)));
-            for claim in claims.extract_if(.., |claim| claim.is_due(&folding.fold)) {
-                claim.compare(&folding.fold, &folding.book, report);
-            }
+    let step = |offset, record: &[u8]| {
+        let event = folding.step(offset, record, report)?;
+        for claim in claims.extract_if(.., |claim| claim.is_due(&folding.fold)) {
+            claim.compare(&folding.fold, &folding.book, report);
         }
-        let progress = Progress::at(partition, &folding.fold.checkpoint(), None);
-        expected.note(&projections.changes(&events, progress)?);
-    }
+        Ok(event)
+    };
+    read_changes(log, (partition, end), step, |changes| expected.note(changes)).await?;
     for claim in claims {
         report.differ(|| claim.lacks(end));
     }
@@ -330,11 +337,11 @@ async fn compare_progress(
     log: &dyn Log,
     views: &Views,
     expected: &Expected,
-    newer: &HashMap<u32, Vec<u64>>,
+    newer: &HashMap<u32, Newer>,
     report: &mut Report,
 ) -> Result<(), VerifyError> {
-    let rows: usize = newer.values().map(Vec::len).sum();
-    report.count("rows newer than the comparison", rows as u64);
+    let rows = newer.values().map(|newer| newer.rows).sum();
+    report.count("rows newer than the comparison", rows);
     for (&partition, &end) in &expected.ends {
         let progress = views.progress(partition).await?;
         let now = log.end(partition).await?;
@@ -344,7 +351,7 @@ async fn compare_progress(
                 format!("partition {partition}: the views reach offset {reached} of {end}")
             });
         }
-        let ahead = newer.get(&partition).into_iter().flatten().any(|offset| *offset >= now);
+        let ahead = newer.get(&partition).is_some_and(|newer| newer.highest >= now);
         if reached > now || ahead {
             report.differ(|| {
                 format!(
@@ -370,7 +377,7 @@ mod tests {
     };
     use seckill_proto::{encode_event, encode_fence};
     use seckill_telemetry::Health;
-    use seckill_views::{Changes, CouponRow};
+    use seckill_views::CouponRow;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -436,23 +443,31 @@ mod tests {
         assert_eq!(report.counts["coupons_by_customer"], 2);
     }
 
+    async fn first_coupon(views: &Views) -> CouponRow {
+        let id = "p-1".parse().expect("an id");
+        views.coupon(&id).await.expect("a row").expect("a row")
+    }
+
+    /// Writes coupons as nobody should.
+    async fn write_coupons(views: &Views, coupons: Vec<CouponRow>) {
+        let progress = views.progress(0).await.expect("progress").expect("progress");
+        let (promotions, open) = (vec![], vec![]);
+        views.write(Changes { promotions, open, coupons, progress }).await.expect("written");
+    }
+
     #[tokio::test]
     async fn a_missing_row_a_wrong_row_and_one_too_many_are_noticed() {
         let directory = tempfile::tempdir().expect("a directory");
         let log = log(directory.path(), 1).await;
         let views = project(&log, directory.path()).await;
-        let progress = views.progress(0).await.expect("progress").expect("progress");
-        let row =
-            views.coupon(&"p-1".parse().expect("an id")).await.expect("a row").expect("a row");
+        let row = first_coupon(&views).await;
         let wrong = CouponRow {
             discount: 0.9,
             position: Position { offset: 4, ..row.position },
             ..row.clone()
         };
         let extra = CouponRow { id: "p-3".into(), serial: 3, ..row };
-        let coupons = vec![wrong, extra];
-        let (promotions, open) = (vec![], vec![]);
-        views.write(Changes { promotions, open, coupons, progress }).await.expect("written");
+        write_coupons(&views, vec![wrong, extra]).await;
         let report = verify(&*log, &views, vec![]).await.expect("a report");
         for view in ["coupons_by_promotion", "coupons_by_customer"] {
             let of_view = report.differences.iter().filter(|text| text.starts_with(view));
@@ -476,13 +491,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let log = log(directory.path(), 1).await;
         let views = project(&log, directory.path()).await;
-        let progress = views.progress(0).await.expect("progress").expect("progress");
-        let row =
-            views.coupon(&"p-1".parse().expect("an id")).await.expect("a row").expect("a row");
+        let row = first_coupon(&views).await;
         let later = CouponRow { position: Position { offset: 99, ..row.position }, ..row };
-        let (promotions, open) = (vec![], vec![]);
-        let changes = Changes { promotions, open, coupons: vec![later], progress };
-        views.write(changes).await.expect("written");
+        write_coupons(&views, vec![later]).await;
         let report = verify(&*log, &views, vec![]).await.expect("a report");
         let has = |text: &String| text.starts_with("coupons_by_promotion has");
         assert!(report.differences.iter().any(has), "{report:?}");

@@ -389,7 +389,7 @@ mod tests {
         }
     }
 
-    /// As few parts as their size allows, and whoever holds a coupon is told of it.
+    /// There are as few parts as their size allows, and who grabs again is given the same coupon.
     #[test]
     fn holders_are_found_again() {
         let scenario = scenario();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cql::value::{time, unsigned};
 use crate::position_text;
+use crate::view::Row;
 
 /// A coupon as the API returns it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,20 @@ pub struct CouponRow {
     /// The event that granted it.
     #[serde(with = "position_text")]
     pub position: Position,
+}
+
+impl Row for CouponRow {
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    fn promotion_id(&self) -> Option<&str> {
+        Some(&self.promotion_id)
+    }
+
+    fn texts(&self) -> usize {
+        self.promotion_id.len() + self.customer_id.len()
+    }
 }
 
 /// A coupon of what both tables hold: promotion, serial and customer, what was granted when, and where.

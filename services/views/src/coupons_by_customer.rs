@@ -2,7 +2,6 @@
 
 use scylla::value::CqlTimestamp;
 use scylla::{DeserializeRow, SerializeRow};
-use seckill_proto::Position;
 
 use crate::changes::Changes;
 use crate::coupon::{self, CouponRow};
@@ -53,18 +52,6 @@ impl View for CouponsByCustomer {
 
     fn key(row: &CouponRow) -> Key {
         Key { group: vec![row.customer_id.as_str().into()], within: within(row) }
-    }
-
-    fn position(row: &CouponRow) -> Position {
-        row.position
-    }
-
-    fn promotion_id(row: &CouponRow) -> Option<&str> {
-        Some(&row.promotion_id)
-    }
-
-    fn texts(row: &CouponRow) -> usize {
-        row.promotion_id.len() + row.customer_id.len()
     }
 
     fn to_columns(row: &CouponRow) -> Columns {

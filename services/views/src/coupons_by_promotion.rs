@@ -2,7 +2,7 @@
 
 use scylla::value::CqlTimestamp;
 use scylla::{DeserializeRow, SerializeRow};
-use seckill_proto::{CouponId, Position};
+use seckill_proto::CouponId;
 
 use crate::changes::Changes;
 use crate::coupon::{self, CouponRow};
@@ -70,18 +70,6 @@ impl View for CouponsByPromotion {
 
     fn key(row: &CouponRow) -> Key {
         key(&row.promotion_id, row.serial)
-    }
-
-    fn position(row: &CouponRow) -> Position {
-        row.position
-    }
-
-    fn promotion_id(row: &CouponRow) -> Option<&str> {
-        Some(&row.promotion_id)
-    }
-
-    fn texts(row: &CouponRow) -> usize {
-        row.promotion_id.len() + row.customer_id.len()
     }
 
     fn to_columns(row: &CouponRow) -> Columns {

@@ -1,8 +1,6 @@
 //! `finished_promotions`: the promotions that are over, for good, by log partition and id. Same row,
 //! same key and same columns as `promotions`, written once.
 
-use seckill_proto::Position;
-
 use crate::changes::Changes;
 use crate::key::Key;
 use crate::promotions::{self, Promotions};
@@ -24,18 +22,6 @@ impl View for FinishedPromotions {
 
     fn key(row: &PromotionRow) -> Key {
         Promotions::key(row)
-    }
-
-    fn position(row: &PromotionRow) -> Position {
-        row.position
-    }
-
-    fn promotion_id(row: &PromotionRow) -> Option<&str> {
-        Some(&row.id)
-    }
-
-    fn texts(row: &PromotionRow) -> usize {
-        Promotions::texts(row)
     }
 
     fn to_columns(row: &PromotionRow) -> promotions::Columns {

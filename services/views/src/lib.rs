@@ -43,7 +43,7 @@ pub use open_promotions::OpenPromotions;
 pub use page::{MAX_PAGE, Page};
 pub use progress::Progress;
 pub use promotions::{FinishReason, PromotionRow, PromotionState, Promotions};
-pub use view::{AnyView, Column, Entry, Scanned, Schema, View};
+pub use view::{AnyView, Column, Entry, Row, Scanned, Schema, View};
 pub use views::Views;
 
 /// The views there are. Whoever writes, empties or compares views goes through this list.

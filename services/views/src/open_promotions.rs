@@ -17,7 +17,7 @@ use crate::key::{Key, Kind};
 use crate::position_text;
 use crate::promotions::{self, Promotions};
 use crate::promotions::{PromotionRow, PromotionState};
-use crate::view::{Schema, View};
+use crate::view::{Row, Schema, View};
 use crate::views::Views;
 
 /// Rows of a partition: as many as keep one small while there are thousands of promotions.
@@ -89,6 +89,21 @@ fn place(ids: &mut Vec<String>, id: &str, belongs: bool) {
     }
 }
 
+impl Row for OpenPromotions {
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    fn promotion_id(&self) -> Option<&str> {
+        None
+    }
+
+    fn texts(&self) -> usize {
+        let ids = self.scheduled.iter().chain(&self.active);
+        ids.map(|id| size_of::<u32>() + id.len()).sum()
+    }
+}
+
 /// The row in CQL. An empty list of CQL is a null.
 #[derive(SerializeRow, DeserializeRow)]
 pub struct Columns {
@@ -121,19 +136,6 @@ impl View for OpenPromotions {
 
     fn key(row: &Self) -> Key {
         Key { group: vec![row.position.partition.into()], within: vec![row.row.into()] }
-    }
-
-    fn position(row: &Self) -> Position {
-        row.position
-    }
-
-    fn promotion_id(_row: &Self) -> Option<&str> {
-        None
-    }
-
-    fn texts(row: &Self) -> usize {
-        let ids = row.scheduled.iter().chain(&row.active);
-        ids.map(|id| size_of::<u32>() + id.len()).sum()
     }
 
     fn to_columns(row: &Self) -> Columns {

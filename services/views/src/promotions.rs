@@ -14,7 +14,7 @@ use crate::finished_promotions::FinishedPromotions;
 use crate::key::{Cursor, Key, Kind};
 use crate::page::{Page, clamp_limit};
 use crate::position_text;
-use crate::view::{Column, Schema, View};
+use crate::view::{Column, Row, Schema, View};
 use crate::views::Views;
 
 /// The view.
@@ -74,6 +74,20 @@ pub struct PromotionRow {
     /// The last event that this row reflects.
     #[serde(with = "position_text")]
     pub position: Position,
+}
+
+impl Row for PromotionRow {
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    fn promotion_id(&self) -> Option<&str> {
+        Some(&self.id)
+    }
+
+    fn texts(&self) -> usize {
+        self.id.len() + self.name.len() + "scheduled".len() + "cancelled".len()
+    }
 }
 
 /// The row in CQL.
@@ -138,18 +152,6 @@ impl View for Promotions {
 
     fn key(row: &PromotionRow) -> Key {
         key(row.position.partition, &row.id)
-    }
-
-    fn position(row: &PromotionRow) -> Position {
-        row.position
-    }
-
-    fn promotion_id(row: &PromotionRow) -> Option<&str> {
-        Some(&row.id)
-    }
-
-    fn texts(row: &PromotionRow) -> usize {
-        row.id.len() + row.name.len() + "scheduled".len() + "cancelled".len()
     }
 
     fn to_columns(row: &PromotionRow) -> Columns {

@@ -19,12 +19,24 @@ use crate::changes::Changes;
 use crate::error::ViewsError;
 use crate::key::{Key, Kind};
 
+/// A row as the API returns it, in whichever views it stands. The embedded engine keeps it as JSON.
+pub trait Row: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// The last event that it reflects.
+    fn position(&self) -> Position;
+
+    /// The promotion that it is of, where it is of one.
+    fn promotion_id(&self) -> Option<&str>;
+
+    /// About how many bytes its texts have.
+    fn texts(&self) -> usize;
+}
+
 /// A view of the log: rows by key, each a pure function of the log up to its position.
 pub trait View: Send + Sync + Sized + 'static {
     /// Its table.
     const SCHEMA: Schema;
-    /// A row as the API returns it. The embedded engine keeps it as JSON.
-    type Row: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
+    /// Its rows.
+    type Row: Row;
     /// The row as the columns of CQL, by name.
     type Columns: SerializeRow
         + for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>
@@ -37,15 +49,6 @@ pub trait View: Send + Sync + Sized + 'static {
 
     /// Where a row lies.
     fn key(row: &Self::Row) -> Key;
-
-    /// The last event that a row reflects.
-    fn position(row: &Self::Row) -> Position;
-
-    /// The promotion that a row is of, where it is of one.
-    fn promotion_id(row: &Self::Row) -> Option<&str>;
-
-    /// About how many bytes its texts have.
-    fn texts(row: &Self::Row) -> usize;
 
     /// The row for CQL.
     fn to_columns(row: &Self::Row) -> Self::Columns;
@@ -153,6 +156,11 @@ impl AnyView {
         self.0.entry(row)
     }
 
+    /// Where a row lies, and the last event that it reflects.
+    pub(crate) fn place(self, row: &AnyRow) -> (Key, Position) {
+        self.0.place(row)
+    }
+
     pub(crate) fn decode_json(self, json: &[u8]) -> Result<AnyRow, String> {
         self.0.decode_json(json)
     }
@@ -179,6 +187,7 @@ trait Erased: Send + Sync {
     fn cql_rows(&self, changes: &Changes) -> Vec<CqlRow>;
     fn assert_belongs(&self, changes: &Changes, partitions: u32);
     fn entry(&self, row: &AnyRow) -> Entry;
+    fn place(&self, row: &AnyRow) -> (Key, Position);
     fn decode_json(&self, json: &[u8]) -> Result<AnyRow, String>;
     fn decode_cql(
         &self,
@@ -199,8 +208,8 @@ impl<V: View> Erased for PhantomData<V> {
     fn cql_rows(&self, changes: &Changes) -> Vec<CqlRow> {
         let rows = V::changed(changes).map(|row| CqlRow {
             key: V::key(row),
-            position: V::position(row),
-            texts: V::texts(row),
+            position: row.position(),
+            texts: row.texts(),
             columns: Box::new(V::to_columns(row)),
         });
         rows.collect()
@@ -209,14 +218,19 @@ impl<V: View> Erased for PhantomData<V> {
     fn assert_belongs(&self, changes: &Changes, partitions: u32) {
         let partition = changes.progress.partition;
         for row in V::changed(changes) {
-            let of = V::promotion_id(row).map_or(partition, |id| partition_of(id, partitions));
-            let belongs = of == partition && V::position(row).partition == partition;
+            let of = row.promotion_id().map_or(partition, |id| partition_of(id, partitions));
+            let belongs = of == partition && row.position().partition == partition;
             assert!(belongs, "{} {} is not of partition {partition}", V::SCHEMA.name, V::key(row));
         }
     }
 
     fn entry(&self, row: &AnyRow) -> Entry {
-        entry::<V>(row.downcast_ref().expect("a view reads its own rows"))
+        entry::<V>(as_typed::<V>(row))
+    }
+
+    fn place(&self, row: &AnyRow) -> (Key, Position) {
+        let row = as_typed::<V>(row);
+        (V::key(row), row.position())
     }
 
     fn decode_json(&self, json: &[u8]) -> Result<AnyRow, String> {
@@ -240,7 +254,11 @@ impl<V: View> Erased for PhantomData<V> {
 
 fn entry<V: View>(row: &V::Row) -> Entry {
     let json = serde_json::to_vec(row).expect("a row is plain JSON, and memory takes it");
-    Entry { key: V::key(row), position: V::position(row), json }
+    Entry { key: V::key(row), position: row.position(), json }
+}
+
+fn as_typed<V: View>(row: &AnyRow) -> &V::Row {
+    row.downcast_ref().expect("a view reads its own rows")
 }
 
 /// The row with its type again.

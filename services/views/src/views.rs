@@ -11,7 +11,7 @@ use crate::view::{self, AnyView, Entry, Scanned, View};
 
 /// The read model of one log; cheap to clone.
 ///
-/// Lists take the `next` of the page before as `cursor`, and a `limit` of at most [`MAX_PAGE`]
+/// Lists take the `next` of the page before as `cursor`, and a `limit` of at most [`crate::MAX_PAGE`]
 /// rows. A cursor that no list of that kind gave is [`ViewsError::InvalidCursor`].
 ///
 /// The lists of each view stand in the view's own file.

@@ -1,9 +1,10 @@
 //! Rules of the house that a compiler does not know.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 use seckill_proto::{Outcome, ProblemKind};
+
+use crate::source::{crates, files_in, top};
 
 /// Which crates of the workspace a crate may use: those below it, and of those what it is for.
 const MAY_USE: [(&str, &[&str]); 14] = [
@@ -42,15 +43,8 @@ const MAY_USE: [(&str, &[&str]); 14] = [
 /// Crates of engines, and the only crate that may know each. Benchmarks measure them by themselves.
 const ONLY_IN: [(&str, &str); 2] = [("rdkafka", "seckill-log"), ("scylla", "seckill-views")];
 
-fn top() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 fn manifests() -> BTreeMap<String, toml::Table> {
-    let services = std::fs::read_dir(top().join("services")).expect("services/");
-    let services = services.map(|entry| entry.expect("an entry").path());
-    let folders = services.chain([top().join("proto"), top().join("benches")]);
-    let manifests = folders.filter_map(|folder| {
+    let manifests = crates().into_iter().filter_map(|folder| {
         let text = std::fs::read_to_string(folder.join("Cargo.toml")).ok()?;
         let manifest: toml::Table = text.parse().expect("a manifest");
         Some((manifest["package"]["name"].as_str().expect("a name").to_owned(), manifest))
@@ -193,28 +187,23 @@ fn the_readme_names_every_problem_with_its_status() {
 /// A dependency that nobody names is compiled for nothing.
 #[test]
 fn every_dependency_is_used() {
-    let services = std::fs::read_dir(top().join("services")).expect("services/");
-    let services = services.map(|entry| entry.expect("an entry").path());
-    for krate in services.chain([top().join("proto"), top().join("benches")]) {
-        let Ok(text) = std::fs::read_to_string(krate.join("Cargo.toml")) else { continue };
+    for krate in crates() {
+        let text = std::fs::read_to_string(krate.join("Cargo.toml")).expect("a manifest");
         let manifest: toml::Table = text.parse().expect("a manifest");
-        let mut source = String::new();
-        for part in ["src", "tests", "build.rs"] {
-            read_all(&krate.join(part), &mut source);
-        }
+        let mut files = Vec::new();
+        let folders = ["src", "tests"].map(|part| krate.join(part));
+        folders
+            .iter()
+            .filter(|folder| folder.is_dir())
+            .for_each(|folder| files_in(folder, &mut files));
+        files.extend(Some(krate.join("build.rs")).filter(|file| file.exists()));
+        let texts = files.iter().map(|file| std::fs::read_to_string(file).expect("text"));
+        let source: String = texts.collect();
         let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
         let tables = tables.iter().filter_map(|table| manifest.get(*table)?.as_table());
         for name in tables.flat_map(|table| table.keys()) {
             let named = name.replace('-', "_");
             assert!(source.contains(&named), "{} does not use {name}", krate.display());
         }
-    }
-}
-
-fn read_all(path: &Path, source: &mut String) {
-    if let Ok(entries) = std::fs::read_dir(path) {
-        entries.for_each(|entry| read_all(&entry.expect("an entry").path(), source));
-    } else if path.exists() && path.extension().is_some_and(|end| end == "rs") {
-        source.push_str(&std::fs::read_to_string(path).expect("text"));
     }
 }

@@ -14,12 +14,12 @@ const LONGEST: [usize; 3] = [7, 18, 49];
 /// Of the lines of production, in hundredths: load generator and benchmarks.
 const MEASURING: usize = 33;
 
-fn top() -> PathBuf {
+pub(crate) fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the top").to_owned()
 }
 
-/// The folders of crates, and what they are named in `use`.
-fn crates() -> Vec<PathBuf> {
+/// The folders of crates.
+pub(crate) fn crates() -> Vec<PathBuf> {
     let services = std::fs::read_dir(top().join("services")).expect("services/");
     let services = services.map(|entry| entry.expect("an entry").path());
     let mut crates: Vec<_> =
@@ -28,7 +28,7 @@ fn crates() -> Vec<PathBuf> {
     crates
 }
 
-fn files_in(folder: &Path, files: &mut Vec<PathBuf>) {
+pub(crate) fn files_in(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {

@@ -101,7 +101,7 @@ impl Table {
             self.read(reading, some, values, &key).await
         });
         let mut rows = try_join_all(parts).await?.concat();
-        rows.sort_by_cached_key(|row| self.view.entry(row).key);
+        rows.sort_by_cached_key(|row| self.view.place(row).0);
         Ok(rows)
     }
 

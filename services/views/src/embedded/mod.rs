@@ -255,7 +255,9 @@ impl Store {
                     put.push(table.row_of(&entry)?);
                 }
             }
-            in_memory.extend(table.lock().filter(|_| !put.is_empty()).map(|rows| (rows, put)));
+            if !put.is_empty() {
+                in_memory.extend(table.lock().map(|rows| (rows, put)));
+            }
         }
         self.put_progress(&mut batch, &changes.progress)?;
         batch.commit().map_err(failed("committing a batch"))?;

@@ -11,8 +11,7 @@ use super::failed;
 use crate::engine::{Range, Walk};
 use crate::error::ViewsError;
 use crate::key::{Key, bytes};
-use crate::view::Scanned;
-use crate::view::{AnyRow, AnyView, Entry, corrupt};
+use crate::view::{AnyRow, AnyView, Entry, Scanned, corrupt};
 
 /// What a scan found, and under which key.
 pub(super) type Found = (Vec<u8>, Scanned<AnyRow>);
@@ -160,11 +159,11 @@ impl Table {
         let place = key.escape_ascii();
         let row = self.decode(&place, value)?;
         let (stored, _) = self.split(&place, value)?;
-        let entry = self.view.entry(&row);
-        if entry.key.to_bytes() != key {
-            return Err(corrupt(&self.name, place, format!("it is the row of {}", entry.key)));
+        let (own_key, position) = self.view.place(&row);
+        if own_key.to_bytes() != key {
+            return Err(corrupt(&self.name, place, format!("it is the row of {own_key}")));
         }
-        let offset = entry.position.offset;
+        let offset = position.offset;
         if offset != stored {
             let reason = format!("it is of offset {offset}, and is kept as of {stored}");
             return Err(corrupt(&self.name, place, reason));

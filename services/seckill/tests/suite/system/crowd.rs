@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use seckill_load::{LoadArgs, Running, Verdict};
+use seckill_load::{LoadArgs, Report, Running, Verdict};
 
 use super::{System, eventually};
 
@@ -23,22 +23,22 @@ pub(crate) struct RunningCrowd(Running);
 impl RunningCrowd {
     /// Customers for a promotion of so many coupons.
     pub(crate) async fn come(sale: &System, coupons: u32) -> Self {
-        let (url, coupons) = (sale.url(), coupons.to_string());
-        let flags = ["load", "--quiet", "--target", &url, "--coupons", &coupons];
-        let more = ["--clients", CLIENTS, "--customers", "100000000", "--give-up", PATIENCE];
-        let flags = Flags::parse_from(flags.into_iter().chain(more));
-        let args = LoadArgs { audit_timeout: Duration::from_secs(120), ..flags.load };
-        Self(Running::start(args).await.expect("the crowd comes"))
+        let coupons = coupons.to_string();
+        let flags = ["--coupons", &coupons, "--clients", CLIENTS, "--customers", "100000000"];
+        Self::start(sale, &[&flags[..], &["--audit-timeout", "120s"]].concat()).await
     }
 
     /// The clients and the operator of the original's load script, over its routes.
     pub(crate) async fn as_in_the_script(sale: &System) -> Self {
+        let flags = ["--model", "original", "--clients", "40", "--coupons", "2000"];
+        Self::start(sale, &[&flags[..], &["--open-every", "1s", "--duration", "6s"]].concat()).await
+    }
+
+    async fn start(sale: &System, flags: &[&str]) -> Self {
         let url = sale.url();
-        let flags = ["load", "--quiet", "--target", &url, "--model", "original", "--clients", "40"];
-        let more = ["--coupons", "2000", "--open-every", "1s", "--duration", "6s"];
-        let more = more.into_iter().chain(["--give-up", PATIENCE]);
-        let flags = Flags::parse_from(flags.into_iter().chain(more));
-        Self(Running::start(flags.load).await.expect("the crowd comes"))
+        let all = [&["load", "--target", &url, "--give-up", PATIENCE], flags].concat();
+        let Flags { load } = Flags::parse_from(all);
+        Self(Running::start(load).await.expect("the crowd comes"))
     }
 
     /// The promotion that they come for.
@@ -66,14 +66,12 @@ impl RunningCrowd {
 
     /// Has nobody new come, and holds every word that was said against the views.
     pub(crate) async fn leave(self) {
-        let report = self.0.leave().await.expect("a report");
-        assert_eq!(report.verdict, Verdict::Passed, "{report}");
+        assert_passed(self.0.leave().await);
     }
 
     /// Waits until everybody was served, and holds every word that was said against the views.
     pub(crate) async fn served(self) {
-        let report = self.0.served().await.expect("a report");
-        assert_eq!(report.verdict, Verdict::Passed, "{report}");
+        assert_passed(self.0.served().await);
     }
 
     /// Waits until the promotion is sold out to them, and audits.
@@ -83,4 +81,9 @@ impl RunningCrowd {
             .await;
         self.leave().await;
     }
+}
+
+fn assert_passed(report: anyhow::Result<Report>) {
+    let report = report.expect("a report");
+    assert_eq!(report.verdict, Verdict::Passed, "{report}");
 }

@@ -83,6 +83,7 @@ kinds! {
     Finished            "finished"             409 Refused None, "The promotion is over";
     SoldOut             "sold-out"             409 Refused None, "The promotion is sold out";
     LimitReached        "limit-reached"        409 Refused None, "The customer holds as many coupons as one may";
+    WrongPhase          "wrong-phase"          409 Refused None, "The rebuild is not where that is possible";
     BodyTooLarge        "body-too-large"       413 Invalid None, "The body is too large";
     UnsupportedMediaType "unsupported-media-type" 415 Invalid None, "The body must be JSON";
     UnsupportedContentEncoding "unsupported-content-encoding" 415 Invalid None, "The body must not be encoded";
@@ -94,6 +95,7 @@ kinds! {
     TooManyConnections  "too-many-connections" 503 NotAccepted Some(1), "There are too many connections";
     NotYetVisible       "not-yet-visible"      503 NotAccepted Some(1), "The view has not got that far";
     ViewsUnavailable    "views-unavailable"    503 NotAccepted Some(1), "The views cannot be read now";
+    ViewNotBuilt        "view-not-built"       503 NotAccepted Some(10), "The view is not built yet";
     TooManyReaders      "too-many-readers"     503 NotAccepted Some(1), "There are too many readers";
     OutcomeUnknown      "outcome-unknown"      504 Unknown None, "The outcome is not known";
 }

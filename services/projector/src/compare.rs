@@ -1,12 +1,13 @@
-//! Holds the rows of every view against what the log says, in memory that does not grow with them.
+//! Holds the rows of views against what the log says, or against the rows of other tables, in memory that
+//! does not grow with them.
 //!
 //! Of each view and partition, the hashes of all rows are added up, on both sides. Sums that are equal
 //! are of the same rows. Where they are not, the log is folded again, and a part of the rows at a time
 //! is compared one by one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use seckill_views::{AnyView, Changes, Entry, Scanned, VIEWS, Views, ViewsError};
+use seckill_views::{AnyView, Changes, Entry, Scanned, Views, ViewsError};
 use twox_hash::XxHash3_128;
 
 use crate::verify::Report;
@@ -14,12 +15,16 @@ use crate::verify::Report;
 /// Rows that are compared one by one at the same time.
 const PART: u64 = 500_000;
 
-/// What the log says, as far as it went when it was asked.
+/// What the log or other tables say, as far as they went when they were asked.
 #[derive(Default)]
 pub(crate) struct Expected {
+    /// The views that are compared.
+    views: Vec<AnyView>,
     sums: HashMap<Place, Sum>,
     /// Of views whose rows are written again: the hash of each row, by the hash of its key.
     latest: HashMap<(Place, u128), u128>,
+    /// Keys of rows that were of later when they were asked for.
+    moved: HashSet<(Place, u128)>,
     pub(crate) ends: HashMap<u32, u64>,
 }
 
@@ -44,9 +49,35 @@ impl Sum {
 }
 
 impl Expected {
+    pub(crate) fn of(views: Vec<AnyView>) -> Self {
+        Self { views, ..Self::default() }
+    }
+
+    /// What tables say, up to these offsets of the partitions.
+    pub(crate) async fn of_tables(
+        tables: &Views,
+        views: Vec<AnyView>,
+        ends: HashMap<u32, u64>,
+    ) -> Result<Self, ViewsError> {
+        let mut expected = Self { views: views.clone(), ends, ..Self::default() };
+        for view in views {
+            let mut each = |row: Scanned<Entry>| {
+                let Ok(entry) = row else { return }; // what cannot be read is expected nowhere
+                let place = (view.name(), entry.position.partition);
+                if expected.is_newer(&entry) {
+                    expected.moved.insert((place, key_of(&entry)));
+                } else {
+                    expected.put(view, place, &entry);
+                }
+            };
+            tables.scan_entries(view, &mut each).await?;
+        }
+        Ok(expected)
+    }
+
     /// Notes the rows that a stretch of the log changes.
     pub(crate) fn note(&mut self, changes: &Changes) {
-        for view in VIEWS {
+        for view in self.views.clone() {
             let place = (view.name(), changes.progress.partition);
             for entry in view.entries(changes) {
                 self.put(view, place, &entry);
@@ -68,6 +99,11 @@ impl Expected {
         if let Some(hash) = self.latest.remove(&(place, key_of(entry))) {
             self.sums.entry(place).or_default().remove(hash);
         }
+    }
+
+    /// Whether a row that was of later has been found as it was before.
+    fn has_moved(&self, place: Place, entry: &Entry) -> bool {
+        !self.moved.is_empty() && self.moved.contains(&(place, key_of(entry)))
     }
 
     fn is_newer(&self, entry: &Entry) -> bool {
@@ -109,7 +145,7 @@ pub(crate) struct Differing {
     rows: u64,
 }
 
-/// Adds up the rows of all views, and tells where they differ from what is expected. Rows that cannot
+/// Adds up the rows of views, and tells where they differ from what is expected. Rows that cannot
 /// be read are differences by themselves.
 pub(crate) async fn sums(
     views: &Views,
@@ -118,10 +154,9 @@ pub(crate) async fn sums(
 ) -> Result<Found, ViewsError> {
     let mut newer: HashMap<u32, Newer> = HashMap::new();
     let mut found: HashMap<Place, Sum> = HashMap::new();
-    for view in VIEWS {
+    for view in expected.views.clone() {
         let mut rows = 0;
         let mut each = |row: Scanned<Entry>| {
-            rows += 1;
             let entry = match row {
                 Ok(entry) => entry,
                 Err(error) => return report.differ(|| error.to_string()),
@@ -132,7 +167,8 @@ pub(crate) async fn sums(
                 newer.rows += 1;
                 newer.highest = newer.highest.max(entry.position.offset);
                 expected.pass_over(place, &entry);
-            } else {
+            } else if !expected.has_moved(place, &entry) {
+                rows += 1;
                 found.entry(place).or_default().add(hash_of(&entry));
             }
         };
@@ -145,7 +181,7 @@ pub(crate) async fn sums(
     places.dedup();
     places.retain(|place| sum(&expected.sums, place) != sum(&found, place));
     let differing = places.iter().filter_map(|place| {
-        let view = VIEWS.into_iter().find(|view| view.name() == place.0)?;
+        let view = expected.views.iter().copied().find(|view| view.name() == place.0)?;
         let rows = sum(&expected.sums, place).rows.max(sum(&found, place).rows);
         Some(Differing { view, partition: place.1, rows })
     });
@@ -181,24 +217,40 @@ impl Part {
 
     /// Notes the rows that a stretch of the log changes.
     pub(crate) fn note(&mut self, changes: &Changes) {
-        for entry in self.view.entries(changes) {
-            if self.holds(&entry) {
-                self.rows.insert(entry.key.to_bytes(), entry);
-            }
+        self.view.entries(changes).into_iter().for_each(|entry| self.put(entry));
+    }
+
+    fn put(&mut self, entry: Entry) {
+        if self.holds(&entry) {
+            self.rows.insert(entry.key.to_bytes(), entry);
         }
+    }
+
+    /// Notes the rows of tables, as far as was compared.
+    pub(crate) async fn note_tables(
+        &mut self,
+        tables: &Views,
+        expected: &Expected,
+    ) -> Result<(), ViewsError> {
+        let view = self.view;
+        let mut each = |row: Scanned<Entry>| {
+            let entry = row.ok().filter(|entry| !expected.is_newer(entry));
+            entry.into_iter().for_each(|entry| self.put(entry));
+        };
+        tables.scan_entries(view, &mut each).await
     }
 
     /// Says what differs.
     pub(crate) async fn compare(
         mut self,
         views: &Views,
-        expected: &Expected,
+        (expected, says): (&Expected, &str),
         report: &mut Report,
     ) -> Result<(), ViewsError> {
-        let view = self.view;
+        let (view, place) = (self.view, (self.view.name(), self.partition));
         let mut each = |row: Scanned<Entry>| {
             let Ok(entry) = row else { return }; // said already
-            if !self.holds(&entry) {
+            if !self.holds(&entry) || expected.has_moved(place, &entry) {
                 return;
             }
             let should = self.rows.remove(&entry.key.to_bytes());
@@ -207,7 +259,7 @@ impl Part {
             if !later && should.as_ref() != Some(&entry) {
                 report.differ(|| {
                     let should = should.as_ref().map_or_else(|| "nothing".to_owned(), text);
-                    format!("{} has {}, the log says {should}", view.name(), text(&entry))
+                    format!("{} has {}, {says} {should}", view.name(), text(&entry))
                 });
             }
         };

@@ -1,28 +1,21 @@
 //! One partition: from the log into the views, in sessions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use prost::Message;
-use seckill_log::{
-    Contradiction, Fold, FoldError, Folded, Log, LogError, PROJECTOR_MARK, Reader, Table, Witness,
-    contradiction,
-};
-use seckill_proto::v1::{Checkpoint, Event};
+use seckill_log::{Log, LogError, PROJECTOR_MARK, Reader, Table};
+use seckill_proto::v1::Checkpoint;
 use seckill_telemetry::Part;
-use seckill_views::{Progress, PromotionRow, Views, ViewsError};
+use seckill_views::Views;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::open::Open;
-use crate::projection::{Projection, Unscheduled, needs_row};
-use crate::projections::Projections;
-
-/// The views, as a witness of the log.
-pub(crate) const VIEWS: &str = "the views";
+use crate::beside::Beside;
+use crate::rows::{RowMaker, SessionError};
 
 /// How long a read waits for records.
 const STEP: Duration = Duration::from_millis(200);
@@ -36,50 +29,22 @@ const UNKNOWN: u64 = u64::MAX;
 /// How long a stopped projector may take to write what is in the log.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SessionError {
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(transparent)]
-    Views(#[from] ViewsError),
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    #[error(transparent)]
-    Unscheduled(#[from] Unscheduled),
-    #[error(transparent)]
-    Contradiction(#[from] Contradiction),
-    #[error("the views went back from offset {from} to {to}: they have lost writes")]
-    WentBack { from: u64, to: u64 },
-    #[error("the log went back from offset {from} to {to}")]
-    LogWentBack { from: u64, to: u64 },
-}
-
-impl SessionError {
-    fn is_retryable(&self) -> bool {
-        match self {
-            Self::Log(error) => error.is_retryable(),
-            Self::Views(error) => error.is_retryable(),
-            Self::WentBack { .. } | Self::LogWentBack { .. } => true,
-            Self::Fold(_) | Self::Unscheduled(_) | Self::Contradiction(_) => false,
-        }
-    }
-}
-
 pub(crate) struct Follower {
     log: Arc<dyn Log>,
     views: Views,
     partition: u32,
     health: Part,
     /// The first offset that the views do not have yet, as far as this process knows.
-    projected: AtomicU64,
+    projected: Arc<AtomicU64>,
+    /// When the last event that they have was decided.
+    projected_at_ms: AtomicI64,
 }
 
 /// How far one session has got.
 struct Session {
     reader: Box<dyn Reader>,
-    fold: Fold,
-    projections: Projections,
+    rows: RowMaker,
+    beside: Beside,
     checked: Instant,
     /// What the last mark in the table of owners says.
     marked: Checkpoint,
@@ -87,7 +52,9 @@ struct Session {
 
 impl Follower {
     pub(crate) fn new(log: Arc<dyn Log>, views: Views, partition: u32, health: Part) -> Self {
-        Self { log, views, partition, health, projected: AtomicU64::new(UNKNOWN) }
+        let projected = Arc::new(AtomicU64::new(UNKNOWN));
+        let projected_at_ms = AtomicI64::new(i64::MAX);
+        Self { log, views, partition, health, projected, projected_at_ms }
     }
 
     pub(crate) async fn run(self, stop: CancellationToken) {
@@ -105,12 +72,23 @@ impl Follower {
             if projected != UNKNOWN
                 && let Ok(end) = self.log.end(self.partition).await
             {
+                let records = end.saturating_sub(projected);
                 // Anew each time: a gauge that was not set for a while is gone.
                 metrics::gauge!("seckill_projector_lag_records", "partition" => partition.clone())
-                    .set(end.saturating_sub(projected) as f64);
+                    .set(records as f64);
+                let seconds = if records == 0 { 0.0 } else { self.seconds_behind() };
+                metrics::gauge!("seckill_projector_lag_seconds", "partition" => partition.clone())
+                    .set(seconds);
             }
             tokio::time::sleep(MEASURE_EVERY).await;
         }
+    }
+
+    /// Since the last event that the views have.
+    fn seconds_behind(&self) -> f64 {
+        let now_ms = seckill_edge::now_ms();
+        let at_ms = self.projected_at_ms.load(Ordering::Relaxed);
+        (now_ms.saturating_sub(at_ms).max(0)) as f64 / 1_000.0
     }
 
     async fn sessions(&self, stop: &CancellationToken) {
@@ -151,11 +129,12 @@ impl Follower {
         let mut behind = true;
         self.health.not_ready(format!("the views are being brought up to offset {target}"));
         while !stop.is_cancelled() {
-            if behind && session.fold.next_offset() >= target {
+            if behind && session.rows.next_offset() >= target {
                 behind = false;
                 self.health.ready();
                 tracing::info!(partition = self.partition, offset = target, "views are up to date");
             }
+            session.beside.follow(&mut session.rows, &self.projected).await?;
             let records = tokio::select! {
                 records = session.reader.next(STEP) => records?,
                 () = stop.cancelled() => break,
@@ -171,23 +150,12 @@ impl Follower {
         let checkpoint = progress.map(|progress| progress.checkpoint()).unwrap_or_default();
         // Told to the owners before anything else: this may be the only proof that there is.
         self.mark(&checkpoint).await?;
-        self.assert_history(&checkpoint).await?;
-        let fold = Fold::resume(&checkpoint);
-        self.projected.store(fold.next_offset(), Ordering::Relaxed);
-        let reader = self.log.read(self.partition, fold.next_offset()).await?;
-        let open = Open::resume(self.views.open_promotions(self.partition).await?);
-        let projections = Projections { promotions: Projection::default(), open };
+        let rows = RowMaker::begin(&self.log, self.partition, &checkpoint, &self.views).await?;
+        self.projected.store(rows.next_offset(), Ordering::Release);
+        let reader = self.log.read(self.partition, rows.next_offset()).await?;
+        let beside = Beside::new(Arc::clone(&self.log), self.views.clone(), self.partition);
         let (checked, marked) = (Instant::now(), checkpoint);
-        Ok(Session { reader, fold, projections, checked, marked })
-    }
-
-    /// The views have got somewhere in a log: is it this one, with all that they have seen of it?
-    async fn assert_history(&self, checkpoint: &Checkpoint) -> Result<(), SessionError> {
-        let views = [Witness::new(VIEWS, checkpoint.clone())];
-        match contradiction(&*self.log, self.partition, &views).await? {
-            Some(contradiction) => Err(contradiction.into()),
-            None => Ok(()),
-        }
+        Ok(Session { reader, rows, beside, checked, marked })
     }
 
     /// Leaves word in the table of owners how far the views have seen the log.
@@ -210,50 +178,14 @@ impl Follower {
             return Ok(());
         }
         let begun = Instant::now();
-        let before = session.fold.checkpoint();
-        let (events, stopped) = session.step(&records);
-        if session.fold.term() != before.term {
-            // A new owner: it may have begun on a log that had lost its end.
-            self.assert_history(&before).await?;
-        }
-        self.load_rows(&mut session.projections.promotions, &events).await?;
-        let reason = stopped.as_ref().map(ToString::to_string);
-        let progress = Progress::at(self.partition, &session.fold.checkpoint(), reason);
-        let changes = session.projections.changes(&events, progress)?;
-        self.views.write(changes).await?;
-        self.projected.store(session.fold.next_offset(), Ordering::Relaxed);
-        session.projections.promotions.forget_finished();
-        metrics::counter!("seckill_projected_events_total").increment(events.len() as u64);
+        let stored = session.beside.newest().await?;
+        let made = session.rows.make(&records, &stored).await?;
+        session.beside.write(made.changes).await?;
+        self.projected.store(session.rows.next_offset(), Ordering::Release);
+        made.at_ms.into_iter().for_each(|at| self.projected_at_ms.store(at, Ordering::Relaxed));
+        metrics::counter!("seckill_projected_events_total").increment(made.events);
         metrics::histogram!("seckill_project_seconds").record(begun.elapsed());
-        stopped.map_or(Ok(()), |error| Err(error.into()))
-    }
-
-    async fn load_rows(
-        &self,
-        projection: &mut Projection,
-        events: &[(u64, Event)],
-    ) -> Result<(), SessionError> {
-        for (_, event) in events {
-            if !projection.knows(&event.promotion_id)
-                && let Some(row) = self.stored(event, events).await?
-            {
-                projection.insert(row);
-            }
-        }
-        Ok(())
-    }
-
-    /// The stored row, unless the first of these events about it makes it.
-    async fn stored(
-        &self,
-        event: &Event,
-        events: &[(u64, Event)],
-    ) -> Result<Option<PromotionRow>, SessionError> {
-        let first = events.iter().find(|(_, other)| other.promotion_id == event.promotion_id);
-        if !first.is_some_and(|(_, first)| needs_row(first)) {
-            return Ok(None);
-        }
-        Ok(self.views.promotion(&event.promotion_id).await?)
+        made.stopped.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Sees to it that views and log still have what they said they have.
@@ -263,15 +195,16 @@ impl Follower {
         }
         session.checked = Instant::now();
         let stored = self.views.progress(self.partition).await?;
-        let (from, to) = (session.fold.next_offset(), stored.map_or(0, |p| p.next_offset));
+        let (from, to) = (session.rows.next_offset(), stored.map_or(0, |p| p.next_offset));
         if to < from && from > 0 {
             return Err(SessionError::WentBack { from, to });
         }
+        session.beside.check(from).await?;
         let to = self.log.end(self.partition).await?;
         if to < from {
             return Err(SessionError::LogWentBack { from, to });
         }
-        let checkpoint = session.fold.checkpoint();
+        let checkpoint = session.rows.checkpoint();
         if checkpoint != session.marked {
             self.mark(&checkpoint).await?;
             session.marked = checkpoint;
@@ -282,7 +215,7 @@ impl Follower {
     async fn finish(&self, session: &mut Session) -> Result<(), SessionError> {
         let deadline = Instant::now() + DRAIN;
         let end = self.log.end(self.partition).await?;
-        while session.fold.next_offset() < end && Instant::now() < deadline {
+        while session.rows.next_offset() < end && Instant::now() < deadline {
             let records = session.reader.next(STEP).await?;
             self.project(session, records).await?;
         }
@@ -290,50 +223,7 @@ impl Follower {
     }
 }
 
-impl Session {
-    /// Events that count, up to the first record that cannot be folded.
-    fn step(&mut self, records: &[(u64, Bytes)]) -> (Vec<(u64, Event)>, Option<FoldError>) {
-        let mut events = Vec::with_capacity(records.len());
-        for (offset, record) in records {
-            match self.fold.step(*offset, record) {
-                Ok(Folded::Event(event)) => events.push((*offset, event)),
-                Ok(Folded::Fence(_)) => {}
-                Ok(Folded::Void) => metrics::counter!("seckill_void_records_total").increment(1),
-                Err(error) => return (events, Some(error)),
-            }
-        }
-        (events, None)
-    }
-}
-
-/// Says what the metrics of this crate are.
-pub(crate) fn describe_metrics() {
-    metrics::describe_gauge!(
-        "seckill_projector_lag_records",
-        "Records in the log that the views do not have yet, by partition"
-    );
-    metrics::describe_counter!(
-        "seckill_projected_events_total",
-        "Events whose rows were written; after a restart some are counted again"
-    );
-    metrics::counter!("seckill_projected_events_total").increment(0);
-    metrics::describe_histogram!(
-        "seckill_project_seconds",
-        "From reading a batch of records until its rows are written"
-    );
-    metrics::describe_counter!(
-        "seckill_void_records_total",
-        "Records that count for nobody, left behind by an owner that was deposed"
-    );
-    metrics::counter!("seckill_void_records_total").increment(0);
-    metrics::describe_counter!(
-        "seckill_projector_sessions_failed_total",
-        "Times that a partition's views had to begin again at their progress"
-    );
-    metrics::counter!("seckill_projector_sessions_failed_total").increment(0);
-}
-
-fn backoff() -> impl Iterator<Item = Duration> {
+pub(crate) fn backoff() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(2))

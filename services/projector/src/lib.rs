@@ -1,18 +1,29 @@
 //! Writes the views: the only one who does.
 //!
 //! Per assigned partition: fold the log from where the view is (`follow.rs`), make rows of the
-//! events that count (`projections.rs`), write them, progress last. Whatever goes wrong, the
+//! events that count (`rows.rs`), write them, progress last. Whatever goes wrong, the
 //! session is dropped and begins again at the progress that the views hold, because rows are
 //! keyed and repeat without harm. A record that cannot be read stops its partition with the reason
 //! shown; it is never skipped.
 //!
+//! Where a rebuild is under way, each partition writes new tables beside those that are read (`beside.rs`,
+//! `build.rs`), and whoever has the first partition leads it from phase to phase (`coordinate.rs`).
+//!
 //! [`verify`] folds the whole log and holds every row of every view against it.
 
+mod beside;
+mod build;
 mod compare;
+mod coordinate;
 mod follow;
+mod http;
+mod measure;
 mod open;
 mod projection;
 mod projections;
+#[cfg(test)]
+mod rebuild_under_faults;
+mod rows;
 mod verify;
 
 use std::sync::Arc;
@@ -23,8 +34,10 @@ use seckill_views::Views;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::coordinate::Coordinator;
 use crate::follow::Follower;
 
+pub use http::{Reached, RebuildStatus, routes};
 pub use verify::{Claim, Report, VerifyError, verify};
 
 /// A projector that runs.
@@ -43,13 +56,15 @@ impl Projector {
         health: Health,
         stop: CancellationToken,
     ) -> Result<Self, LogError> {
-        follow::describe_metrics();
+        measure::describe_metrics();
         let membership = log.join(Group::Projector).await?;
         let mut joining = Some(health.part("projector/membership"));
         let task = run_assigned(membership, stop, move |partition, stop| {
             let health = health.part(format!("projector/partition/{partition}"));
             drop(joining.take());
-            Follower::new(Arc::clone(&log), views.clone(), partition, health).run(stop)
+            let coordinator = Coordinator::new(Arc::clone(&log), views.clone());
+            let follower = Follower::new(Arc::clone(&log), views.clone(), partition, health);
+            run(follower, coordinator, partition, stop)
         });
         Ok(Self { task: tokio::spawn(task) })
     }
@@ -60,5 +75,18 @@ impl Projector {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the projector ended badly");
         }
+    }
+}
+
+/// Whoever has the first partition also leads rebuilds.
+async fn run(
+    follower: Follower,
+    coordinator: Coordinator,
+    partition: u32,
+    stop: CancellationToken,
+) {
+    tokio::select! {
+        () = follower.run(stop) => {}
+        () = coordinator.run(), if partition == 0 => {}
     }
 }

@@ -1,10 +1,10 @@
 //! From events to the rows of every view. Pure. A new view adds what it makes of events here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use seckill_proto::Position;
 use seckill_proto::v1::Event;
-use seckill_views::{Changes, Progress};
+use seckill_views::{Changes, GrabsPerSecond, Progress};
 
 use crate::open::Open;
 use crate::projection::{Projection, Unscheduled};
@@ -24,15 +24,21 @@ impl Projections {
         events: &[(u64, Event)],
         progress: Progress,
     ) -> Result<Changes, Unscheduled> {
-        let (mut coupons, mut touched) = (Vec::new(), BTreeSet::new());
+        let (mut coupons, mut seconds) = (Vec::new(), BTreeMap::new());
+        let mut touched = BTreeSet::new();
         for (offset, event) in events {
             let position = Position { partition: progress.partition, offset: *offset };
-            coupons.extend(self.promotions.apply(event, position)?);
+            if let Some(coupon) = self.promotions.apply(event, position)? {
+                let row = GrabsPerSecond::of(&coupon);
+                seconds.insert((event.promotion_id.as_str(), row.second), row);
+                coupons.push(coupon);
+            }
             self.open.apply(event, position);
             touched.insert(event.promotion_id.as_str());
         }
         let promotions = touched.into_iter().filter_map(|id| self.promotions.get(id).cloned());
         let (promotions, open) = (promotions.collect(), self.open.take_changed());
-        Ok(Changes { promotions, open, coupons, progress })
+        let seconds = seconds.into_values().collect();
+        Ok(Changes { promotions, open, coupons, seconds, progress })
     }
 }

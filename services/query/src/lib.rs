@@ -7,6 +7,7 @@
 //! by [`MAX_REQUESTS`], and what is read at the same time by [`MAX_READS`].
 
 mod coupons;
+mod days;
 mod list;
 mod page;
 mod promotions;
@@ -45,6 +46,7 @@ fn routes_within(reads: Reads, views: Views, partitions: u32, more: Router<Gatew
     let gateway = Gateway { views, visible, reads: Arc::clone(&reads) };
     promotions::routes()
         .merge(coupons::routes())
+        .merge(days::routes())
         .merge(more)
         .layer(from_fn_with_state(reads, reads::bound))
         .with_state(gateway)
@@ -86,6 +88,9 @@ fn problem(error: &ViewsError) -> Problem {
             "The cursor is not one that this list gave.",
         );
     }
+    if let ViewsError::NotBuilt { .. } | ViewsError::OtherVersion { .. } = error {
+        return Problem::new(ProblemKind::ViewNotBuilt, format!("{error}."));
+    }
     tracing::warn!(%error, "a view could not be read");
     Problem::new(
         ProblemKind::ViewsUnavailable,
@@ -108,7 +113,7 @@ mod tests {
     #[tokio::test]
     async fn readers_above_the_limit_are_told_so_at_once() {
         let directory = tempfile::tempdir().expect("a directory");
-        let views = Views::open_directory(directory.path(), 1).expect("views");
+        let views = Views::open_directory(directory.path(), 1).await.expect("views");
         let routes = routes_within(Reads::of(1, 1), views, 1, Router::new());
         let ask = |path: &str| {
             let request = Request::get(path).body(Body::empty()).expect("a request");

@@ -157,15 +157,13 @@ mod tests {
     async fn reach(views: &Views, next_offset: u64) {
         let checkpoint = Checkpoint { next_offset, ..Checkpoint::default() };
         let progress = Progress::at(0, &checkpoint, None);
-        let (promotions, open, coupons) = (vec![], vec![], vec![]);
-        views.write(Changes { promotions, open, coupons, progress }).await.expect("written");
+        views.write(Changes::none(progress)).await.expect("written");
     }
 
     #[tokio::test]
     async fn readers_are_woken_in_the_order_of_what_they_wait_for() {
         let directory = tempfile::tempdir().expect("a directory");
-        let views = Views::open_directory(directory.path(), 1).expect("views");
-        let views: Views = views;
+        let views = Views::open_directory(directory.path(), 1).await.expect("views");
         let visible = Arc::new(Visible::new(views.clone(), 1));
         let wait = |offset| {
             let visible = Arc::clone(&visible);
@@ -189,7 +187,7 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_come_is_told_after_a_while_and_forgotten() {
         let directory = tempfile::tempdir().expect("a directory");
-        let views = Views::open_directory(directory.path(), 1).expect("views");
+        let views = Views::open_directory(directory.path(), 1).await.expect("views");
         let visible = Visible::new(views, 1);
         let refused = visible.wait_for(Position { partition: 0, offset: 4 }).await;
         assert_eq!(refused.expect_err("nothing is there").kind(), ProblemKind::NotYetVisible);

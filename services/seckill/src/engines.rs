@@ -115,8 +115,7 @@ pub(crate) fn views_of(
             return Ok(Box::pin(Views::create_in_cql(config, partitions)).await?);
         }
         create(&directory)?;
-        let open = tokio::task::spawn_blocking(move || open_or_make_again(&directory, partitions));
-        open.await?
+        open_or_make_again(&directory, partitions).await
     }
 }
 
@@ -126,8 +125,8 @@ pub(crate) async fn existing_views(config: &CqlConfig, partitions: u32) -> anyho
 }
 
 /// Views that cannot be opened are put aside and made again from the log: they hold nothing else.
-fn open_or_make_again(directory: &Path, partitions: u32) -> anyhow::Result<Views> {
-    let error = match Views::open_directory(directory, partitions) {
+async fn open_or_make_again(directory: &Path, partitions: u32) -> anyhow::Result<Views> {
+    let error = match Views::open_directory(directory, partitions).await {
         Ok(views) => return Ok(views),
         Err(
             error @ (ViewsError::Locked { .. }
@@ -140,7 +139,7 @@ fn open_or_make_again(directory: &Path, partitions: u32) -> anyhow::Result<Views
     let (error, kept) = (format!("{error:#}"), aside.display());
     tracing::error!(error, %kept, "the views cannot be opened: put aside, and made again from the log");
     create(directory)?;
-    Ok(Views::open_directory(directory, partitions)?)
+    Ok(Views::open_directory(directory, partitions).await?)
 }
 
 /// Renames a directory to one beside it that says why.
@@ -166,18 +165,19 @@ pub(crate) async fn views_to_read(
     if !directory.exists() {
         return Err(ViewsError::Absent { place: directory.display().to_string() }.into());
     }
-    let open = tokio::task::spawn_blocking(move || {
+    let from = directory.clone();
+    let copying = tokio::task::spawn_blocking(move || {
         let copy = tempfile::Builder::new().prefix("verify-").tempdir_in(&data)?;
-        copy_files(&directory, copy.path())
-            .with_context(|| format!("{} cannot be copied", directory.display()))?;
-        let views = Views::open_directory(copy.path(), partitions);
-        let views = views.with_context(|| {
-            format!("the views in {} cannot be opened; `up` makes them again", directory.display())
-        });
-        Ok::<_, anyhow::Error>((views?, copy))
+        copy_files(&from, copy.path())
+            .with_context(|| format!("{} cannot be copied", from.display()))?;
+        Ok::<_, anyhow::Error>(copy)
     });
-    let (views, copy) = open.await??;
-    Ok((views, Some(copy)))
+    let copy = copying.await??;
+    let views = Views::open_directory(copy.path(), partitions).await;
+    let views = views.with_context(|| {
+        format!("the views in {} cannot be opened; `up` makes them again", directory.display())
+    });
+    Ok((views?, Some(copy)))
 }
 
 fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {

@@ -8,6 +8,7 @@ mod engines;
 mod file;
 mod given;
 mod ready;
+mod rebuild;
 mod repair;
 mod roles;
 mod settings;
@@ -71,6 +72,7 @@ enum Verb {
     /// Compare every row of the views with the log; exit code 0 when they are equal, 1 when they are not, or
     /// something is damaged or in use, 2 when there is no log or are no views
     Verify(EnginesArgs),
+    Rebuild(rebuild::RebuildArgs),
     Repair(repair::RepairArgs),
     /// Make the embedded log of an earlier version one of this version; the old one is kept
     Upgrade(EmbeddedArgs),
@@ -136,6 +138,7 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
         Verb::Upgrade(args) => {
             upgrade::run(Given::from(args).settle(Role::Upgrade)?).await.map(|()| true)
         }
+        Verb::Rebuild(args) => rebuild::run(args).await,
         Verb::Repair(args) => repair::run(args).await,
         Verb::Health { url } => check::run(&url).await,
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
 use seckill_command::{Clock, Dispatcher, Node, NodeConfig};
 use seckill_log::Log;
 use seckill_projector::Projector;
@@ -81,10 +80,12 @@ pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
         let log = log(app, &settings).await?;
         let opening = engines::views_of(&settings, log.partitions());
         let views = engines::open(app, "views", opening).await?;
-        Ok(Projector::start(log, views, app.health.clone(), stop.clone()).await?)
+        let routes = seckill_projector::routes(Arc::clone(&log), views.clone());
+        let starting = Projector::start(log, views, app.health.clone(), stop.clone());
+        Ok((starting.await?, routes))
     };
-    let (app, projector) = App::start_with(&settings, open).await?;
-    let served = app.serve(Router::new(), "projector").await;
+    let (app, (projector, routes)) = App::start_with(&settings, open).await?;
+    let served = app.serve(routes, "projector").await;
     stop.cancel();
     projector.stopped().await;
     served

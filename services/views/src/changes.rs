@@ -1,6 +1,7 @@
 //! What a projector writes at once.
 
 use crate::coupon::CouponRow;
+use crate::grabs_per_second::GrabsPerSecond;
 use crate::open_promotions::OpenPromotions;
 use crate::progress::Progress;
 use crate::promotions::PromotionRow;
@@ -14,6 +15,17 @@ pub struct Changes {
     pub open: Vec<OpenPromotions>,
     /// Coupons granted in the stretch.
     pub coupons: Vec<CouponRow>,
+    /// Seconds in which they were granted, each as the last event of the stretch left it.
+    pub seconds: Vec<GrabsPerSecond>,
     /// How far the rows reach, once they are all written.
     pub progress: Progress,
+}
+
+impl Changes {
+    /// No rows, and how far that is.
+    #[must_use]
+    pub fn none(progress: Progress) -> Self {
+        let (promotions, open, coupons, seconds) = Default::default();
+        Self { promotions, open, coupons, seconds, progress }
+    }
 }

@@ -40,6 +40,7 @@ impl View for CouponsByCustomer {
             ("grabbed_at", Kind::Time),
             ("position_offset", Kind::Number),
         ],
+        version: 1,
         rewritten: false,
         in_memory: false,
     };

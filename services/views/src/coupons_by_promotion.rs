@@ -58,6 +58,7 @@ impl View for CouponsByPromotion {
             ("grabbed_at", Kind::Time),
             ("position_offset", Kind::Number),
         ],
+        version: 1,
         rewritten: false,
         in_memory: false,
     };

@@ -1,42 +1,73 @@
 //! What an engine does for views that it knows nothing of.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::changes::Changes;
 use crate::error::ViewsError;
+use crate::generation::{ProgressId, TableId, TableSet};
 use crate::key::{Key, Part};
 use crate::progress::Progress;
+use crate::view::AnyRow;
 use crate::view::Scanned;
-use crate::view::{AnyRow, AnyView};
 
-/// A store of views. The contract of each call is told at [`crate::Views`].
+/// A store of tables. The contract of each call is told at [`crate::Views`].
 #[async_trait]
 pub(crate) trait Engine: Send + Sync {
-    async fn write(&self, changes: Changes) -> Result<(), ViewsError>;
+    /// Writes the rows of these tables, then their progress.
+    async fn write(&self, tables: TableSet, changes: Arc<Changes>) -> Result<(), ViewsError>;
 
-    async fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError>;
+    async fn progress(
+        &self,
+        id: ProgressId,
+        partition: u32,
+    ) -> Result<Option<Progress>, ViewsError>;
 
-    async fn get(&self, view: AnyView, key: Key) -> Result<Option<AnyRow>, ViewsError>;
+    async fn get(&self, table: TableId, key: Key) -> Result<Option<AnyRow>, ViewsError>;
 
     /// Those of some rows of one group that are there, by key.
-    async fn some(&self, view: AnyView, keys: Vec<Key>) -> Result<Vec<AnyRow>, ViewsError>;
+    async fn some(&self, table: TableId, keys: Vec<Key>) -> Result<Vec<AnyRow>, ViewsError>;
 
     /// Up to `count` rows.
     async fn list(
         &self,
-        view: AnyView,
+        table: TableId,
         walk: Walk,
         count: usize,
     ) -> Result<Vec<AnyRow>, ViewsError>;
 
     async fn scan(
         &self,
-        view: AnyView,
+        table: TableId,
         each: &mut (dyn FnMut(Scanned<AnyRow>) + Send),
     ) -> Result<(), ViewsError>;
 
-    /// Empties every table.
-    async fn clear(&self) -> Result<(), ViewsError>;
+    /// Creates what is not there of these tables.
+    async fn create(&self, tables: TableSet) -> Result<(), ViewsError>;
+
+    /// Deletes what is there of these tables; their progress, unless it is that of what is read.
+    async fn delete(&self, tables: TableSet) -> Result<(), ViewsError>;
+
+    /// Empties these tables, their progress last.
+    async fn empty(&self, tables: TableSet) -> Result<(), ViewsError>;
+
+    /// The catalog; none before there is one.
+    async fn catalog(&self) -> Result<Option<Document>, ViewsError>;
+
+    /// Writes a catalog in the place of the one with the revision before it. Whether that was there.
+    async fn replace_catalog(&self, document: Document) -> Result<bool, ViewsError>;
+
+    /// Where it is, in words.
+    fn place(&self) -> String;
+}
+
+/// A text that is replaced as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Document {
+    /// 1, 2, 3, ...
+    pub(crate) revision: u64,
+    pub(crate) text: String,
 }
 
 /// The rows of one group, or those after a place in it.

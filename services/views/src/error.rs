@@ -40,6 +40,27 @@ pub enum ViewsError {
         /// Directory or keyspace.
         place: String,
     },
+    /// A view has no tables yet: it is younger than the others.
+    #[error(
+        "the view {view} is not built yet: `seckill rebuild --view {view}` makes it from the log"
+    )]
+    NotBuilt {
+        /// Its name.
+        view: &'static str,
+    },
+    /// A view holds rows of another version of this program.
+    #[error(
+        "the view {view} holds rows of version {found}, and this program knows version {known}: run the newer \
+         program of the two, or make it again with `seckill rebuild --view {view}`"
+    )]
+    OtherVersion {
+        /// Its name.
+        view: &'static str,
+        /// Of the rows.
+        found: u32,
+        /// Of this program.
+        known: u32,
+    },
     /// The views were made of a log with another number of partitions: of another log.
     #[error(
         "the views in {place} are of a log with {found} partitions, and this log has {partitions}: it was \
@@ -84,6 +105,8 @@ impl ViewsError {
             | Self::Corrupt { .. }
             | Self::Locked { .. }
             | Self::Absent { .. }
+            | Self::NotBuilt { .. }
+            | Self::OtherVersion { .. }
             | Self::OtherPartitions { .. }
             | Self::Setup { .. }
             | Self::Failed { .. } => false,

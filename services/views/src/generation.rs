@@ -1,16 +1,60 @@
-//! A view is a generation of tables, so that a rebuild can write the next one beside it.
+//! A view is a generation of tables, so that the next one can be made beside it.
 
-/// Suffix of the tables that are read and written together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Generation(u32);
+use std::fmt;
 
-/// The generation in use. The first one did not know of which history it was made; what it held is
-/// made again from the log.
-pub(crate) const LIVE: Generation = Generation(3);
+use serde::{Deserialize, Serialize};
 
-impl Generation {
-    /// The name that a view has in the store: every name of a table is made here.
-    pub(crate) fn table(self, view: &str) -> String {
-        format!("{view}_g{}", self.0)
+use crate::view::AnyView;
+
+/// Suffix of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Generation(pub(crate) u32);
+
+/// The first one of views that are made anew. Tables of those before it were not in a catalog.
+pub(crate) const FIRST: Generation = Generation(4);
+
+/// A table: every name of one is made here.
+#[derive(Clone, Copy)]
+pub(crate) struct TableId {
+    pub(crate) view: AnyView,
+    pub(crate) generation: Generation,
+}
+
+impl TableId {
+    /// The same for the same table only.
+    pub(crate) fn key(self) -> (&'static str, Generation) {
+        (self.view.name(), self.generation)
     }
+}
+
+impl fmt::Display for TableId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_g{}", self.view.name(), self.generation.0)
+    }
+}
+
+/// Of which tables a progress is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ProgressId {
+    /// Those that are read.
+    Live,
+    /// Those of a rebuild, which are written beside them.
+    Rebuild(Generation),
+}
+
+impl fmt::Display for ProgressId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Live => f.write_str("progress"),
+            Self::Rebuild(generation) => write!(f, "progress_g{}", generation.0),
+        }
+    }
+}
+
+/// Tables that are written together, and where it is kept how far they are.
+#[derive(Clone)]
+pub(crate) struct TableSet {
+    pub(crate) progress: ProgressId,
+    pub(crate) tables: Vec<TableId>,
 }

@@ -7,9 +7,11 @@
 //! Deliberately absent: the log, what events mean (the projector makes rows of them), retries
 //! (the caller asks [`ViewsError::is_retryable`]), and any second shape of a row.
 
+mod catalog;
 mod changes;
 mod coupon;
 mod coupons_by_customer;
+mod coupons_by_day;
 mod coupons_by_promotion;
 mod cql;
 mod embedded;
@@ -17,12 +19,14 @@ mod engine;
 mod error;
 mod finished_promotions;
 mod generation;
+mod grabs_per_second;
 mod key;
 mod open_promotions;
 mod page;
 mod position_text;
 mod progress;
 mod promotions;
+mod rebuild;
 mod view;
 mod views;
 
@@ -34,36 +38,48 @@ use crate::embedded::EmbeddedViews;
 pub use changes::Changes;
 pub use coupon::CouponRow;
 pub use coupons_by_customer::CouponsByCustomer;
+pub use coupons_by_day::CouponsByDay;
 pub use coupons_by_promotion::CouponsByPromotion;
 pub use cql::CqlConfig;
 pub use error::ViewsError;
 pub use finished_promotions::FinishedPromotions;
+pub use grabs_per_second::{GrabsPerSecond, TimelineSecond};
 pub use key::{Key, Kind, Part};
 pub use open_promotions::OpenPromotions;
 pub use page::{MAX_PAGE, Page};
 pub use progress::Progress;
 pub use promotions::{FinishReason, PromotionRow, PromotionState, Promotions};
+pub use rebuild::{Comparison, NewRebuild, Phase, Rebuild, Step, StepError, SwitchMode};
 pub use view::{AnyView, Column, Entry, Row, Scanned, Schema, View};
-pub use views::Views;
+pub use views::{CATALOG_MAX_AGE, Views};
 
 /// The views there are. Whoever writes, empties or compares views goes through this list.
-pub static VIEWS: [AnyView; 5] = [
+pub static VIEWS: [AnyView; 7] = [
     AnyView::of::<Promotions>(),
     AnyView::of::<OpenPromotions>(),
     AnyView::of::<FinishedPromotions>(),
     AnyView::of::<CouponsByPromotion>(),
     AnyView::of::<CouponsByCustomer>(),
+    AnyView::of::<CouponsByDay>(),
+    AnyView::of::<GrabsPerSecond>(),
 ];
 
 impl Views {
     /// Opens the views in a directory of this machine, or creates them. `partitions` is the log's
-    /// count. Blocks for as long as it takes to recover the journal.
+    /// count. Takes as long as it takes to recover the journal.
     ///
     /// # Errors
     /// [`ViewsError::Locked`] while another process (or another value) has it open,
     /// [`ViewsError::Setup`] when it cannot be opened.
-    pub fn open_directory(directory: &Path, partitions: u32) -> Result<Self, ViewsError> {
-        Ok(Self::on(EmbeddedViews::open(directory, partitions, &VIEWS)?, partitions, &VIEWS))
+    pub async fn open_directory(directory: &Path, partitions: u32) -> Result<Self, ViewsError> {
+        let engine = Box::new(EmbeddedViews::open(directory).await?);
+        let views = Self::create(engine, partitions, &VIEWS).await?;
+        for partition in 0..partitions {
+            // What everything begins with: if it cannot be read, that is noticed here.
+            views.progress(partition).await?;
+            views.open_promotions(partition).await?;
+        }
+        Ok(views)
     }
 
     /// Connects to a CQL database, and creates the keyspace and the tables that are missing.
@@ -73,7 +89,8 @@ impl Views {
     /// [`ViewsError::Setup`], naming the contact points, when no node answers in time or the
     /// tables cannot be created.
     pub async fn create_in_cql(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
-        Ok(Self::on(CqlViews::create(config, partitions, &VIEWS).await?, partitions, &VIEWS))
+        let engine = Box::new(CqlViews::create(config, partitions).await?);
+        Self::create(engine, partitions, &VIEWS).await
     }
 
     /// Connects to views that exist in a CQL database, and creates nothing.
@@ -81,7 +98,9 @@ impl Views {
     /// # Errors
     /// [`ViewsError::Absent`], and as [`Views::create_in_cql`].
     pub async fn open_in_cql(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
-        Ok(Self::on(CqlViews::open(config, partitions, &VIEWS).await?, partitions, &VIEWS))
+        let absent = || ViewsError::Absent { place: format!("keyspace {}", config.keyspace) };
+        let engine = CqlViews::open(config, partitions).await?.ok_or_else(absent)?;
+        Self::open(Box::new(engine), partitions, &VIEWS).await?.ok_or_else(absent)
     }
 }
 

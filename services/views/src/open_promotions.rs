@@ -124,6 +124,7 @@ impl View for OpenPromotions {
             ("active", Kind::Texts),
             ("position_offset", Kind::Number),
         ],
+        version: 1,
         rewritten: true,
         in_memory: true,
     };

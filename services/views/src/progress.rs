@@ -4,9 +4,6 @@
 use seckill_proto::v1::Checkpoint;
 use serde::{Deserialize, Serialize};
 
-/// Name of the view.
-pub(crate) const VIEW: &str = "progress";
-
 /// How far one partition has been written, and where the fold of the log stands there.
 ///
 /// The greater `next_offset` wins. `stopped` is not a function of the log but of who reads it, so

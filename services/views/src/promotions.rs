@@ -132,6 +132,7 @@ pub(crate) const fn table(name: &'static str) -> Schema {
             ("created_offset", Kind::Number),
             ("position_offset", Kind::Number),
         ],
+        version: 1,
         rewritten: true,
         in_memory: false,
     }

@@ -71,6 +71,8 @@ pub struct Schema {
     pub within: &'static [Column],
     /// All other columns.
     pub values: &'static [Column],
+    /// Goes up by one with every change of the columns or of what they mean.
+    pub version: u32,
     /// Whether a later event may change a row.
     pub rewritten: bool,
     /// Whether the embedded engine holds the rows in memory too: few, small, and read all the time.
@@ -138,6 +140,11 @@ impl AnyView {
     #[must_use]
     pub fn is_rewritten(self) -> bool {
         self.0.schema().rewritten
+    }
+
+    /// Version of its rows.
+    pub(crate) fn version(self) -> u32 {
+        self.schema().version
     }
 
     pub(crate) fn schema(self) -> &'static Schema {

@@ -1,13 +1,23 @@
 //! The read model: what everybody reads from, and the projector writes to.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use parking_lot::RwLock;
+use tokio::sync::Mutex;
+
+use crate::catalog::{Catalog, Side};
 use crate::changes::Changes;
-use crate::engine::{Engine, Walk};
+use crate::engine::{Document, Engine, Walk};
 use crate::error::ViewsError;
+use crate::generation::{Generation, ProgressId, TableId, TableSet};
 use crate::key::Key;
 use crate::progress::Progress;
+use crate::rebuild::{Rebuild, Step, StepError};
 use crate::view::{self, AnyView, Entry, Scanned, View};
+
+/// How old knowledge of the catalog may be when it is used: so soon every process follows a switch.
+pub const CATALOG_MAX_AGE: Duration = Duration::from_millis(500);
 
 /// The read model of one log; cheap to clone.
 ///
@@ -17,22 +27,102 @@ use crate::view::{self, AnyView, Entry, Scanned, View};
 /// The lists of each view stand in the view's own file.
 #[derive(Clone)]
 pub struct Views {
-    engine: Arc<dyn Engine>,
+    shared: Arc<Shared>,
+    side: Side,
     pub(crate) partitions: u32,
+}
+
+struct Shared {
+    engine: Box<dyn Engine>,
     /// All there are.
     list: &'static [AnyView],
+    known: RwLock<Known>,
+    /// Held by who reads the catalog again.
+    reading: Mutex<()>,
+}
+
+/// The catalog as it was a moment ago.
+#[derive(Clone)]
+struct Known {
+    catalog: Arc<Catalog>,
+    revision: u64,
+    at: Instant,
+}
+
+impl Known {
+    fn of(document: &Document) -> Result<Self, ViewsError> {
+        let wrong = |error: serde_json::Error| {
+            view::corrupt("catalog", "views", format!("{error}; of a newer version?"))
+        };
+        let catalog = Arc::new(serde_json::from_str(&document.text).map_err(wrong)?);
+        Ok(Self { catalog, revision: document.revision, at: Instant::now() })
+    }
 }
 
 impl Views {
-    pub(crate) fn on(
-        engine: impl Engine + 'static,
+    /// Views that exist.
+    pub(crate) async fn open(
+        engine: Box<dyn Engine>,
         partitions: u32,
         list: &'static [AnyView],
-    ) -> Self {
-        Self { engine: Arc::new(engine), partitions, list }
+    ) -> Result<Option<Self>, ViewsError> {
+        let Some(document) = engine.catalog().await? else { return Ok(None) };
+        let known = Known::of(&document)?;
+        let found = known.catalog.partitions;
+        if found != partitions {
+            return Err(ViewsError::OtherPartitions { place: engine.place(), found, partitions });
+        }
+        let known = RwLock::new(known);
+        let shared = Shared { engine, list, known, reading: Mutex::default() };
+        Ok(Some(Self { shared: Arc::new(shared), side: Side::Live, partitions }))
     }
 
-    /// Writes the rows, then the progress, which is never ahead of the rows.
+    /// Views, with what is missing of them made: a catalog, tables, and tables in the place of those of
+    /// an earlier version of this program.
+    pub(crate) async fn create(
+        engine: Box<dyn Engine>,
+        partitions: u32,
+        list: &'static [AnyView],
+    ) -> Result<Self, ViewsError> {
+        if engine.catalog().await?.is_none() {
+            let first = Catalog::first(partitions, list);
+            engine.create(first.live(list)).await?;
+            // Of several that start at once one is the first.
+            engine.replace_catalog(document(0, &first)).await?;
+        }
+        let absent = ViewsError::Absent { place: engine.place() };
+        let views = Self::open(engine, partitions, list).await?.ok_or(absent)?;
+        views.begin_anew_where_older().await?;
+        Ok(views)
+    }
+
+    async fn begin_anew_where_older(&self) -> Result<(), ViewsError> {
+        let Shared { engine, list, .. } = &*self.shared;
+        let Known { catalog, revision, .. } = self.shared.known.read().clone();
+        if !catalog.is_older(list) {
+            return Ok(());
+        }
+        tracing::warn!("the views are of an earlier version: they are made again from the log");
+        let anew = catalog.anew(list);
+        engine.create(anew.live(list)).await?;
+        // Before they are used: nobody takes them for what the old ones were.
+        engine.empty(TableSet { progress: ProgressId::Live, tables: Vec::new() }).await?;
+        if engine.replace_catalog(document(revision, &anew)).await? {
+            for set in catalog.all(list) {
+                engine.delete(set).await?;
+            }
+        }
+        self.read_catalog().await
+    }
+
+    /// The same views, read from the tables beside those that are read otherwise: those of a rebuild,
+    /// or those before it. What has no tables there is read as otherwise.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self { side: Side::Shadow, ..self.clone() }
+    }
+
+    /// Writes the rows, then the progress, which is never ahead of the rows, to the tables that are read.
     ///
     /// Safe to repeat after any error, and safe beside other writers of the same partition:
     /// a row or a progress that is older than the stored one changes nothing.
@@ -43,8 +133,40 @@ impl Views {
     /// # Panics
     /// When a row is not of the partition that the progress names: it would never be found again.
     pub async fn write(&self, changes: Changes) -> Result<(), ViewsError> {
-        self.list.iter().for_each(|view| view.assert_belongs(&changes, self.partitions));
-        self.engine.write(changes).await
+        self.write_to(changes, |id| id == ProgressId::Live).await
+    }
+
+    /// As [`Views::write`], to the tables beside those that are read, as long as they are of the rebuild
+    /// with this number.
+    ///
+    /// # Errors
+    /// As [`Views::write`].
+    pub async fn write_beside(&self, changes: Changes, number: u32) -> Result<(), ViewsError> {
+        let beside = ProgressId::Rebuild(Generation(number));
+        self.write_to(changes, |id| id == beside).await
+    }
+
+    /// As [`Views::write`] and [`Views::write_beside`], first to those tables that readers go to.
+    ///
+    /// # Errors
+    /// As [`Views::write`].
+    pub async fn write_both(&self, changes: Changes, number: u32) -> Result<(), ViewsError> {
+        let beside = ProgressId::Rebuild(Generation(number));
+        self.write_to(changes, |id| id == ProgressId::Live || id == beside).await
+    }
+
+    async fn write_to(
+        &self,
+        changes: Changes,
+        which: impl Fn(ProgressId) -> bool,
+    ) -> Result<(), ViewsError> {
+        let Shared { engine, list, .. } = &*self.shared;
+        list.iter().for_each(|view| view.assert_belongs(&changes, self.partitions));
+        let (catalog, changes) = (self.catalog().await?, Arc::new(changes));
+        for set in catalog.written(list).into_iter().filter(|set| which(set.progress)) {
+            engine.write(set, Arc::clone(&changes)).await?;
+        }
+        Ok(())
     }
 
     /// How far a partition has been written; none before its first write.
@@ -52,7 +174,14 @@ impl Views {
     /// # Errors
     /// As the engine reports them.
     pub async fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError> {
-        self.engine.progress(partition).await
+        let id = match self.side {
+            Side::Live => ProgressId::Live,
+            Side::Shadow => match self.catalog().await?.shadow(self.shared.list) {
+                Some(set) => set.progress,
+                None => return Ok(None),
+            },
+        };
+        self.shared.engine.progress(id, partition).await
     }
 
     /// Every row of a view, in any order, for an auditor.
@@ -63,8 +192,9 @@ impl Views {
         &self,
         each: &mut (dyn FnMut(Scanned<V::Row>) + Send),
     ) -> Result<(), ViewsError> {
+        let table = self.table(AnyView::of::<V>()).await?;
         let each = &mut |row: Scanned<_>| each(row.map(view::typed::<V>));
-        self.engine.scan(AnyView::of::<V>(), each).await
+        self.shared.engine.scan(table, each).await
     }
 
     /// Every row of any view, in any order, for an auditor.
@@ -76,16 +206,41 @@ impl Views {
         view: AnyView,
         each: &mut (dyn FnMut(Scanned<Entry>) + Send),
     ) -> Result<(), ViewsError> {
+        let table = self.table(view).await?;
         let each = &mut |row: Scanned<_>| each(row.map(|row| view.entry(&row)));
-        self.engine.scan(view, each).await
+        self.shared.engine.scan(table, each).await
     }
 
-    /// Empties every table, so that a projector makes them again from the log.
+    /// The views that have tables here.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn built(&self) -> Result<Vec<AnyView>, ViewsError> {
+        let (catalog, mut views) = (self.catalog().await?, self.shared.list.to_vec());
+        views.retain(|view| catalog.table(self.side, *view).is_ok());
+        Ok(views)
+    }
+
+    /// The views that have tables on both sides.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn on_both_sides(&self) -> Result<Vec<AnyView>, ViewsError> {
+        let (catalog, mut views) = (self.catalog().await?, self.shared.list.to_vec());
+        views.retain(|view| catalog.has_both(*view));
+        Ok(views)
+    }
+
+    /// Empties every table, and ends a rebuild, so that a projector makes them again from the log.
     ///
     /// # Errors
     /// As the engine reports them; some tables may be empty.
     pub async fn clear(&self) -> Result<(), ViewsError> {
-        self.engine.clear().await
+        let Shared { engine, list, .. } = &*self.shared;
+        for set in self.catalog().await?.all(list) {
+            engine.empty(set).await?;
+        }
+        Ok(())
     }
 
     /// Whether reads are answered at all: one cheap read, for a readiness probe.
@@ -96,13 +251,68 @@ impl Views {
         self.progress(0).await.map(drop)
     }
 
+    /// The rebuild that there is.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn rebuild(&self) -> Result<Option<Rebuild>, ViewsError> {
+        Ok(self.catalog().await?.rebuild.clone())
+    }
+
+    /// Takes a step of a rebuild; of several who want to take one at once one does, and the others find
+    /// it taken.
+    ///
+    /// # Errors
+    /// The step is not possible, or as the engine reports them.
+    pub async fn step(&self, step: &Step) -> Result<Result<(), StepError>, ViewsError> {
+        let Shared { engine, list, known, .. } = &*self.shared;
+        loop {
+            self.read_catalog().await?;
+            let Known { catalog, revision, .. } = known.read().clone();
+            let after = match catalog.after(step, list) {
+                Ok(after) => after,
+                Err(error) => return Ok(Err(error)),
+            };
+            if engine.replace_catalog(document(revision, &after)).await? {
+                self.read_catalog().await?;
+                return Ok(Ok(()));
+            }
+        }
+    }
+
+    /// Creates the tables of a rebuild that are not there.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn create_beside(&self) -> Result<(), ViewsError> {
+        let Shared { engine, list, .. } = &*self.shared;
+        match self.catalog().await?.shadow(list) {
+            Some(set) => engine.create(set).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes the tables that are not read.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn delete_beside(&self) -> Result<(), ViewsError> {
+        let Shared { engine, list, .. } = &*self.shared;
+        match self.catalog().await?.shadow(list) {
+            Some(set) => engine.delete(set).await,
+            None => Ok(()),
+        }
+    }
+
     pub(crate) async fn get<V: View>(&self, key: Key) -> Result<Option<V::Row>, ViewsError> {
-        let row = self.engine.get(AnyView::of::<V>(), key).await?;
+        let table = self.table(AnyView::of::<V>()).await?;
+        let row = self.shared.engine.get(table, key).await?;
         Ok(row.map(view::typed::<V>))
     }
 
     pub(crate) async fn some<V: View>(&self, keys: Vec<Key>) -> Result<Vec<V::Row>, ViewsError> {
-        let rows = self.engine.some(AnyView::of::<V>(), keys).await?;
+        let table = self.table(AnyView::of::<V>()).await?;
+        let rows = self.shared.engine.some(table, keys).await?;
         Ok(rows.into_iter().map(view::typed::<V>).collect())
     }
 
@@ -111,7 +321,46 @@ impl Views {
         walk: Walk,
         count: usize,
     ) -> Result<Vec<V::Row>, ViewsError> {
-        let rows = self.engine.list(AnyView::of::<V>(), walk, count).await?;
+        let table = self.table(AnyView::of::<V>()).await?;
+        let rows = self.shared.engine.list(table, walk, count).await?;
         Ok(rows.into_iter().map(view::typed::<V>).collect())
     }
+
+    async fn table(&self, view: AnyView) -> Result<TableId, ViewsError> {
+        self.catalog().await?.table(self.side, view)
+    }
+
+    /// The catalog, of at most [`CATALOG_MAX_AGE`] ago.
+    async fn catalog(&self) -> Result<Arc<Catalog>, ViewsError> {
+        let fresh = || {
+            let known = self.shared.known.read();
+            (known.at.elapsed() < CATALOG_MAX_AGE).then(|| Arc::clone(&known.catalog))
+        };
+        if let Some(catalog) = fresh() {
+            return Ok(catalog);
+        }
+        let _reading = self.shared.reading.lock().await;
+        if fresh().is_none() {
+            self.read_catalog().await?;
+        }
+        Ok(Arc::clone(&self.shared.known.read().catalog))
+    }
+
+    async fn read_catalog(&self) -> Result<(), ViewsError> {
+        let asked = Instant::now(); // it may have changed while it was read
+        let document = self.shared.engine.catalog().await?;
+        let absent = || ViewsError::Absent { place: self.shared.engine.place() };
+        let read = Known::of(&document.ok_or_else(absent)?)?;
+        let mut known = self.shared.known.write();
+        if read.revision >= known.revision {
+            *known = Known { at: asked.max(known.at), ..read };
+        }
+        Ok(())
+    }
+}
+
+/// The catalog that follows the one of a revision.
+fn document(before: u64, catalog: &Catalog) -> Document {
+    let text = serde_json::to_string(catalog).expect("a catalog is plain JSON");
+    Document { revision: before + 1, text }
 }

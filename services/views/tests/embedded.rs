@@ -5,17 +5,17 @@ mod conformance;
 use std::path::Path;
 
 use conformance::samples::{Engine, Tables, coupon, dense, progress, promotion, write};
-use conformance::{PARTITIONS, order, pages, progress as moves, reads};
+use conformance::{PARTITIONS, order, pages, progress as moves, reads, rebuild};
 use seckill_views::PromotionState::Active;
-use seckill_views::{Views, ViewsError};
+use seckill_views::{Changes, Views, ViewsError};
 
-fn open(dir: &Path) -> Engine {
-    Views::open_directory(dir, PARTITIONS).unwrap()
+async fn open(dir: &Path) -> Engine {
+    Views::open_directory(dir, PARTITIONS).await.unwrap()
 }
 
 async fn run<F: Future<Output = ()>>(case: impl FnOnce(Engine) -> F) {
     let dir = tempfile::tempdir().unwrap();
-    case(open(dir.path())).await;
+    case(open(dir.path()).await).await;
 }
 
 #[tokio::test]
@@ -61,6 +61,26 @@ async fn an_end_is_taken_away() {
 #[tokio::test]
 async fn scans_give_what_was_written() {
     run(reads::scans_give_what_was_written).await;
+}
+
+#[tokio::test]
+async fn coupons_of_a_day_are_each_there_once() {
+    run(reads::coupons_of_a_day_are_each_there_once).await;
+}
+
+#[tokio::test]
+async fn a_timeline_tells_what_each_second_gave() {
+    run(reads::a_timeline_tells_what_each_second_gave).await;
+}
+
+#[tokio::test]
+async fn tables_are_made_beside_others_and_exchanged_with_them() {
+    run(rebuild::tables_are_made_beside_others_and_exchanged_with_them).await;
+}
+
+#[tokio::test]
+async fn of_several_who_start_a_rebuild_one_does() {
+    run(rebuild::of_several_who_start_a_rebuild_one_does).await;
 }
 
 #[tokio::test]
@@ -166,21 +186,36 @@ async fn an_empty_reason_is_none() {
 #[tokio::test]
 async fn rows_are_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let views = open(dir.path());
+    let views = open(dir.path()).await;
     write(&views, &[promotion("p", 2_001, Active)], &dense("p", 2_000)).await;
     let before = Tables::scan(&views).await;
     drop(views);
-    let views = open(dir.path());
+    let views = open(dir.path()).await;
     assert_eq!(Tables::scan(&views).await, before);
     let partition = before.promotions[0].position.partition;
     assert_eq!(views.progress(partition).await.unwrap(), Some(progress(partition, 2_002)));
 }
 
+/// The journal still has writes to tables that were deleted.
+#[tokio::test]
+async fn rows_are_there_after_tables_were_deleted_and_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let views = open(dir.path()).await;
+    write(&views, &[promotion("p", 301, Active)], &dense("p", 300)).await;
+    rebuild::tables_are_made_beside_others_and_exchanged_with_them(views.clone()).await;
+    write(&views, &[], &[coupon("q", 1, "ann", 1)]).await;
+    let before = Tables::scan(&views).await;
+    drop(views);
+    let views = open(dir.path()).await;
+    assert_eq!(Tables::scan(&views).await, before);
+    assert_eq!(before.coupons_by_day.len(), 301);
+}
+
 #[tokio::test]
 async fn a_second_open_is_told_that_the_directory_is_locked() {
     let dir = tempfile::tempdir().unwrap();
-    let views = open(dir.path());
-    let refused = Views::open_directory(dir.path(), PARTITIONS).err().unwrap();
+    let views = open(dir.path()).await;
+    let refused = Views::open_directory(dir.path(), PARTITIONS).await.err().unwrap();
     assert!(matches!(&refused, ViewsError::Locked { directory } if directory == dir.path()));
     assert!(refused.to_string().contains(&dir.path().display().to_string()), "{refused}");
     views.check().await.unwrap();
@@ -189,7 +224,7 @@ async fn a_second_open_is_told_that_the_directory_is_locked() {
 #[tokio::test]
 async fn a_directory_that_cannot_be_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let refused = Views::open_directory(file.path(), PARTITIONS).err().unwrap();
+    let refused = Views::open_directory(file.path(), PARTITIONS).await.err().unwrap();
     assert!(matches!(refused, ViewsError::Setup { .. }), "{refused:?}");
     assert!(refused.to_string().contains(&file.path().display().to_string()), "{refused}");
 }
@@ -197,21 +232,21 @@ async fn a_directory_that_cannot_be_is_named() {
 #[tokio::test]
 async fn views_of_a_log_with_other_partitions_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path()));
-    let refused = Views::open_directory(dir.path(), PARTITIONS + 1).err().unwrap();
+    drop(open(dir.path()).await);
+    let refused = Views::open_directory(dir.path(), PARTITIONS + 1).await.err().unwrap();
     assert!(matches!(refused, ViewsError::OtherPartitions { .. }), "{refused:?}");
-    drop(open(dir.path()));
+    drop(open(dir.path()).await);
 }
 
 #[tokio::test]
 async fn a_corrupt_row_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let row = coupon("p", 1, "ann", 4);
-    write(&open(dir.path()), &[], std::slice::from_ref(&row)).await;
-    spoil(dir.path(), "coupons_by_promotion_g3");
-    let error = open(dir.path()).coupon(&row.id.parse().unwrap()).await.unwrap_err();
+    write(&open(dir.path()).await, &[], std::slice::from_ref(&row)).await;
+    spoil(dir.path(), "coupons_by_promotion_g4");
+    let error = open(dir.path()).await.coupon(&row.id.parse().unwrap()).await.unwrap_err();
     let ViewsError::Corrupt { table, key, .. } = &error else { panic!("{error:?}") };
-    assert_eq!((table.as_str(), key.as_str()), ("coupons_by_promotion_g3", "p/0/1"));
+    assert_eq!((table.as_str(), key.as_str()), ("coupons_by_promotion_g4", "p/0/1"));
     assert!(!error.is_retryable());
 }
 
@@ -231,11 +266,7 @@ async fn a_row_of_another_partition_is_a_bug() {
     let dir = tempfile::tempdir().unwrap();
     let row = promotion("p", 1, Active);
     let elsewhere = (row.position.partition + 1) % PARTITIONS;
-    let changes = seckill_views::Changes {
-        promotions: vec![row],
-        open: vec![],
-        coupons: vec![],
-        progress: progress(elsewhere, 2),
-    };
-    let _ = open(dir.path()).write(changes).await;
+    let none = Changes::none(progress(elsewhere, 2));
+    let changes = Changes { promotions: vec![row], ..none };
+    let _ = open(dir.path()).await.write(changes).await;
 }

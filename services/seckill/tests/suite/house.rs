@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("seckill-edge", &["proto"]),
     ("seckill-command", &["proto", "promotion", "log", "edge", "telemetry"]),
     ("seckill-admin", &["proto", "promotion", "command", "edge"]),
-    ("seckill-projector", &["proto", "promotion", "log", "views", "telemetry"]),
+    ("seckill-projector", &["proto", "promotion", "log", "views", "edge", "telemetry"]),
     ("seckill-query", &["proto", "views", "edge"]),
     ("seckill-original", &["proto", "promotion", "views", "edge", "command", "query"]),
     ("seckill-load", &["proto"]),

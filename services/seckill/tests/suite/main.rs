@@ -9,6 +9,7 @@ mod lost_end;
 #[cfg(feature = "real-engines")]
 mod offsets;
 mod original;
+mod rebuild;
 mod recovery;
 mod source;
 mod system;

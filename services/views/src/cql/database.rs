@@ -17,7 +17,6 @@ use tokio::time::Instant;
 
 use super::CqlConfig;
 use crate::error::ViewsError;
-use crate::generation::Generation;
 use crate::view::corrupt;
 
 /// Pause between two attempts to reach a first node.
@@ -29,6 +28,8 @@ const SCAN_PAGE: i32 = 2_000;
 pub(super) struct Database {
     pub(super) session: Session,
     pub(super) keyspace: String,
+    /// Of the log that the views are of.
+    pub(super) partitions: u32,
 }
 
 /// A read of one table.
@@ -38,13 +39,16 @@ pub(super) struct Query {
 }
 
 impl Database {
-    pub(super) async fn connect(config: &CqlConfig) -> Result<Self, ViewsError> {
+    pub(super) async fn connect(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
         check_keyspace(config)?;
         let deadline = Instant::now() + config.connect_within;
         let mut said = String::new();
         loop {
             match open_session(config).await {
-                Ok(session) => return Ok(Self { session, keyspace: config.keyspace.clone() }),
+                Ok(session) => {
+                    let keyspace = config.keyspace.clone();
+                    return Ok(Self { session, keyspace, partitions });
+                }
                 Err(error) if Instant::now() + CONNECT_PAUSE >= deadline => {
                     return Err(not_opened(config, error));
                 }
@@ -60,18 +64,30 @@ impl Database {
         }
     }
 
-    pub(super) fn table(&self, generation: Generation, view: &str) -> String {
-        format!("{}.{}", self.keyspace, generation.table(view))
+    pub(super) fn table(&self, id: impl Display) -> String {
+        format!("{}.{id}", self.keyspace)
     }
 
-    /// Every statement here may be sent twice, which lets the driver try another node.
+    /// Of a statement that may be sent twice, which lets the driver try another node.
     pub(super) async fn prepare(
         &self,
         text: impl Into<String>,
     ) -> Result<PreparedStatement, ViewsError> {
-        let text = text.into();
+        self.prepare_with(text.into(), true).await
+    }
+
+    /// Of a statement whose second try would be told another answer.
+    pub(super) async fn prepare_once(&self, text: String) -> Result<PreparedStatement, ViewsError> {
+        self.prepare_with(text, false).await
+    }
+
+    async fn prepare_with(
+        &self,
+        text: String,
+        idempotent: bool,
+    ) -> Result<PreparedStatement, ViewsError> {
         let mut statement = Statement::new(&text);
-        statement.set_is_idempotent(true);
+        statement.set_is_idempotent(idempotent);
         statement.set_page_size(SCAN_PAGE);
         self.session.prepare(statement).await.map_err(|error| not_prepared(&text, error))
     }

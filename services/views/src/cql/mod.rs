@@ -1,13 +1,14 @@
 //! The read model in ScyllaDB or Apache Cassandra.
 //!
 //! Every write carries its log position as its write time (`USING TIMESTAMP` offset + 1), so the
-//! database itself keeps the newest and drops what comes late: no counters, no
-//! lightweight transactions, no read before a write, no clock. It follows that the guardrail
+//! database itself keeps the newest and drops what comes late: no counters, no lightweight transactions
+//! (but for the catalog, which operators change), no read before a write, no clock. It follows that the guardrail
 //! `minimum_timestamp` of Cassandra must stay off, and that the program must not be mixed with
 //! writers that use the time of day.
 //!
 //! Rows are read and written with `LOCAL_QUORUM`, so what `progress` says is there can be read.
 
+mod catalog;
 mod database;
 mod progress;
 mod schema;
@@ -16,18 +17,22 @@ pub(crate) mod value;
 mod write;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::try_join_all;
+use parking_lot::RwLock;
 
 use crate::changes::Changes;
-use crate::engine::{Engine, Walk};
+use crate::engine::{Document, Engine, Walk};
 use crate::error::ViewsError;
-use crate::generation::{Generation, LIVE};
+use crate::generation::{Generation, ProgressId, TableId, TableSet};
 use crate::key::Key;
 use crate::progress::Progress;
+use crate::view::AnyRow;
 use crate::view::Scanned;
-use crate::view::{AnyRow, AnyView};
+use catalog::CatalogTable;
 use database::Database;
 use progress::ProgressTable;
 use table::Table;
@@ -62,101 +67,95 @@ impl Default for CqlConfig {
     }
 }
 
-/// The views in a CQL database; safe in any number of processes.
+/// The tables in a CQL database; safe in any number of processes.
 pub(crate) struct CqlViews {
     database: Database,
-    partitions: u32,
-    views: &'static [AnyView],
-    /// By name of the view.
-    tables: HashMap<&'static str, Table>,
-    progress: ProgressTable,
+    catalog: CatalogTable,
+    /// Those that this process has used.
+    tables: RwLock<HashMap<(&'static str, Generation), Arc<Table>>>,
+    progress: RwLock<HashMap<ProgressId, Arc<ProgressTable>>>,
 }
 
 impl CqlViews {
-    pub(crate) async fn create(
-        config: &CqlConfig,
-        partitions: u32,
-        views: &'static [AnyView],
-    ) -> Result<Self, ViewsError> {
-        let database = Database::connect(config).await?;
-        schema::create(&database, config, LIVE, views).await?;
-        let prepared = Self::prepare(database, LIVE, partitions, views).await?;
-        let (progress, database) = (&prepared.progress, &prepared.database);
-        if !progress.has_partitions(database, partitions).await? {
-            progress.note_partitions(database, partitions).await?;
-        }
-        Ok(prepared)
+    pub(crate) async fn create(config: &CqlConfig, partitions: u32) -> Result<Self, ViewsError> {
+        let database = Database::connect(config, partitions).await?;
+        schema::create_keyspace(&database, config).await?;
+        Self::prepare(database).await
     }
 
+    /// None where there is no catalog.
     pub(crate) async fn open(
         config: &CqlConfig,
         partitions: u32,
-        views: &'static [AnyView],
-    ) -> Result<Self, ViewsError> {
-        let database = Database::connect(config).await?;
-        if !schema::exists(&database, LIVE, views)
-            .await
-            .map_err(|error| database::not_opened(config, error))?
-        {
-            return Err(ViewsError::Absent { place: format!("keyspace {}", config.keyspace) });
+    ) -> Result<Option<Self>, ViewsError> {
+        let database = Database::connect(config, partitions).await?;
+        let present = schema::tables(&database).await;
+        let present = present.map_err(|error| database::not_opened(config, error))?;
+        if !present.contains(catalog::TABLE) {
+            return Ok(None);
         }
-        let prepared = Self::prepare(database, LIVE, partitions, views).await?;
-        prepared.progress.has_partitions(&prepared.database, partitions).await?;
-        Ok(prepared)
+        Self::prepare(database).await.map(Some)
     }
 
-    async fn prepare(
-        database: Database,
-        generation: Generation,
-        partitions: u32,
-        views: &'static [AnyView],
-    ) -> Result<Self, ViewsError> {
-        let mut tables = HashMap::new();
-        for &view in views {
-            tables.insert(view.name(), Table::prepare(&database, generation, view).await?);
+    async fn prepare(database: Database) -> Result<Self, ViewsError> {
+        let catalog = CatalogTable::prepare(&database).await?;
+        Ok(Self { database, catalog, tables: RwLock::default(), progress: RwLock::default() })
+    }
+
+    async fn table(&self, id: TableId) -> Result<Arc<Table>, ViewsError> {
+        if let Some(table) = self.tables.read().get(&id.key()) {
+            return Ok(Arc::clone(table));
         }
-        let progress = ProgressTable::prepare(&database, generation).await?;
-        Ok(Self { database, partitions, views, tables, progress })
+        let table = Arc::new(Table::prepare(&self.database, id).await?);
+        self.tables.write().insert(id.key(), Arc::clone(&table));
+        Ok(table)
     }
 
-    fn table(&self, view: AnyView) -> &Table {
-        &self.tables[view.name()]
-    }
-
-    fn reading(&self) -> (&Database, u32) {
-        (&self.database, self.partitions)
+    async fn progress_table(&self, id: ProgressId) -> Result<Arc<ProgressTable>, ViewsError> {
+        if let Some(table) = self.progress.read().get(&id) {
+            return Ok(Arc::clone(table));
+        }
+        let table = ProgressTable::prepare(&self.database, id).await?;
+        // What it has seen belongs to all of this process.
+        Ok(Arc::clone(self.progress.write().entry(id).or_insert_with(|| Arc::new(table))))
     }
 }
 
 #[async_trait]
 impl Engine for CqlViews {
-    async fn write(&self, changes: Changes) -> Result<(), ViewsError> {
-        self.write_rows(&changes).await?;
-        self.progress.write(&self.database, &changes.progress).await
+    async fn write(&self, set: TableSet, changes: Arc<Changes>) -> Result<(), ViewsError> {
+        let tables = try_join_all(set.tables.iter().map(|id| self.table(*id))).await?;
+        write::rows(&self.database, &tables, &changes).await?;
+        let progress = self.progress_table(set.progress).await?;
+        progress.write(&self.database, &changes.progress).await
     }
 
-    async fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError> {
-        self.progress.read(&self.database, partition).await
+    async fn progress(
+        &self,
+        id: ProgressId,
+        partition: u32,
+    ) -> Result<Option<Progress>, ViewsError> {
+        self.progress_table(id).await?.read(&self.database, partition).await
     }
 
-    async fn get(&self, view: AnyView, key: Key) -> Result<Option<AnyRow>, ViewsError> {
-        self.table(view).get(self.reading(), key).await
+    async fn get(&self, table: TableId, key: Key) -> Result<Option<AnyRow>, ViewsError> {
+        self.table(table).await?.get(&self.database, key).await
     }
 
-    async fn some(&self, view: AnyView, keys: Vec<Key>) -> Result<Vec<AnyRow>, ViewsError> {
-        self.table(view).some(self.reading(), &keys).await
+    async fn some(&self, table: TableId, keys: Vec<Key>) -> Result<Vec<AnyRow>, ViewsError> {
+        self.table(table).await?.some(&self.database, &keys).await
     }
 
     async fn list(
         &self,
-        view: AnyView,
+        table: TableId,
         walk: Walk,
         count: usize,
     ) -> Result<Vec<AnyRow>, ViewsError> {
-        let mut rows = Vec::new();
+        let (table, mut rows) = (self.table(table).await?, Vec::new());
         for range in walk.ranges {
             let missing = count - rows.len();
-            let found = self.table(view).range(self.reading(), &range, missing).await?;
+            let found = table.range(&self.database, &range, missing).await?;
             let ended = walk.dense && found.is_empty() && range.after.is_none();
             rows.extend(found);
             if ended || rows.len() == count {
@@ -168,13 +167,33 @@ impl Engine for CqlViews {
 
     async fn scan(
         &self,
-        view: AnyView,
+        table: TableId,
         each: &mut (dyn FnMut(Scanned<AnyRow>) + Send),
     ) -> Result<(), ViewsError> {
-        self.table(view).scan(self.reading(), each).await
+        self.table(table).await?.scan(&self.database, each).await
     }
 
-    async fn clear(&self) -> Result<(), ViewsError> {
-        schema::truncate(&self.database, LIVE, self.views).await
+    async fn create(&self, set: TableSet) -> Result<(), ViewsError> {
+        schema::create(&self.database, &set).await
+    }
+
+    async fn delete(&self, set: TableSet) -> Result<(), ViewsError> {
+        schema::delete(&self.database, &set).await
+    }
+
+    async fn empty(&self, set: TableSet) -> Result<(), ViewsError> {
+        schema::truncate(&self.database, &set).await
+    }
+
+    async fn catalog(&self) -> Result<Option<Document>, ViewsError> {
+        self.catalog.read(&self.database).await
+    }
+
+    async fn replace_catalog(&self, document: Document) -> Result<bool, ViewsError> {
+        self.catalog.replace(&self.database, document).await
+    }
+
+    fn place(&self) -> String {
+        format!("keyspace {}", self.database.keyspace)
     }
 }

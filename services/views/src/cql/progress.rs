@@ -16,9 +16,8 @@ use super::database::{Database, Query};
 use super::value::{bigint, unsigned, write_time};
 use super::write::Write;
 use crate::error::ViewsError;
-use crate::generation::Generation;
+use crate::generation::ProgressId;
 use crate::progress::Progress;
-use crate::progress::VIEW;
 
 /// How often `stopped` can change at one offset. As each is a write time too, this is also why
 /// offsets should stay under 2^42: ScyllaDB refuses times that are days ahead of its clock.
@@ -45,13 +44,8 @@ struct Stopped {
     time: i64,
 }
 
-/// In the place of a partition: the row whose offset is the number of partitions of the log.
-const PARTITIONS: i64 = -1;
-
 pub(super) struct ProgressTable {
     upsert: PreparedStatement,
-    about: Query,
-    note: PreparedStatement,
     stop: PreparedStatement,
     get: Query,
     /// Of each partition what this process has last read or written.
@@ -59,11 +53,8 @@ pub(super) struct ProgressTable {
 }
 
 impl ProgressTable {
-    pub(super) async fn prepare(
-        database: &Database,
-        generation: Generation,
-    ) -> Result<Self, ViewsError> {
-        let table = &database.table(generation, VIEW);
+    pub(super) async fn prepare(database: &Database, id: ProgressId) -> Result<Self, ViewsError> {
+        let table = &database.table(id);
         let upsert = format!(
             "INSERT INTO {table} (partition, origin, next_offset, term, next_seq, history, \
              history_before_last) VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
@@ -74,43 +65,12 @@ impl ProgressTable {
             "SELECT origin, next_offset, term, next_seq, history, history_before_last, stopped, \
              WRITETIME(stopped) FROM {table} WHERE partition = ?"
         );
-        let about = format!("SELECT next_offset FROM {table} WHERE partition = ?");
-        let note =
-            format!("INSERT INTO {table} (partition, next_offset) VALUES (?, ?) USING TIMESTAMP ?");
         Ok(Self {
             upsert: database.prepare(&upsert).await?,
-            about: database.query(table, &about).await?,
-            note: database.prepare(&note).await?,
             stop: database.prepare(&stop).await?,
             get: database.query(table, &get).await?,
             seen: Mutex::default(),
         })
-    }
-
-    /// Whether the number of the log's partitions was noted; another one is an error.
-    pub(super) async fn has_partitions(
-        &self,
-        database: &Database,
-        partitions: u32,
-    ) -> Result<bool, ViewsError> {
-        let to_row = |(found,): (i64,)| unsigned("next_offset", found);
-        let found = database.rows(&self.about, (PARTITIONS,), "partitions", to_row).await?.pop();
-        match found {
-            Some(found) if found != partitions => {
-                let place = format!("keyspace {}", database.keyspace);
-                Err(ViewsError::OtherPartitions { place, found, partitions })
-            }
-            found => Ok(found.is_some()),
-        }
-    }
-
-    pub(super) async fn note_partitions(
-        &self,
-        database: &Database,
-        partitions: u32,
-    ) -> Result<(), ViewsError> {
-        let values = Box::new((PARTITIONS, i64::from(partitions), write_time(0)));
-        database.send(vec![Write { statement: &self.note, values, bytes: 0 }]).await
     }
 
     pub(super) async fn read(

@@ -1,4 +1,4 @@
-//! Creates what is missing of the keyspace and its tables.
+//! Creates what is missing of the keyspace and its tables, and deletes them.
 //!
 //! Processes may start at once: each creates only what it does not see, `IF NOT EXISTS`, and
 //! tries again when the database stumbles over two creations of the same table.
@@ -7,13 +7,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::CqlConfig;
+use super::catalog;
 use super::database::{Database, failure, not_opened};
 use super::progress::create_table as create_progress;
 use super::table::Statements;
 use crate::error::ViewsError;
-use crate::generation::Generation;
-use crate::progress::VIEW as PROGRESS;
-use crate::view::AnyView;
+use crate::generation::{ProgressId, TableSet};
 
 const ATTEMPTS: u32 = 6;
 
@@ -22,17 +21,38 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-pub(super) async fn create(
+/// Creates the keyspace and the table that tells of all others.
+pub(super) async fn create_keyspace(
     database: &Database,
     config: &CqlConfig,
-    generation: Generation,
-    views: &[AnyView],
 ) -> Result<(), ViewsError> {
+    let (name, factor) = (&config.keyspace, config.replication_factor);
+    // This strategy is the one that ScyllaDB's tablets and Cassandra both take, and it spreads the copies
+    // over however many data centres there are.
+    let keyspace = format!(
+        "CREATE KEYSPACE IF NOT EXISTS {name} WITH replication = \
+         {{'class': 'NetworkTopologyStrategy', 'replication_factor': {factor}}}"
+    );
+    let wanted = [(catalog::TABLE.to_owned(), catalog::create_table(name))];
+    let created = create_all(database, Some(keyspace), &wanted).await;
+    created.map_err(|error| not_opened(config, error))
+}
+
+pub(super) async fn create(database: &Database, set: &TableSet) -> Result<(), ViewsError> {
+    let created = create_all(database, None, &tables_of(database, set)).await;
+    created.map_err(|error| ViewsError::Setup { place: database.keyspace.clone(), source: error })
+}
+
+async fn create_all(
+    database: &Database,
+    keyspace: Option<String>,
+    wanted: &[(String, String)],
+) -> Result<(), Cause> {
     let mut pause = FIRST_PAUSE;
     for attempt in 1.. {
-        match create_missing(database, config, generation, views).await {
+        match create_missing(database, keyspace.as_ref(), wanted).await {
             Ok(()) => break,
-            Err(error) if attempt == ATTEMPTS => return Err(not_opened(config, error)),
+            Err(error) if attempt == ATTEMPTS => return Err(error),
             Err(error) => tracing::warn!(error, attempt, "the tables are not there yet"),
         }
         tokio::time::sleep(pause).await;
@@ -41,37 +61,25 @@ pub(super) async fn create(
     Ok(())
 }
 
-/// Whether every table is there.
-pub(super) async fn exists(
-    database: &Database,
-    generation: Generation,
-    views: &[AnyView],
-) -> Result<bool, Cause> {
-    let present = tables(database).await?;
-    Ok(tables_of(database, generation, views).iter().all(|(table, _)| present.contains(table)))
-}
-
 async fn create_missing(
     database: &Database,
-    config: &CqlConfig,
-    generation: Generation,
-    views: &[AnyView],
+    keyspace: Option<&String>,
+    wanted: &[(String, String)],
 ) -> Result<(), Cause> {
     let present = tables(database).await?;
-    let mut missing = tables_of(database, generation, views);
-    missing.retain(|(table, _)| !present.contains(table));
+    let missing: Vec<_> = wanted.iter().filter(|(table, _)| !present.contains(table)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    database.session.query_unpaged(create_keyspace(config), ()).await?;
-    for (_, create) in missing {
-        database.session.query_unpaged(create, ()).await?;
+    for statement in keyspace.into_iter().chain(missing.into_iter().map(|(_, create)| create)) {
+        database.session.query_unpaged(statement.as_str(), ()).await?;
     }
     database.session.await_schema_agreement().await?;
     Ok(())
 }
 
-async fn tables(database: &Database) -> Result<HashSet<String>, Cause> {
+/// Names of the tables that there are.
+pub(super) async fn tables(database: &Database) -> Result<HashSet<String>, Cause> {
     let statement = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?";
     let result = database.session.query_unpaged(statement, (&database.keyspace,)).await?;
     let result = result.into_rows_result()?;
@@ -79,43 +87,37 @@ async fn tables(database: &Database) -> Result<HashSet<String>, Cause> {
     names.map(|row| Ok(row?.0)).collect()
 }
 
-/// This strategy is the one that ScyllaDB's tablets and Cassandra both take, and it spreads the
-/// copies over however many data centres there are.
-fn create_keyspace(config: &CqlConfig) -> String {
-    format!(
-        "CREATE KEYSPACE IF NOT EXISTS {} WITH replication = \
-         {{'class': 'NetworkTopologyStrategy', 'replication_factor': {}}}",
-        config.keyspace, config.replication_factor
-    )
-}
-
 /// Progress last: while it is there, nobody begins anew.
-pub(super) async fn truncate(
-    database: &Database,
-    generation: Generation,
-    views: &[AnyView],
-) -> Result<(), ViewsError> {
-    for (table, _) in tables_of(database, generation, views) {
-        let table = format!("{}.{table}", database.keyspace);
-        let truncated = database.session.query_unpaged(format!("TRUNCATE {table}"), ()).await;
-        truncated.map_err(|error| failure(format!("emptying {table}"), error))?;
+pub(super) async fn truncate(database: &Database, set: &TableSet) -> Result<(), ViewsError> {
+    for (table, _) in tables_of(database, set) {
+        change(database, "TRUNCATE", &table).await?;
     }
     Ok(())
 }
 
-/// Every table with the statement that creates it.
-fn tables_of(
-    database: &Database,
-    generation: Generation,
-    views: &[AnyView],
-) -> Vec<(String, String)> {
-    let mut tables = Vec::new();
-    for view in views {
-        let table = &database.table(generation, view.name());
-        let create = Statements { schema: view.schema(), table }.create();
-        tables.push((generation.table(view.name()), create));
+pub(super) async fn delete(database: &Database, set: &TableSet) -> Result<(), ViewsError> {
+    for (table, _) in tables_of(database, set) {
+        if table != ProgressId::Live.to_string() {
+            change(database, "DROP TABLE IF EXISTS", &table).await?;
+        }
     }
-    let table = database.table(generation, PROGRESS);
-    tables.push((generation.table(PROGRESS), create_progress(&table)));
+    Ok(())
+}
+
+async fn change(database: &Database, what: &str, table: &str) -> Result<(), ViewsError> {
+    let statement = format!("{what} {}", database.table(table));
+    let changed = database.session.query_unpaged(statement.as_str(), ()).await;
+    changed.map(drop).map_err(|error| failure(statement, error))
+}
+
+/// Every table with the statement that creates it.
+fn tables_of(database: &Database, set: &TableSet) -> Vec<(String, String)> {
+    let mut tables = Vec::new();
+    for id in &set.tables {
+        let table = &database.table(id);
+        let create = Statements { schema: id.view.schema(), table }.create();
+        tables.push((id.to_string(), create));
+    }
+    tables.push((set.progress.to_string(), create_progress(&database.table(set.progress))));
     tables
 }

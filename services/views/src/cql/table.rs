@@ -18,7 +18,7 @@ use super::write::Write;
 use crate::changes::Changes;
 use crate::engine::Range;
 use crate::error::ViewsError;
-use crate::generation::Generation;
+use crate::generation::TableId;
 use crate::key::{Key, Kind, Part};
 use crate::view::Scanned;
 use crate::view::{AnyRow, AnyView, Column, Schema, corrupt};
@@ -43,12 +43,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) async fn prepare(
-        database: &Database,
-        generation: Generation,
-        view: AnyView,
-    ) -> Result<Self, ViewsError> {
-        let name = database.table(generation, view.name());
+    pub(super) async fn prepare(database: &Database, id: TableId) -> Result<Self, ViewsError> {
+        let (view, name) = (id.view, database.table(id));
         let of = Statements { schema: view.schema(), table: &name };
         let (insert, get, list, list_after, scan) = futures::try_join!(
             database.prepare(of.insert()),
@@ -79,17 +75,17 @@ impl Table {
 
     pub(super) async fn get(
         &self,
-        reading: (&Database, u32),
+        database: &Database,
         key: Key,
     ) -> Result<Option<AnyRow>, ViewsError> {
         let values = values(key.group.iter().chain(&key.within));
-        Ok(self.read(reading, &self.get, values, &key.to_string()).await?.pop())
+        Ok(self.read(database, &self.get, values, &key.to_string()).await?.pop())
     }
 
     /// In the order of their keys, which are of one group.
     pub(super) async fn some(
         &self,
-        reading: (&Database, u32),
+        database: &Database,
         keys: &[Key],
     ) -> Result<Vec<AnyRow>, ViewsError> {
         let some = self.some.as_ref().expect("a view with one column within a group");
@@ -98,7 +94,7 @@ impl Table {
             let mut values = values(&keys[0].group);
             values.push(CqlValue::List(within));
             let key = format!("{} of {}", keys.len(), keys[0]);
-            self.read(reading, some, values, &key).await
+            self.read(database, some, values, &key).await
         });
         let mut rows = try_join_all(parts).await?.concat();
         rows.sort_by_cached_key(|row| self.view.place(row).0);
@@ -108,7 +104,7 @@ impl Table {
     /// Up to `count` rows of a range.
     pub(super) async fn range(
         &self,
-        reading: (&Database, u32),
+        database: &Database,
         range: &Range,
         count: usize,
     ) -> Result<Vec<AnyRow>, ViewsError> {
@@ -117,12 +113,12 @@ impl Table {
         let mut values = values(range.group.iter().chain(after));
         values.push(CqlValue::Int(i32::try_from(count).unwrap_or(i32::MAX)));
         let key = Key { group: range.group.clone(), within: after.to_vec() };
-        self.read(reading, statement, values, &format!("after {key}")).await
+        self.read(database, statement, values, &format!("after {key}")).await
     }
 
     async fn read(
         &self,
-        (database, partitions): (&Database, u32),
+        database: &Database,
         statement: &PreparedStatement,
         values: Vec<CqlValue>,
         key: &str,
@@ -130,7 +126,7 @@ impl Table {
         let during = || format!("reading {} {key}", self.name);
         let result = database.session.execute_unpaged(statement, values).await;
         let result = result.map_err(|error| failure(during(), error))?;
-        let rows = self.rows(result, partitions, key)?;
+        let rows = self.rows(result, database.partitions, key)?;
         rows.into_iter().collect()
     }
 
@@ -149,7 +145,7 @@ impl Table {
     /// Gives every row, a page in memory at a time.
     pub(super) async fn scan(
         &self,
-        (database, partitions): (&Database, u32),
+        database: &Database,
         each: &mut (dyn FnMut(Scanned<AnyRow>) + Send),
     ) -> Result<(), ViewsError> {
         let during = || format!("reading {}", self.name);
@@ -157,7 +153,7 @@ impl Table {
         loop {
             let page = database.session.execute_single_page(&self.scan, (), state).await;
             let (result, next) = page.map_err(|error| failure(during(), error))?;
-            self.rows(result, partitions, "*")?.into_iter().for_each(&mut *each);
+            self.rows(result, database.partitions, "*")?.into_iter().for_each(&mut *each);
             match next.into_paging_control_flow() {
                 std::ops::ControlFlow::Continue(next) => state = next,
                 std::ops::ControlFlow::Break(()) => return Ok(()),

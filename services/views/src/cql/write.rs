@@ -1,14 +1,16 @@
 //! Rows of one group travel together, in batches that the database takes without
 //! complaint; many batches are under way at once.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt;
 use futures::stream::FuturesUnordered;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::batch::{Batch, BatchType};
 use scylla::statement::prepared::PreparedStatement;
 
-use super::CqlViews;
 use super::database::{Database, failure};
+use super::table::Table;
 use crate::changes::Changes;
 use crate::error::ViewsError;
 
@@ -16,7 +18,7 @@ use crate::error::ViewsError;
 /// to be acknowledged, and longer to send again.
 const BATCH_BYTES: usize = 32 * 1_024;
 
-/// Batches and single statements under way at once in one `write`.
+/// Batches and single statements under way at once in one write of rows.
 const IN_FLIGHT: usize = 256;
 
 /// One row's statement.
@@ -27,19 +29,21 @@ pub(super) struct Write<'a> {
     pub(super) bytes: usize,
 }
 
-impl CqlViews {
-    /// Returns once every row has been acknowledged, or at the first failure.
-    pub(super) async fn write_rows(&self, changes: &Changes) -> Result<(), ViewsError> {
-        let groups = self.tables.values().flat_map(|table| table.writes(changes));
-        let mut under_way = FuturesUnordered::new();
-        for writes in groups.flat_map(cut) {
-            if under_way.len() == IN_FLIGHT {
-                under_way.try_next().await?;
-            }
-            under_way.push(self.database.send(writes));
+/// Returns once every row has been acknowledged, or at the first failure.
+pub(super) async fn rows(
+    database: &Database,
+    tables: &[Arc<Table>],
+    changes: &Changes,
+) -> Result<(), ViewsError> {
+    let groups = tables.iter().flat_map(|table| table.writes(changes));
+    let mut under_way = FuturesUnordered::new();
+    for writes in groups.flat_map(cut) {
+        if under_way.len() == IN_FLIGHT {
+            under_way.try_next().await?;
         }
-        under_way.try_collect().await
+        under_way.push(database.send(writes));
     }
+    under_way.try_collect().await
 }
 
 fn cut(writes: Vec<Write<'_>>) -> Vec<Vec<Write<'_>>> {

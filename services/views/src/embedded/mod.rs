@@ -24,21 +24,25 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use tokio::task::JoinError;
 
 use crate::changes::Changes;
-use crate::engine::{Engine, Walk};
+use crate::engine::{Document, Engine, Walk};
 use crate::error::ViewsError;
-use crate::generation::LIVE;
+use crate::generation::{Generation, ProgressId, TableId, TableSet};
 use crate::key::Key;
 use crate::progress::Progress;
 use crate::view::Scanned;
-use crate::view::{AnyRow, AnyView};
+use crate::view::{AnyRow, corrupt};
 use table::Table;
+
+/// The table of the catalog, and the key of its only row.
+const CATALOG: &str = "catalog";
 
 /// Rows that a scan holds in memory at once.
 const SCAN_CHUNK: usize = 1_024;
@@ -53,27 +57,23 @@ pub(crate) struct EmbeddedViews {
     /// While it is closed, why.
     store: Arc<RwLock<Result<Arc<Store>, String>>>,
     dir: PathBuf,
-    partitions: u32,
-    views: &'static [AnyView],
 }
 
 struct Store {
     database: Database,
-    /// By name of the view.
-    tables: HashMap<&'static str, Table>,
-    progress: Keyspace,
+    catalog: Keyspace,
+    /// Those that were used.
+    tables: RwLock<HashMap<(&'static str, Generation), Arc<Table>>>,
     /// Held while stored positions are compared and the batch is committed.
     writing: Mutex<()>,
 }
 
 impl EmbeddedViews {
-    pub(crate) fn open(
-        dir: &Path,
-        partitions: u32,
-        views: &'static [AnyView],
-    ) -> Result<Self, ViewsError> {
-        let store = Ok(Arc::new(Store::open(dir, partitions, views)?));
-        Ok(Self { store: Arc::new(RwLock::new(store)), dir: dir.into(), partitions, views })
+    pub(crate) async fn open(dir: &Path) -> Result<Self, ViewsError> {
+        let directory = dir.to_owned();
+        let open = tokio::task::spawn_blocking(move || Store::open(&directory));
+        let store = Ok(Arc::new(open.await.unwrap_or_else(|error| Err(shutting_down(error)))?));
+        Ok(Self { store: Arc::new(RwLock::new(store)), dir: dir.into() })
     }
 
     fn store(&self) -> Result<Arc<Store>, ViewsError> {
@@ -104,23 +104,19 @@ impl EmbeddedViews {
                 let words = words(&*error.into_panic());
                 Err(self.failed("a call of the store", words.into()))
             }
-            Err(error) => Err(ViewsError::Unavailable {
-                during: "the runtime is shutting down".into(),
-                source: error.into(),
-            }),
+            Err(error) => Err(shutting_down(error)),
         }
     }
 
     /// Opens the store where a write that failed has closed it.
     async fn open_again(&self) -> Result<(), ViewsError> {
         let (held, dir) = (Arc::clone(&self.store), self.dir.clone());
-        let (partitions, views) = (self.partitions, self.views);
         if self.store().is_ok() {
             return Ok(());
         }
         let open = move || {
             // Of two that are here at once the second finds the directory locked, and comes again.
-            let store = Store::open(&dir, partitions, views).map_err(|error| match error {
+            let store = Store::open(&dir).map_err(|error| match error {
                 ViewsError::Locked { directory } => ViewsError::Unavailable {
                     during: format!("the views in {} are not closed yet", directory.display()),
                     source: "calls are still under way".into(),
@@ -161,10 +157,7 @@ impl EmbeddedViews {
         call: impl FnOnce() -> Result<(), ViewsError> + Send + 'static,
     ) -> Result<(), ViewsError> {
         let ended = tokio::task::spawn_blocking(call).await;
-        ended.unwrap_or_else(|error| {
-            let during = "the runtime is shutting down".into();
-            Err(ViewsError::Unavailable { during, source: error.into() })
-        })
+        ended.unwrap_or_else(|error| Err(shutting_down(error)))
     }
 
     /// A failure with the way out of it.
@@ -176,6 +169,10 @@ impl EmbeddedViews {
         );
         ViewsError::Failed { during, source }
     }
+}
+
+fn shutting_down(error: JoinError) -> ViewsError {
+    ViewsError::Unavailable { during: "the runtime is shutting down".into(), source: error.into() }
 }
 
 /// What the store would make anew without a word where it is gone: a table that is empty then, or the
@@ -202,55 +199,104 @@ fn assert_whole(dir: &Path) -> Result<(), ViewsError> {
 
 impl Store {
     /// The engine panics over some damaged files; nothing of it is used after that.
-    fn open(dir: &Path, partitions: u32, views: &'static [AnyView]) -> Result<Self, ViewsError> {
-        let open = || Self::open_or_panic(dir, partitions, views);
-        let opened = catch_unwind(AssertUnwindSafe(open));
+    fn open(dir: &Path) -> Result<Self, ViewsError> {
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_or_panic(dir)));
         opened.unwrap_or_else(|panic| {
             let source = words(&*panic).into();
             Err(ViewsError::Setup { place: dir.display().to_string(), source })
         })
     }
 
-    fn open_or_panic(
-        dir: &Path,
-        partitions: u32,
-        views: &'static [AnyView],
-    ) -> Result<Self, ViewsError> {
+    fn open_or_panic(dir: &Path) -> Result<Self, ViewsError> {
         assert_whole(dir)?;
         let builder = Database::builder(dir).max_cached_files(Some(MAX_OPEN_TABLES));
         let database = builder.open().map_err(|error| not_opened(dir, error))?;
-        let keyspace = |view| {
-            let options = KeyspaceCreateOptions::default;
-            let keyspace = database.keyspace(&LIVE.table(view), options);
-            keyspace.map_err(|error| not_opened(dir, error))
-        };
-        let mut tables = HashMap::new();
-        for &view in views {
-            let name = LIVE.table(view.name());
-            tables.insert(view.name(), Table::open(view, name, keyspace(view.name())?)?);
-        }
-        let progress = keyspace(crate::progress::VIEW)?;
-        let store = Self { database, tables, progress, writing: Mutex::default() };
-        store.assert_partitions(dir, partitions)?;
-        (0..partitions).try_for_each(|partition| store.progress(partition).map(drop))?;
-        Ok(store)
+        let catalog = database.keyspace(CATALOG, KeyspaceCreateOptions::default);
+        let catalog = catalog.map_err(|error| not_opened(dir, error))?;
+        let (tables, writing) = Default::default();
+        Ok(Self { database, catalog, tables, writing })
     }
-}
 
-impl Store {
-    fn table(&self, view: AnyView) -> &Table {
-        &self.tables[view.name()]
+    /// One that was used before.
+    fn used_table(&self, id: TableId) -> Option<Arc<Table>> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.get(&id.key()).map(Arc::clone)
+    }
+
+    fn table(&self, id: TableId) -> Result<Arc<Table>, ViewsError> {
+        if let Some(table) = self.used_table(id) {
+            return Ok(table);
+        }
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = tables.get(&id.key()) {
+            return Ok(Arc::clone(table)); // somebody else was quicker
+        }
+        let table = Arc::new(Table::open(id, self.existing(&id.to_string())?)?);
+        tables.insert(id.key(), Arc::clone(&table));
+        Ok(table)
+    }
+
+    fn progress_table(&self, id: ProgressId) -> Result<Keyspace, ViewsError> {
+        self.existing(&id.to_string())
+    }
+
+    /// Nothing is created in passing: what is gone was deleted.
+    fn existing(&self, name: &str) -> Result<Keyspace, ViewsError> {
+        if !self.database.keyspace_exists(name) {
+            let during = format!("reading {name}");
+            return Err(ViewsError::Unavailable { during, source: "it was deleted".into() });
+        }
+        self.keyspace(name)
+    }
+
+    fn keyspace(&self, name: &str) -> Result<Keyspace, ViewsError> {
+        let keyspace = self.database.keyspace(name, KeyspaceCreateOptions::default);
+        keyspace.map_err(failed("opening a table"))
+    }
+
+    fn create(&self, set: &TableSet) -> Result<(), ViewsError> {
+        let names = set.tables.iter().map(ToString::to_string);
+        names.chain([set.progress.to_string()]).try_for_each(|name| self.keyspace(&name).map(drop))
+    }
+
+    fn delete(&self, set: &TableSet) -> Result<(), ViewsError> {
+        let _writing = self.writing();
+        let mut names: Vec<String> = set.tables.iter().map(ToString::to_string).collect();
+        if set.progress != ProgressId::Live {
+            names.push(set.progress.to_string());
+        }
+        let mut used = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        for table in &set.tables {
+            used.remove(&table.key());
+        }
+        for name in names.iter().filter(|name| self.database.keyspace_exists(name)) {
+            let deleted = self.database.delete_keyspace(self.keyspace(name)?);
+            deleted.map_err(failed("deleting a table"))?;
+        }
+        Ok(())
+    }
+
+    fn empty(&self, set: &TableSet) -> Result<(), ViewsError> {
+        let _writing = self.writing();
+        set.tables.iter().try_for_each(|table| self.table(*table)?.clear())?;
+        self.progress_table(set.progress)?.clear().map_err(failed("emptying the progress"))
+    }
+
+    /// The lock guards no memory: what a writer that panicked left is its unused batch.
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One batch: the rows that are newer than the stored ones, and the progress.
-    fn write(&self, changes: &Changes) -> Result<(), ViewsError> {
-        // The lock guards no memory: what a writer that panicked left is its unused batch.
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+    fn write(&self, set: &TableSet, changes: &Changes) -> Result<(), ViewsError> {
+        let tables = set.tables.iter().map(|table| self.table(*table));
+        let tables: Vec<_> = tables.collect::<Result<_, _>>()?;
+        let _writing = self.writing();
         let mut batch = self.database.batch();
         let mut in_memory = Vec::new();
-        for table in self.tables.values() {
+        for table in &tables {
             let mut put = Vec::new();
-            for entry in table.view.entries(changes) {
+            for entry in table.id.view.entries(changes) {
                 if table.put(&mut batch, &entry)? && table.is_in_memory() {
                     put.push(table.row_of(&entry)?);
                 }
@@ -259,7 +305,7 @@ impl Store {
                 in_memory.extend(table.lock().map(|rows| (rows, put)));
             }
         }
-        self.put_progress(&mut batch, &changes.progress)?;
+        self.put_progress(&mut batch, set.progress, &changes.progress)?;
         batch.commit().map_err(failed("committing a batch"))?;
         // Nobody reads them before: whoever sees the progress sees these rows. A map is whole after every
         // step, so one that panicked leaves nothing half done.
@@ -267,11 +313,27 @@ impl Store {
         Ok(())
     }
 
-    /// Empties all tables; of which log they are stays.
-    fn clear(&self) -> Result<(), ViewsError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.tables.values().try_for_each(Table::clear)?;
-        self.clear_progress()
+    fn catalog(&self) -> Result<Option<Document>, ViewsError> {
+        let value = self.catalog.get(CATALOG).map_err(failed("reading the catalog"))?;
+        let wrong = |reason: &dyn std::fmt::Display| corrupt(CATALOG, "views", reason);
+        let document = |value: &[u8]| {
+            let short = || wrong(&"it is too short to hold a revision");
+            let (revision, text) = value.split_first_chunk().ok_or_else(short)?;
+            let text = String::from_utf8(text.to_vec()).map_err(|error| wrong(&error))?;
+            Ok(Document { revision: u64::from_be_bytes(*revision), text })
+        };
+        value.map(|value| document(&value)).transpose()
+    }
+
+    fn replace_catalog(&self, document: &Document) -> Result<bool, ViewsError> {
+        let _writing = self.writing();
+        let before = self.catalog()?.map_or(0, |before| before.revision);
+        if before + 1 != document.revision {
+            return Ok(false);
+        }
+        let value = [&document.revision.to_be_bytes(), document.text.as_bytes()].concat();
+        self.catalog.insert(CATALOG, value).map_err(failed("writing the catalog"))?;
+        Ok(true)
     }
 }
 
@@ -303,11 +365,11 @@ fn failed(during: &str) -> impl Fn(fjall::Error) -> ViewsError {
 
 #[async_trait]
 impl Engine for EmbeddedViews {
-    async fn write(&self, changes: Changes) -> Result<(), ViewsError> {
+    async fn write(&self, set: TableSet, changes: Arc<Changes>) -> Result<(), ViewsError> {
         self.open_again().await?;
         let store = self.store()?;
         let written_to = Arc::downgrade(&store);
-        match self.run_on(store, move |store| store.write(&changes)).await {
+        match self.run_on(store, move |store| store.write(&set, &changes)).await {
             Err(ViewsError::Failed { during, source }) => {
                 self.close(written_to, source.to_string()).await?;
                 Err(ViewsError::Unavailable { during, source })
@@ -316,41 +378,45 @@ impl Engine for EmbeddedViews {
         }
     }
 
-    async fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError> {
+    async fn progress(
+        &self,
+        id: ProgressId,
+        partition: u32,
+    ) -> Result<Option<Progress>, ViewsError> {
         self.open_again().await?; // what a projector begins with
-        self.run(move |store| store.progress(partition)).await
+        self.run(move |store| store.progress(id, partition)).await
     }
 
-    async fn get(&self, view: AnyView, key: Key) -> Result<Option<AnyRow>, ViewsError> {
-        self.run(move |store| store.table(view).get(&key)).await
+    async fn get(&self, table: TableId, key: Key) -> Result<Option<AnyRow>, ViewsError> {
+        self.run(move |store| store.table(table)?.get(&key)).await
     }
 
-    async fn some(&self, view: AnyView, keys: Vec<Key>) -> Result<Vec<AnyRow>, ViewsError> {
+    async fn some(&self, table: TableId, keys: Vec<Key>) -> Result<Vec<AnyRow>, ViewsError> {
         let get = move |store: &Store| {
-            let rows = keys.iter().map(|key| store.table(view).get(key));
-            rows.filter_map(Result::transpose).collect()
+            let table = store.table(table)?;
+            keys.iter().filter_map(|key| table.get(key).transpose()).collect()
         };
         self.run(get).await
     }
 
     async fn list(
         &self,
-        view: AnyView,
+        table: TableId,
         walk: Walk,
         count: usize,
     ) -> Result<Vec<AnyRow>, ViewsError> {
         let store = self.store()?;
         // Otherwise a batch with rows of it is being committed, which may take a while.
-        if store.table(view).is_at_hand() {
-            return store.table(view).list(walk, count);
+        if let Some(table) = store.used_table(table).filter(|table| table.is_at_hand()) {
+            return table.list(walk, count);
         }
-        self.run_on(store, move |store| store.table(view).list(walk, count)).await
+        self.run_on(store, move |store| store.table(table)?.list(walk, count)).await
     }
 
     /// As it was when the scan began, each row held against its own place.
     async fn scan(
         &self,
-        view: AnyView,
+        table: TableId,
         each: &mut (dyn FnMut(Scanned<AnyRow>) + Send),
     ) -> Result<(), ViewsError> {
         let snapshot = self.store()?.database.snapshot();
@@ -358,7 +424,7 @@ impl Engine for EmbeddedViews {
         loop {
             let snapshot = snapshot.clone();
             let rows = self
-                .run(move |store| store.table(view).chunk(&snapshot, &after, SCAN_CHUNK))
+                .run(move |store| store.table(table)?.chunk(&snapshot, &after, SCAN_CHUNK))
                 .await?;
             let Some((last, _)) = rows.last() else { return Ok(()) };
             after = last.clone();
@@ -366,7 +432,28 @@ impl Engine for EmbeddedViews {
         }
     }
 
-    async fn clear(&self) -> Result<(), ViewsError> {
-        self.run(Store::clear).await
+    async fn create(&self, set: TableSet) -> Result<(), ViewsError> {
+        self.run(move |store| store.create(&set)).await
+    }
+
+    async fn delete(&self, set: TableSet) -> Result<(), ViewsError> {
+        self.run(move |store| store.delete(&set)).await
+    }
+
+    async fn empty(&self, set: TableSet) -> Result<(), ViewsError> {
+        self.run(move |store| store.empty(&set)).await
+    }
+
+    async fn catalog(&self) -> Result<Option<Document>, ViewsError> {
+        self.open_again().await?; // what a writer looks at first
+        self.run(Store::catalog).await
+    }
+
+    async fn replace_catalog(&self, document: Document) -> Result<bool, ViewsError> {
+        self.run(move |store| store.replace_catalog(&document)).await
+    }
+
+    fn place(&self) -> String {
+        self.dir.display().to_string()
     }
 }

@@ -10,8 +10,9 @@ use fjall::{Guard, Keyspace, KvPair, OwnedWriteBatch, Readable, Snapshot};
 use super::failed;
 use crate::engine::{Range, Walk};
 use crate::error::ViewsError;
+use crate::generation::TableId;
 use crate::key::{Key, bytes};
-use crate::view::{AnyRow, AnyView, Entry, Scanned, corrupt};
+use crate::view::{AnyRow, Entry, Scanned, corrupt};
 
 /// What a scan found, and under which key.
 pub(super) type Found = (Vec<u8>, Scanned<AnyRow>);
@@ -19,8 +20,7 @@ pub(super) type Found = (Vec<u8>, Scanned<AnyRow>);
 type Rows = BTreeMap<Vec<u8>, AnyRow>;
 
 pub(super) struct Table {
-    pub(super) view: AnyView,
-    name: String,
+    pub(super) id: TableId,
     keyspace: Keyspace,
     /// All rows by key, where they are few and read all the time. Reading them from the store is slow:
     /// a row that is written often is there in every version that has not been flushed yet.
@@ -28,13 +28,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn open(
-        view: AnyView,
-        name: String,
-        keyspace: Keyspace,
-    ) -> Result<Self, ViewsError> {
-        let mut table = Self { view, name, keyspace, in_memory: None };
-        if view.schema().in_memory {
+    pub(super) fn open(id: TableId, keyspace: Keyspace) -> Result<Self, ViewsError> {
+        let mut table = Self { id, keyspace, in_memory: None };
+        if id.view.schema().in_memory {
             let pairs = table.keyspace.iter().map(open_guard);
             let rows = pairs.map(|pair| {
                 let (key, value) = pair?;
@@ -132,8 +128,8 @@ impl Table {
 
     /// The row of an entry with its key, as it is kept in memory.
     pub(super) fn row_of(&self, entry: &Entry) -> Result<(Vec<u8>, AnyRow), ViewsError> {
-        let row = self.view.decode_json(&entry.json);
-        let row = row.map_err(|reason| corrupt(&self.name, &entry.key, reason))?;
+        let row = self.id.view.decode_json(&entry.json);
+        let row = row.map_err(|reason| corrupt(&self.id.to_string(), &entry.key, reason))?;
         Ok((entry.key.to_bytes(), row))
     }
 
@@ -159,21 +155,25 @@ impl Table {
         let place = key.escape_ascii();
         let row = self.decode(&place, value)?;
         let (stored, _) = self.split(&place, value)?;
-        let (own_key, position) = self.view.place(&row);
+        let (own_key, position) = self.id.view.place(&row);
         if own_key.to_bytes() != key {
-            return Err(corrupt(&self.name, place, format!("it is the row of {own_key}")));
+            return Err(corrupt(
+                &self.id.to_string(),
+                place,
+                format!("it is the row of {own_key}"),
+            ));
         }
         let offset = position.offset;
         if offset != stored {
             let reason = format!("it is of offset {offset}, and is kept as of {stored}");
-            return Err(corrupt(&self.name, place, reason));
+            return Err(corrupt(&self.id.to_string(), place, reason));
         }
         Ok(row)
     }
 
     fn decode(&self, key: &dyn fmt::Display, value: &[u8]) -> Result<AnyRow, ViewsError> {
         let (_, json) = self.split(key, value)?;
-        self.view.decode_json(json).map_err(|reason| corrupt(&self.name, key, reason))
+        self.id.view.decode_json(json).map_err(|reason| corrupt(&self.id.to_string(), key, reason))
     }
 
     fn split<'a>(
@@ -181,7 +181,7 @@ impl Table {
         key: &dyn fmt::Display,
         value: &'a [u8],
     ) -> Result<(u64, &'a [u8]), ViewsError> {
-        let short = || corrupt(&self.name, key, "it is too short to hold a position");
+        let short = || corrupt(&self.id.to_string(), key, "it is too short to hold a position");
         let (offset, json) = value.split_first_chunk().ok_or_else(short)?;
         Ok((u64::from_be_bytes(*offset), json))
     }

@@ -7,6 +7,7 @@ pub(crate) mod order;
 pub(crate) mod pages;
 pub(crate) mod progress;
 pub(crate) mod reads;
+pub(crate) mod rebuild;
 pub(crate) mod samples;
 
 /// Partitions of the log that the samples are of.

@@ -14,7 +14,7 @@ use seckill_views::{Changes, CouponRow, PromotionRow};
 use super::PARTITIONS;
 use super::samples::{
     Engine, Rows, Tables, active, by_key, by_promotion, coupon, progress, promotion, promotions,
-    write,
+    seconds_of, write,
 };
 
 pub(crate) async fn an_older_promotion_changes_nothing(views: Engine) {
@@ -107,7 +107,9 @@ fn history(name: &str, random: &mut StdRng) -> Vec<Changes> {
             }
             let progress = progress(partition, offset + 1);
             let promotions: Vec<_> = rows.into_values().collect();
-            Changes { open: open.follow(&promotions), promotions, coupons, progress }
+            let none = Changes::none(progress);
+            let (open, seconds) = (open.follow(&promotions), seconds_of(&coupons));
+            Changes { open, promotions, coupons, seconds, ..none }
         })
         .collect()
 }
@@ -171,7 +173,9 @@ impl Model {
             finished_promotions: finished.collect(),
             promotions,
             coupons_by_promotion: coupons.clone(),
-            coupons_by_customer: coupons,
+            coupons_by_customer: coupons.clone(),
+            grabs_per_second: seconds_of(&coupons),
+            coupons_by_day: coupons,
         }
     }
 }

@@ -5,8 +5,7 @@ use seckill_views::{Changes, Progress};
 use super::samples::{Engine, progress};
 
 async fn write(views: &Engine, progress: Progress) {
-    let changes = Changes { promotions: vec![], open: vec![], coupons: vec![], progress };
-    views.write(changes).await.unwrap();
+    views.write(Changes::none(progress)).await.unwrap();
 }
 
 pub(crate) async fn progress_goes_forward_only(views: Engine) {

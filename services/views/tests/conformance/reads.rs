@@ -8,7 +8,7 @@ use seckill_views::PromotionState::{Active, Finished, Scheduled};
 use super::PARTITIONS;
 use super::samples::{
     Engine, Rows, Tables, active, at, by_key, by_promotion, coupon, coupons_of_customer,
-    coupons_of_promotion, dense, place, progress, promotion, promotions, write,
+    coupons_of_promotion, dense, pages, place, progress, promotion, promotions, seconds_of, write,
 };
 
 pub(crate) async fn nothing_is_there_at_first(views: Engine) {
@@ -157,7 +157,9 @@ pub(crate) async fn scans_give_what_was_written(views: Engine) {
         promotions: rows.clone(),
         finished_promotions: finished,
         coupons_by_promotion: coupons.clone(),
-        coupons_by_customer: coupons,
+        coupons_by_customer: coupons.clone(),
+        grabs_per_second: seconds_of(&coupons),
+        coupons_by_day: coupons,
     };
     by_key(&mut tables.promotions);
     assert_eq!(Tables::scan(&views).await, tables);
@@ -175,4 +177,44 @@ pub(crate) async fn a_large_write_is_whole(views: Engine) {
     assert_eq!(coupons_of_customer(&views, "one", 1_000).await, shared);
     let partition = place(&long, 0).partition;
     assert_eq!(views.progress(partition).await.unwrap(), Some(progress(partition, 5_002)));
+}
+
+/// A day, page by page, and the next day apart.
+pub(crate) async fn coupons_of_a_day_are_each_there_once(views: Engine) {
+    let mut coupons = [dense("x", 300), dense("y", 90)].concat();
+    let mut next = coupon("x", 301, "late", 301);
+    next.grabbed_at += jiff::SignedDuration::from_hours(24);
+    write(&views, &[], &[coupons.clone(), vec![next.clone()]].concat()).await;
+    let day =
+        |row: &seckill_views::CouponRow| jiff::tz::TimeZone::UTC.to_datetime(row.grabbed_at).date();
+    let list = async |day, limit| {
+        pages(limit, async |cursor| views.coupons_of_day(day, cursor, limit).await).await
+    };
+    by_promotion(&mut coupons);
+    for limit in [7, 1_000] {
+        let mut listed = list(day(&coupons[0]), limit).await;
+        by_promotion(&mut listed);
+        assert_eq!(listed, coupons);
+    }
+    assert_eq!(list(day(&next), 5).await, [next]);
+}
+
+/// What each second gave adds up, across pages too.
+pub(crate) async fn a_timeline_tells_what_each_second_gave(views: Engine) {
+    let (mut coupons, mut given) = (Vec::new(), std::collections::BTreeMap::new());
+    for serial in 1..=500_u32 {
+        let second = i64::from(serial.isqrt() * 2);
+        let mut row = coupon("p", serial, &format!("c{serial}"), serial.into());
+        row.grabbed_at = jiff::Timestamp::from_second(1_794_391_200 + second).unwrap();
+        *given.entry(row.grabbed_at).or_insert(0) += 1;
+        coupons.push(row);
+    }
+    write(&views, &[], &coupons).await;
+    for limit in [1, 4, 1_000] {
+        let seconds = pages(limit, async |cursor| views.timeline("p", cursor, limit).await).await;
+        let told: Vec<_> = seconds.iter().map(|second| (second.second, second.granted)).collect();
+        assert_eq!(told, given.clone().into_iter().collect::<Vec<_>>());
+        assert_eq!(seconds.last().unwrap().total, 500);
+    }
+    assert!(views.timeline("q", None, 5).await.unwrap().items.is_empty());
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use seckill_proto::{CouponId, Position, partition_of};
 use seckill_views::{
-    Changes, CouponRow, CouponsByCustomer, CouponsByPromotion, FinishReason, FinishedPromotions,
-    OpenPromotions, Page, Progress, PromotionRow, PromotionState, Promotions, View, Views,
-    ViewsError,
+    Changes, CouponRow, CouponsByCustomer, CouponsByDay, CouponsByPromotion, FinishReason,
+    FinishedPromotions, GrabsPerSecond, OpenPromotions, Page, Progress, PromotionRow,
+    PromotionState, Promotions, View, Views, ViewsError,
 };
 
 use super::PARTITIONS;
@@ -96,8 +96,22 @@ pub(crate) async fn write(views: &Engine, promotions: &[PromotionRow], coupons: 
         let progress = progress(partition, next_offset);
         let mut rows = Rows::of(views.open_promotions(partition).await.unwrap());
         let open = rows.follow(&promotions);
-        views.write(Changes { promotions, open, coupons, progress }).await.unwrap();
+        let (none, seconds) = (Changes::none(progress), seconds_of(&coupons));
+        views.write(Changes { promotions, open, coupons, seconds, ..none }).await.unwrap();
     }
+}
+
+/// The seconds in which they were granted, as a projector would make them.
+pub(crate) fn seconds_of(coupons: &[CouponRow]) -> Vec<GrabsPerSecond> {
+    let mut seconds: BTreeMap<_, GrabsPerSecond> = BTreeMap::new();
+    for row in coupons.iter().map(GrabsPerSecond::of) {
+        let second = seconds.entry((row.promotion_id.clone(), row.second));
+        let kept = second.or_insert_with(|| row.clone());
+        if kept.position.offset < row.position.offset {
+            *kept = row;
+        }
+    }
+    seconds.into_values().collect()
 }
 
 /// The rows of open promotions of one partition, as a projector keeps them.
@@ -204,6 +218,8 @@ pub(crate) struct Tables {
     pub(crate) finished_promotions: Vec<PromotionRow>,
     pub(crate) coupons_by_promotion: Vec<CouponRow>,
     pub(crate) coupons_by_customer: Vec<CouponRow>,
+    pub(crate) coupons_by_day: Vec<CouponRow>,
+    pub(crate) grabs_per_second: Vec<GrabsPerSecond>,
 }
 
 impl Tables {
@@ -213,17 +229,27 @@ impl Tables {
         let mut finished_promotions = scan::<FinishedPromotions>(views).await;
         let mut coupons_by_promotion = scan::<CouponsByPromotion>(views).await;
         let mut coupons_by_customer = scan::<CouponsByCustomer>(views).await;
+        let mut coupons_by_day = scan::<CouponsByDay>(views).await;
+        let mut grabs_per_second = scan::<GrabsPerSecond>(views).await;
         by_key(&mut promotions);
         open_promotions.sort_by_key(|row| (row.position.partition, row.row));
         by_key(&mut finished_promotions);
         by_promotion(&mut coupons_by_promotion);
         by_promotion(&mut coupons_by_customer);
+        by_promotion(&mut coupons_by_day);
+        by_second(&mut grabs_per_second);
         Self {
             promotions,
             open_promotions,
             finished_promotions,
             coupons_by_promotion,
             coupons_by_customer,
+            coupons_by_day,
+            grabs_per_second,
         }
     }
+}
+
+pub(crate) fn by_second(rows: &mut [GrabsPerSecond]) {
+    rows.sort_by(|a, b| (&a.promotion_id, a.second).cmp(&(&b.promotion_id, b.second)));
 }

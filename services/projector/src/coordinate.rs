@@ -1,0 +1,113 @@
+//! Leads a rebuild from phase to phase. Any number of processes may do so at once: a step is taken once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use seckill_log::Log;
+use seckill_views::{CATALOG_MAX_AGE, Comparison, Phase, Rebuild, Step, Views, ViewsError};
+use tokio::time::Instant;
+
+use crate::compare::{self, Expected};
+use crate::verify::Report;
+
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// After so long everybody who writes or reads knows of a phase, and what was begun before it has ended.
+const SETTLED: Duration = CATALOG_MAX_AGE.saturating_mul(4);
+
+pub(crate) struct Coordinator {
+    log: Arc<dyn Log>,
+    views: Views,
+    /// The phase that was seen last, and since when.
+    seen: Option<(u32, Phase)>,
+    since: Instant,
+}
+
+impl Coordinator {
+    pub(crate) fn new(log: Arc<dyn Log>, views: Views) -> Self {
+        Self { log, views, seen: None, since: Instant::now() }
+    }
+
+    /// Never ends.
+    pub(crate) async fn run(mut self) {
+        let mut said = String::new();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let led = self.lead().await.map_err(|error| error.to_string()).err();
+            if let Some(error) = led.filter(|error| *error != said) {
+                tracing::warn!(error, "the rebuild is not led on; trying again");
+                said = error;
+            }
+        }
+    }
+
+    async fn lead(&mut self) -> Result<(), ViewsError> {
+        let rebuild = self.views.rebuild().await?;
+        let now = rebuild.as_ref().map(|rebuild| (rebuild.number, rebuild.phase));
+        if now != self.seen {
+            (self.seen, self.since) = (now, Instant::now());
+            tracing::info!(rebuild = ?now, "the phase of the rebuild");
+        }
+        let Some(rebuild) = rebuild else { return Ok(()) };
+        let settled = self.since.elapsed() > SETTLED;
+        let step = match rebuild.phase {
+            Phase::Preparing => {
+                self.views.create_beside().await?;
+                Step::Created
+            }
+            Phase::Building if settled && self.has_reached().await? => {
+                Step::Compared(self.compare(&rebuild).await?)
+            }
+            Phase::Switching | Phase::Undoing if settled && self.has_reached().await? => Step::Flip,
+            Phase::Dropping if settled => {
+                self.views.delete_beside().await?;
+                Step::Dropped
+            }
+            _ => return Ok(()),
+        };
+        // An operator, or another process, may have been quicker.
+        if let Err(error) = self.views.step(&step).await? {
+            tracing::debug!(%error, "the rebuild has gone another way");
+        }
+        Ok(())
+    }
+
+    /// Whether the tables beside are written with those that are read, in every partition.
+    async fn has_reached(&self) -> Result<bool, ViewsError> {
+        let beside = self.views.beside();
+        for partition in 0..self.log.partitions() {
+            let read = next_offset(&self.views, partition).await?;
+            if next_offset(&beside, partition).await? < read {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn compare(&self, rebuild: &Rebuild) -> Result<Comparison, ViewsError> {
+        let beside = self.views.beside();
+        let mut ends = HashMap::new();
+        for partition in 0..self.log.partitions() {
+            ends.insert(partition, next_offset(&self.views, partition).await?);
+        }
+        let both = self.views.on_both_sides().await?;
+        let names: Vec<&str> = both.iter().map(|view| view.name()).collect();
+        let new = rebuild.views.iter().filter(|name| !names.contains(&name.as_str())).cloned();
+        let mut expected = Expected::of_tables(&self.views, both.clone(), ends).await?;
+        let mut report = Report::default();
+        let found = compare::sums(&beside, &mut expected, &mut report).await?;
+        for mut part in found.differing.iter().flat_map(|differing| differing.parts()) {
+            part.note_tables(&self.views, &expected).await?;
+            part.compare(&beside, (&expected, "now it is"), &mut report).await?;
+        }
+        let rows = report.counts.iter().map(|(view, rows)| ((*view).to_owned(), *rows));
+        let (new, rows) = (new.collect(), rows.collect());
+        let Report { different, differences, .. } = report;
+        Ok(Comparison { rows, new, different, differences })
+    }
+}
+
+/// The first offset that tables do not have.
+async fn next_offset(views: &Views, partition: u32) -> Result<u64, ViewsError> {
+    Ok(views.progress(partition).await?.map_or(0, |progress| progress.next_offset))
+}

@@ -1,0 +1,213 @@
+//! `GET /v1/progress`: how far the views are. `/v1/rebuild`: new tables for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use parking_lot::Mutex;
+use seckill_edge::{Body, Problem, now_ms, timestamp};
+use seckill_log::{Log, LogError};
+use seckill_proto::v1::record;
+use seckill_proto::{ProblemKind, decode_record};
+use seckill_views::{
+    NewRebuild, Progress, Rebuild, Step, StepError, SwitchMode, Views, ViewsError,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// How long a record of the log is waited for.
+const READ_TIMEOUT: Duration = Duration::from_millis(500);
+/// Between two looks that speed is told by.
+const SPEED_OVER: Duration = Duration::from_millis(500);
+
+#[derive(Clone)]
+struct Projections {
+    log: Arc<dyn Log>,
+    views: Views,
+    looked: Arc<Mutex<Option<Looked>>>,
+}
+
+/// What a rebuild had reached.
+#[derive(Clone, Copy)]
+struct Looked {
+    number: u32,
+    at: Instant,
+    records: u64,
+    per_second: Option<f64>,
+}
+
+/// The routes of those who look after views.
+pub fn routes(log: Arc<dyn Log>, views: Views) -> Router {
+    Router::new()
+        .route("/v1/progress", get(progress))
+        .route("/v1/rebuild", get(status).post(start))
+        .route("/v1/rebuild/{step}", post(step))
+        .with_state(Projections { log, views, looked: Arc::default() })
+}
+
+/// How far a partition of some tables is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reached {
+    /// Partition of the event log.
+    pub partition: u32,
+    /// First offset that the rows do not reflect.
+    pub next_offset: u64,
+    /// Where the log ends.
+    pub end: u64,
+    /// Records between the two.
+    pub lag_records: u64,
+    /// Age of the first event that the rows do not reflect; none where that is not told.
+    pub lag_seconds: Option<f64>,
+    /// Why it stands still; none while it does not.
+    pub stopped: Option<String>,
+}
+
+async fn progress(State(all): State<Projections>) -> Result<Json<Vec<Reached>>, Problem> {
+    let mut partitions = Vec::new();
+    for partition in 0..all.log.partitions() {
+        let progress = all.views.progress(partition).await.map_err(|error| unreadable(&error))?;
+        let mut reached = all.reached(partition, progress).await?;
+        reached.lag_seconds = all.lag_seconds(&reached).await;
+        partitions.push(reached);
+    }
+    Ok(Json(partitions))
+}
+
+/// The answer of `/v1/rebuild`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RebuildStatus {
+    /// None where there is none.
+    pub rebuild: Option<Rebuild>,
+    /// How far the tables beside those that are read are.
+    pub partitions: Vec<Reached>,
+    /// Over all partitions, between the last two looks; none before the second.
+    pub records_per_second: Option<f64>,
+    /// At that speed.
+    pub seconds_left: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Start {
+    #[serde(default)]
+    views: Vec<String>,
+    rate: Option<u32>,
+    switch: Option<SwitchMode>,
+}
+
+async fn status(State(all): State<Projections>) -> Result<Json<RebuildStatus>, Problem> {
+    all.status().await.map(Json)
+}
+
+async fn start(
+    State(all): State<Projections>,
+    Body(start): Body<Start>,
+) -> Result<(StatusCode, Json<RebuildStatus>), Problem> {
+    if start.rate == Some(0) {
+        return Err(Problem::new(ProblemKind::InvalidBody, "rate must be at least 1."));
+    }
+    let (switch, at) = (start.switch.unwrap_or(SwitchMode::Auto), timestamp(now_ms()));
+    let new = NewRebuild { views: start.views, rate: start.rate, switch, at };
+    all.step(Step::Start(new)).await
+}
+
+async fn step(
+    State(all): State<Projections>,
+    step: Result<Path<String>, axum::extract::rejection::PathRejection>,
+) -> Result<(StatusCode, Json<RebuildStatus>), Problem> {
+    let steps = [Step::Pause, Step::Resume, Step::Switch, Step::Abort, Step::Undo, Step::Drop];
+    let asked = step.map(|Path(step)| step).unwrap_or_default();
+    let step = steps.into_iter().find(|step| step.name() == asked);
+    let no_such = || Problem::new(ProblemKind::NoSuchRoute, "A rebuild has no such step.");
+    all.step(step.ok_or_else(no_such)?).await
+}
+
+impl Projections {
+    async fn step(&self, step: Step) -> Result<(StatusCode, Json<RebuildStatus>), Problem> {
+        let taken = self.views.step(&step).await.map_err(|error| unreadable(&error))?;
+        taken.map_err(|error| refused(&error))?;
+        Ok((StatusCode::ACCEPTED, Json(self.status().await?)))
+    }
+
+    async fn status(&self) -> Result<RebuildStatus, Problem> {
+        let rebuild = self.views.rebuild().await.map_err(|error| unreadable(&error))?;
+        let (beside, mut partitions) = (self.views.beside(), Vec::new());
+        for partition in 0..self.log.partitions() {
+            let written = rebuild.as_ref().filter(|rebuild| rebuild.phase.is_written());
+            let Some(_) = written else { break };
+            let progress = beside.progress(partition).await.map_err(|error| unreadable(&error))?;
+            partitions.push(self.reached(partition, progress).await?);
+        }
+        let records = partitions.iter().map(|reached| reached.next_offset).sum();
+        let left: u64 = partitions.iter().map(|reached| reached.lag_records).sum();
+        let speed = rebuild.as_ref().and_then(|rebuild| self.speed(rebuild.number, records));
+        let seconds_left = speed.filter(|speed| *speed > 0.0).map(|speed| left as f64 / speed);
+        Ok(RebuildStatus { rebuild, partitions, records_per_second: speed, seconds_left })
+    }
+
+    /// Records a second between two looks.
+    fn speed(&self, number: u32, records: u64) -> Option<f64> {
+        let (mut looked, at) = (self.looked.lock(), Instant::now());
+        let before = looked.filter(|looked| looked.number == number);
+        let Some(before) = before else {
+            *looked = Some(Looked { number, at, records, per_second: None });
+            return None;
+        };
+        let passed = at.duration_since(before.at);
+        if passed < SPEED_OVER {
+            return before.per_second;
+        }
+        let per_second = Some(records.saturating_sub(before.records) as f64 / passed.as_secs_f64());
+        *looked = Some(Looked { number, at, records, per_second });
+        per_second
+    }
+
+    async fn reached(
+        &self,
+        partition: u32,
+        progress: Option<Progress>,
+    ) -> Result<Reached, Problem> {
+        let end = self.log.end(partition).await.map_err(|error| log_unreadable(&error))?;
+        let next_offset = progress.as_ref().map_or(0, |progress| progress.next_offset);
+        let stopped = progress.and_then(|progress| progress.stopped);
+        let lag_records = end.saturating_sub(next_offset);
+        Ok(Reached { partition, next_offset, end, lag_records, lag_seconds: None, stopped })
+    }
+
+    async fn lag_seconds(&self, reached: &Reached) -> Option<f64> {
+        if reached.lag_records == 0 {
+            return Some(0.0);
+        }
+        let mut reader = self.log.read(reached.partition, reached.next_offset).await.ok()?;
+        let records = reader.next(READ_TIMEOUT).await.ok()?;
+        let events = records.iter().map(|(_, record)| decode_record(record));
+        let at_ms = events.filter_map(|record| match record {
+            Ok(record::Kind::Event(event)) => Some(event.at_ms),
+            Ok(record::Kind::Fence(_)) | Err(_) => None,
+        });
+        let first_ms = at_ms.into_iter().next()?;
+        Some((now_ms() - first_ms).max(0) as f64 / 1_000.0)
+    }
+}
+
+fn refused(error: &StepError) -> Problem {
+    let kind = match error {
+        StepError::UnknownView { .. } => ProblemKind::InvalidBody,
+        StepError::UnderWay { .. } | StepError::None | StepError::WrongPhase { .. } => {
+            ProblemKind::WrongPhase
+        }
+    };
+    Problem::new(kind, format!("{error}."))
+}
+
+fn unreadable(error: &ViewsError) -> Problem {
+    tracing::warn!(%error, "the views could not be asked");
+    Problem::new(ProblemKind::ViewsUnavailable, format!("{error}."))
+}
+
+fn log_unreadable(error: &LogError) -> Problem {
+    Problem::new(ProblemKind::ViewsUnavailable, format!("The log cannot be asked: {error}."))
+}

@@ -1,0 +1,41 @@
+//! Metrics of this crate.
+
+/// Says what the metrics of this crate are.
+pub(crate) fn describe_metrics() {
+    metrics::describe_gauge!(
+        "seckill_projector_lag_records",
+        "Records in the log that the views do not have yet, by partition"
+    );
+    metrics::describe_gauge!(
+        "seckill_projector_lag_seconds",
+        "Age of the last event that the views have, where they lack records, by partition"
+    );
+    metrics::describe_counter!(
+        "seckill_rebuild_records_total",
+        "Records whose rows were written to the tables of a rebuild"
+    );
+    metrics::counter!("seckill_rebuild_records_total").increment(0);
+    metrics::describe_gauge!(
+        "seckill_rebuild_left_records",
+        "Records that the tables of a rebuild lack to where the views are, by partition"
+    );
+    metrics::describe_counter!(
+        "seckill_projected_events_total",
+        "Events whose rows were written; after a restart some are counted again"
+    );
+    metrics::counter!("seckill_projected_events_total").increment(0);
+    metrics::describe_histogram!(
+        "seckill_project_seconds",
+        "From reading a batch of records until its rows are written"
+    );
+    metrics::describe_counter!(
+        "seckill_void_records_total",
+        "Records that count for nobody, left behind by an owner that was deposed"
+    );
+    metrics::counter!("seckill_void_records_total").increment(0);
+    metrics::describe_counter!(
+        "seckill_projector_sessions_failed_total",
+        "Times that a partition's views had to begin again at their progress"
+    );
+    metrics::counter!("seckill_projector_sessions_failed_total").increment(0);
+}

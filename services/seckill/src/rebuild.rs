@@ -1,0 +1,284 @@
+//! `seckill rebuild`: new tables for the views, made by running projectors. This only asks for it, and shows
+//! how it goes.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::{Client, Method, RequestBuilder};
+use seckill_projector::RebuildStatus;
+use seckill_views::{Phase, Rebuild};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between two lines where no bar can be drawn.
+const PRINT_EVERY: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// For how long a node that does not answer is asked again: it may be starting.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Make views again from the start of the log, beside those that are read, and let readers have them once
+/// they are complete. It goes on in the system whoever watches: with a step, see or change how it goes.
+/// Exit code 0 when the views are switched, or built with --switch manual; 1 when rows differ
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct RebuildArgs {
+    #[command(subcommand)]
+    step: Option<Verb>,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// A view to make again; repeatable [default: all there are]
+    #[arg(long, value_name = "NAME")]
+    view: Vec<String>,
+    /// Records a second to read at most, over all partitions [default: as fast as it goes]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// What happens once the new tables are complete: auto gives them to readers if their rows are the
+    /// same as before, or the view is new; manual waits for `seckill rebuild switch`
+    #[arg(long, value_enum, default_value_t = Switch::Auto)]
+    switch: Switch,
+}
+
+#[derive(Args)]
+struct TargetArgs {
+    /// Node that writes the views, http://HOST:PORT; alone that role is on port 8084
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    target: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    Auto,
+    Manual,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Show how it goes
+    Status(TargetArgs),
+    /// Let it stand still
+    Pause(TargetArgs),
+    /// Let it go on
+    Resume(TargetArgs),
+    /// Give readers the new tables
+    Switch(TargetArgs),
+    /// Give readers the tables of before again
+    Undo(TargetArgs),
+    /// End it, and delete the new tables; before they were switched
+    Abort(TargetArgs),
+    /// End it, and delete the tables that are not read; after they were switched
+    Drop(TargetArgs),
+}
+
+impl Verb {
+    fn parts(self) -> (&'static str, TargetArgs) {
+        match self {
+            Self::Status(target) => ("status", target),
+            Self::Pause(target) => ("pause", target),
+            Self::Resume(target) => ("resume", target),
+            Self::Switch(target) => ("switch", target),
+            Self::Undo(target) => ("undo", target),
+            Self::Abort(target) => ("abort", target),
+            Self::Drop(target) => ("drop", target),
+        }
+    }
+}
+
+/// Whether all is well.
+pub(crate) async fn run(args: RebuildArgs) -> anyhow::Result<bool> {
+    let (step, target) = match args.step {
+        Some(step) => step.parts(),
+        None => ("start", args.target),
+    };
+    let node = Node::new(&target.target)?;
+    match step {
+        "status" => node.status().await.map(|status| show(&status)),
+        "start" => {
+            let switch = if args.switch == Switch::Auto { "auto" } else { "manual" };
+            let body = json!({ "views": args.view, "rate": args.rate, "switch": switch });
+            node.ask(node.request(Method::POST, "").json(&body)).await?;
+            node.follow().await
+        }
+        step => {
+            node.ask(node.request(Method::POST, &format!("/{step}"))).await?;
+            if step == "resume" { node.follow().await } else { node.settle().await }
+        }
+    }
+}
+
+struct Node {
+    client: Client,
+    url: String,
+}
+
+impl Node {
+    fn new(target: &str) -> anyhow::Result<Self> {
+        let client = Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+        Ok(Self { client, url: format!("{}/v1/rebuild", target.trim_end_matches('/')) })
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    async fn ask(&self, request: RequestBuilder) -> anyhow::Result<RebuildStatus> {
+        let response =
+            request.send().await.with_context(|| format!("{} cannot be asked", self.url))?;
+        let (status, text) = (response.status(), response.text().await?);
+        if !status.is_success() {
+            let problem: Value = serde_json::from_str(&text).unwrap_or_default();
+            let said = problem["detail"].as_str().unwrap_or(&text);
+            bail!("{} answers {status}: {said}", self.url);
+        }
+        serde_json::from_str(&text).with_context(|| format!("{} is no such node", self.url))
+    }
+
+    async fn status(&self) -> anyhow::Result<RebuildStatus> {
+        self.ask(self.request(Method::GET, "")).await
+    }
+
+    /// The same from a node that may be starting again.
+    async fn patient_status(&self) -> anyhow::Result<RebuildStatus> {
+        let begun = Instant::now();
+        loop {
+            match self.status().await {
+                Err(_) if begun.elapsed() < PATIENCE => tokio::time::sleep(LOOK_EVERY).await,
+                status => return status,
+            }
+        }
+    }
+
+    /// Shows how it goes until it waits for an operator.
+    async fn follow(&self) -> anyhow::Result<bool> {
+        let mut line = Line::new();
+        loop {
+            let status = self.patient_status().await?;
+            let Some(rebuild) = &status.rebuild else { bail!("the rebuild was ended") };
+            if matches!(rebuild.phase, Phase::Built | Phase::Paused) || is_settled(rebuild) {
+                line.end();
+                return Ok(show(&status));
+            }
+            line.draw(rebuild, &status);
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits for what is on its way.
+    async fn settle(&self) -> anyhow::Result<bool> {
+        loop {
+            let status = self.patient_status().await?;
+            let under_way = status.rebuild.as_ref().is_some_and(|rebuild| !is_settled(rebuild));
+            if !under_way {
+                return Ok(show(&status));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// Whether nothing happens before an operator says so, or the log is read on.
+fn is_settled(rebuild: &Rebuild) -> bool {
+    !matches!(
+        rebuild.phase,
+        Phase::Preparing | Phase::Building | Phase::Switching | Phase::Undoing | Phase::Dropping
+    )
+}
+
+/// The line that shows how it goes.
+struct Line {
+    bar: Option<ProgressBar>,
+    printed: Option<Instant>,
+}
+
+impl Line {
+    fn new() -> Self {
+        let template = "{bar:30} {percent:>3} %  {msg}";
+        let style =
+            ProgressStyle::with_template(template).expect("the template is a valid constant");
+        let bar = || ProgressBar::new(1).with_style(style);
+        Self { bar: std::io::stderr().is_terminal().then(bar), printed: None }
+    }
+
+    fn draw(&mut self, rebuild: &Rebuild, status: &RebuildStatus) {
+        let text = describe(rebuild, status);
+        if let Some(bar) = &self.bar {
+            bar.set_length(status.partitions.iter().map(|reached| reached.end).sum());
+            bar.set_position(status.partitions.iter().map(|reached| reached.next_offset).sum());
+            bar.set_message(text);
+        } else if self.printed.is_none_or(|printed| printed.elapsed() > PRINT_EVERY) {
+            self.printed = Some(Instant::now());
+            eprintln!("{text}");
+        }
+    }
+
+    fn end(&self) {
+        self.bar.iter().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+fn describe(rebuild: &Rebuild, status: &RebuildStatus) -> String {
+    let speed = status.records_per_second.map(|speed| format!(", {speed:.0} records/s"));
+    let left = status.seconds_left.map(|seconds| format!(", {seconds:.0} s left"));
+    let part = |reached: &seckill_projector::Reached| {
+        let percent = (reached.next_offset * 100).checked_div(reached.end).unwrap_or(100);
+        format!("{}: {percent} %", reached.partition)
+    };
+    let parts: Vec<String> = status.partitions.iter().map(part).collect();
+    format!(
+        "rebuild {} is {}{}{} ({})",
+        rebuild.number,
+        rebuild.phase.name(),
+        speed.unwrap_or_default(),
+        left.unwrap_or_default(),
+        parts.join(", ")
+    )
+}
+
+/// Prints all there is to say; whether no row differs and nothing stands still.
+fn show(status: &RebuildStatus) -> bool {
+    let Some(rebuild) = &status.rebuild else {
+        println!("There is no rebuild.");
+        return true;
+    };
+    println!("{}", describe(rebuild, status));
+    println!("views: {}", rebuild.views.join(", "));
+    let mut well = true;
+    for reached in &status.partitions {
+        if let Some(reason) = &reached.stopped {
+            println!("STOPPED: partition {}: {reason}", reached.partition);
+            well = false;
+        }
+    }
+    let Some(comparison) = &rebuild.comparison else { return well };
+    for (view, rows) in &comparison.rows {
+        println!("{rows:>12}  {view}");
+    }
+    if !comparison.new.is_empty() {
+        println!("not compared, as they are new: {}", comparison.new.join(", "));
+    }
+    for difference in &comparison.differences {
+        println!("DIFFERENT: {difference}");
+    }
+    println!("{:>12}  differences", comparison.different);
+    println!("{}", hint(rebuild));
+    well && comparison.different == 0
+}
+
+/// What an operator may do.
+fn hint(rebuild: &Rebuild) -> &'static str {
+    match rebuild.phase {
+        Phase::Built => {
+            "`seckill rebuild switch` gives readers the new tables, `abort` deletes them."
+        }
+        Phase::Switched => {
+            "Readers have the new tables. `seckill rebuild undo` goes back, `drop` deletes the old ones."
+        }
+        Phase::Undone => {
+            "Readers have the old tables. `seckill rebuild switch` goes on, `drop` deletes the new ones."
+        }
+        _ => "`seckill rebuild status` shows how it goes.",
+    }
+}

@@ -199,6 +199,17 @@ pub(crate) struct EnginesArgs {
     cql: CqlArgs,
 }
 
+/// What a tool takes that only looks at the log.
+#[derive(Args)]
+pub(crate) struct LogArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+}
+
 /// What a tool takes that only knows embedded engines.
 #[derive(Args)]
 pub(crate) struct EmbeddedArgs {
@@ -235,6 +246,12 @@ impl From<QueryArgs> for Given {
 impl From<EnginesArgs> for Given {
     fn from(EnginesArgs { file, data, kafka, cql }: EnginesArgs) -> Self {
         Self { file, data, kafka, cql, ..Self::default() }
+    }
+}
+
+impl From<LogArgs> for Given {
+    fn from(LogArgs { file, data, kafka }: LogArgs) -> Self {
+        Self { file, data, kafka, ..Self::default() }
     }
 }
 

@@ -10,6 +10,7 @@ mod given;
 mod ready;
 mod rebuild;
 mod repair;
+mod replay;
 mod roles;
 mod settings;
 mod up;
@@ -73,6 +74,9 @@ enum Verb {
     /// something is damaged or in use, 2 when there is no log or are no views
     Verify(EnginesArgs),
     Rebuild(rebuild::RebuildArgs),
+    Replay(replay::ReplayArgs),
+    Export(replay::ExportArgs),
+    Import(replay::ImportArgs),
     Repair(repair::RepairArgs),
     /// Make the embedded log of an earlier version one of this version; the old one is kept
     Upgrade(EmbeddedArgs),
@@ -139,6 +143,9 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
             upgrade::run(Given::from(args).settle(Role::Upgrade)?).await.map(|()| true)
         }
         Verb::Rebuild(args) => rebuild::run(args).await,
+        Verb::Replay(args) => replay::replay(args).await.map(|()| true),
+        Verb::Export(args) => replay::export_log(args).await.map(|()| true),
+        Verb::Import(args) => replay::import(args).await.map(|()| true),
         Verb::Repair(args) => repair::run(args).await,
         Verb::Health { url } => check::run(&url).await,
     }

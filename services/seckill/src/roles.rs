@@ -80,7 +80,8 @@ pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
         let log = log(app, &settings).await?;
         let opening = engines::views_of(&settings, log.partitions());
         let views = engines::open(app, "views", opening).await?;
-        let routes = seckill_projector::routes(Arc::clone(&log), views.clone());
+        let routes = seckill_projector::routes(Arc::clone(&log), views.clone())
+            .merge(seckill_replay::routes(Arc::clone(&log), app.stop.clone()));
         let starting = Projector::start(log, views, app.health.clone(), stop.clone());
         Ok((starting.await?, routes))
     };

@@ -29,6 +29,7 @@ pub(crate) enum Role {
     Verify,
     Repair,
     Upgrade,
+    Replay,
 }
 
 impl Role {
@@ -42,12 +43,13 @@ impl Role {
             Self::Verify => "verify",
             Self::Repair => "repair",
             Self::Upgrade => "upgrade",
+            Self::Replay => "replay",
         }
     }
 
     fn default_port(self) -> u16 {
         match self {
-            Self::Up | Self::Verify | Self::Repair | Self::Upgrade => 8080,
+            Self::Up | Self::Verify | Self::Repair | Self::Upgrade | Self::Replay => 8080,
             Self::Admin => 8081,
             Self::Command => 8082,
             Self::Query => 8083,
@@ -58,7 +60,7 @@ impl Role {
     /// A role alone shares the engines with others, which the embedded ones cannot.
     fn needs(self) -> (bool, bool) {
         match self {
-            Self::Up | Self::Verify | Self::Repair | Self::Upgrade => (false, false),
+            Self::Up | Self::Verify | Self::Repair | Self::Upgrade | Self::Replay => (false, false),
             Self::Command | Self::Admin => (true, false),
             Self::Projector | Self::Query => (true, true),
         }

@@ -37,12 +37,13 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let internal =
         internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.stop.clone());
     let rebuilds = seckill_projector::routes(Arc::clone(&log), views.clone());
+    let replays = seckill_replay::routes(Arc::clone(&log), app.stop.clone());
     let readers = seckill_query::routes(views, log.partitions(), seckill_original::reader_routes());
     let routes = seckill_command::routes(dispatcher.clone())
         .merge(seckill_admin::routes(dispatcher.clone()))
         .merge(seckill_original::shopper_routes(dispatcher.clone()))
         .merge(seckill_original::operator_routes(dispatcher))
-        .merge(background.answer(readers.merge(rebuilds)));
+        .merge(background.answer(readers.merge(rebuilds).merge(replays)));
     let failed = async { log.failed().await.into() };
     let what = engines::describe(&settings);
     let served = tokio::select! {

@@ -7,7 +7,7 @@ use seckill_proto::{Outcome, ProblemKind};
 use crate::source::{crates, files_in, top};
 
 /// Which crates of the workspace a crate may use: those below it, and of those what it is for.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("seckill-proto", &[]),
     ("seckill-promotion", &["proto"]),
     ("seckill-log", &["proto"]),
@@ -18,6 +18,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("seckill-admin", &["proto", "promotion", "command", "edge"]),
     ("seckill-projector", &["proto", "promotion", "log", "views", "edge", "telemetry"]),
     ("seckill-query", &["proto", "views", "edge"]),
+    ("seckill-replay", &["proto", "log", "edge"]),
     ("seckill-original", &["proto", "promotion", "views", "edge", "command", "query"]),
     ("seckill-load", &["proto"]),
     (
@@ -33,6 +34,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "admin",
             "projector",
             "query",
+            "replay",
             "original",
             "load",
         ],

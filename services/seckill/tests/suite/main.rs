@@ -11,5 +11,6 @@ mod offsets;
 mod original;
 mod rebuild;
 mod recovery;
+mod replay;
 mod source;
 mod system;

@@ -15,7 +15,7 @@ const COUPONS: u32 = 200_000;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The commands that a document tells, without the program.
-fn commands(document: &str) -> Vec<Vec<String>> {
+pub(crate) fn commands(document: &str) -> Vec<Vec<String>> {
     let document = std::fs::read_to_string(top().join(document)).expect("a document");
     let blocks = document.split("```sh").skip(1).filter_map(|rest| rest.split("```").next());
     let lines = blocks.flat_map(str::lines).filter_map(|line| line.split('#').next());

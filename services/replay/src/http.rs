@@ -1,0 +1,125 @@
+//! `GET /v1/events`: the events of the log, a line of JSON each.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use futures::stream;
+use seckill_edge::{Problem, now_ms, parse_query};
+use seckill_log::Log;
+use seckill_proto::ProblemKind;
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::line::to_json;
+use crate::merge::Replay;
+use crate::selection::{Bound, Refused, Selection};
+
+/// Replays under way at once: each reads the log from its beginning.
+const MAX_REPLAYS: usize = 8;
+/// Bytes of lines that are sent together, at least.
+const CHUNK: usize = 16 * 1024;
+
+#[derive(Clone)]
+struct Events {
+    log: Arc<dyn Log>,
+    replays: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+/// The route of those who read the log. What is followed ends with `stop`.
+pub fn routes(log: Arc<dyn Log>, stop: CancellationToken) -> Router {
+    let replays = Arc::new(Semaphore::new(MAX_REPLAYS));
+    Router::new().route("/v1/events", get(events)).with_state(Events { log, replays, stop })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    from: Option<String>,
+    to: Option<String>,
+    promotion: Option<String>,
+    #[serde(default)]
+    void: bool,
+    #[serde(default)]
+    follow: bool,
+}
+
+impl Parameters {
+    fn selection(self) -> Result<Selection, Problem> {
+        let bound = |name: &str, text: Option<String>| {
+            let parsed = text.map(|text| text.parse::<Bound>()).transpose();
+            parsed.map_err(|error| wrong(format!("{name} {error}.")))
+        };
+        let (from, to) = (bound("from", self.from)?, bound("to", self.to)?);
+        let (promotion_id, void, follow) = (self.promotion, self.void, self.follow);
+        Ok(Selection { from, to, promotion_id, void, follow })
+    }
+}
+
+fn wrong(detail: String) -> Problem {
+    Problem::new(ProblemKind::InvalidParameter, detail)
+}
+
+async fn events(State(events): State<Events>, uri: Uri) -> Result<Response, Problem> {
+    let selection = parse_query::<Parameters>(&uri)?.selection()?;
+    selection.check(&*events.log, now_ms()).await.map_err(|refused| match refused {
+        Refused::Log(error) => unavailable(&error),
+        refused => wrong(format!("{refused}.")),
+    })?;
+    let place = events.replays.try_acquire_owned();
+    let too_many = |_| {
+        let detail = format!("At most {MAX_REPLAYS} read the log at the same time.");
+        Problem::new(ProblemKind::TooManyReaders, detail)
+    };
+    let place = place.map_err(too_many)?;
+    let replay =
+        Replay::open(&*events.log, selection).await.map_err(|error| unavailable(&error))?;
+    let sending = Sending { replay, _place: place, stop: events.stop, ended: false };
+    let body = Body::from_stream(stream::unfold(sending, Sending::next));
+    let ndjson = HeaderValue::from_static("application/x-ndjson");
+    Ok(([(header::CONTENT_TYPE, ndjson)], body).into_response())
+}
+
+struct Sending {
+    replay: Replay,
+    _place: OwnedSemaphorePermit,
+    stop: CancellationToken,
+    ended: bool,
+}
+
+impl Sending {
+    /// Some lines; an error breaks the connection off.
+    async fn next(mut self) -> Option<(Result<Bytes, axum::Error>, Self)> {
+        let mut lines = String::new();
+        while lines.len() < CHUNK && !self.ended {
+            // What is at hand is sent before anything is waited for.
+            let item = tokio::select! {
+                biased;
+                item = self.replay.next() => item,
+                () = futures::future::ready(()), if !lines.is_empty() => break,
+                () = self.stop.cancelled() => Ok(None),
+            };
+            match item {
+                Ok(Some(item)) => lines = lines + &to_json(&item) + "\n",
+                Ok(None) => self.ended = true,
+                Err(error) => {
+                    self.ended = true;
+                    tracing::warn!(%error, "a replay was broken off");
+                    return Some((Err(axum::Error::new(error)), self));
+                }
+            }
+        }
+        (!lines.is_empty()).then(|| (Ok(lines.into()), self))
+    }
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> Problem {
+    Problem::new(ProblemKind::Unavailable, format!("The log cannot be read: {error}."))
+}

@@ -1,0 +1,109 @@
+//! An event as a line of JSON.
+
+use jiff::Timestamp;
+use seckill_edge::timestamp;
+use seckill_proto::v1::{FinishReason, Terms, event};
+use serde::Serialize;
+
+use crate::source::Item;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    position: String,
+    at: Timestamp,
+    promotion_id: &'a str,
+    #[serde(flatten)]
+    body: Option<Body<'a>>,
+    term: u64,
+    seq: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    void: bool,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+enum Body<'a> {
+    PromotionScheduled(Offer<'a>),
+    PromotionChanged(Offer<'a>),
+    PromotionStarted {},
+    CouponGrabbed {
+        serial: u32,
+        customer_id: &'a str,
+        remaining: u32,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        idempotency_key: &'a str,
+    },
+    PromotionRestocked {
+        coupons: u32,
+        remaining: u32,
+    },
+    PromotionFinished {
+        reason: &'static str,
+    },
+}
+
+#[derive(Serialize)]
+struct Offer<'a> {
+    name: &'a str,
+    coupons: u32,
+    discount: f64,
+    limit_per_customer: u32,
+    starts_at: Timestamp,
+    finishes_at: Option<Timestamp>,
+}
+
+/// The event as one line of JSON, without its end.
+#[must_use]
+pub fn to_json(item: &Item) -> String {
+    let event = &item.event;
+    let line = Line {
+        position: item.position.to_string(),
+        at: timestamp(event.at_ms),
+        promotion_id: &event.promotion_id,
+        body: event.body.as_ref().map(body),
+        term: event.term,
+        seq: event.seq,
+        void: item.void,
+    };
+    serde_json::to_string(&line).expect("an event is plain JSON")
+}
+
+fn body(body: &event::Body) -> Body<'_> {
+    match body {
+        event::Body::Scheduled(scheduled) => Body::PromotionScheduled(offer(&scheduled.terms)),
+        event::Body::Changed(changed) => Body::PromotionChanged(offer(&changed.terms)),
+        event::Body::Started(_) => Body::PromotionStarted {},
+        event::Body::Grabbed(grabbed) => Body::CouponGrabbed {
+            serial: grabbed.serial,
+            customer_id: &grabbed.customer_id,
+            remaining: grabbed.remaining,
+            idempotency_key: &grabbed.idempotency_key,
+        },
+        event::Body::Restocked(restocked) => {
+            Body::PromotionRestocked { coupons: restocked.coupons, remaining: restocked.remaining }
+        }
+        event::Body::Finished(finished) => {
+            Body::PromotionFinished { reason: reason(finished.reason()) }
+        }
+    }
+}
+
+fn offer(terms: &Option<Terms>) -> Offer<'_> {
+    let terms = terms.as_ref().expect("strict decoding lets no record without terms through");
+    Offer {
+        name: &terms.name,
+        coupons: terms.coupons,
+        discount: terms.discount,
+        limit_per_customer: terms.limit_per_customer,
+        starts_at: timestamp(terms.starts_at_ms),
+        finishes_at: terms.finishes_at_ms.map(timestamp),
+    }
+}
+
+fn reason(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::SoldOut => "sold_out",
+        FinishReason::Time => "time",
+        FinishReason::Cancelled | FinishReason::Unspecified => "cancelled",
+    }
+}

@@ -1,0 +1,142 @@
+//! Which events are wanted.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use seckill_log::{Log, LogError};
+use seckill_proto::Position;
+
+/// A place in the log, or a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// This event of one partition.
+    Position(Position),
+    /// Events of this time, in milliseconds since 1970.
+    Time(i64),
+}
+
+/// Neither a position nor a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a position such as 3:1042, or a time such as 2026-11-26T10:00:00Z")]
+pub struct BoundError;
+
+impl FromStr for Bound {
+    type Err = BoundError;
+
+    fn from_str(text: &str) -> Result<Self, BoundError> {
+        if let Ok(position) = text.parse() {
+            return Ok(Self::Position(position));
+        }
+        let time: Timestamp = text.parse().map_err(|_| BoundError)?;
+        Ok(Self::Time(time.as_millisecond()))
+    }
+}
+
+/// Which events are wanted; both bounds are included.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// The first; a position leaves all other partitions out.
+    pub from: Option<Bound>,
+    /// The last; a position leaves all other partitions out.
+    pub to: Option<Bound>,
+    /// Only of this promotion.
+    pub promotion_id: Option<String>,
+    /// Those that do not count too.
+    pub void: bool,
+    /// Those that come later too.
+    pub follow: bool,
+}
+
+/// Why a selection is of no log like this one.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The log has no such partition.
+    #[error("{0}: the log has no such partition")]
+    NoPartition(Position),
+    /// The log is not that long.
+    #[error("{position} is beyond the end of its partition, which is {end}")]
+    BeyondEnd {
+        /// The position.
+        position: Position,
+        /// First offset that is not there.
+        end: u64,
+    },
+    /// Not yet.
+    #[error("{0} is in the future")]
+    Future(Timestamp),
+    /// One partition is named at the beginning and another at the end.
+    #[error("{0} and {1} are of two partitions")]
+    TwoPartitions(Position, Position),
+    /// Events that come later have no end.
+    #[error("what is followed has no end: leave `to` out, or `follow`")]
+    FollowTo,
+    /// The log could not be asked.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl Selection {
+    /// Sees to it that the bounds are of this log and of the past.
+    ///
+    /// # Errors
+    /// Says which is not.
+    pub async fn check(&self, log: &dyn Log, now_ms: i64) -> Result<(), Refused> {
+        if self.follow && self.to.is_some() {
+            return Err(Refused::FollowTo);
+        }
+        for bound in [self.from, self.to].into_iter().flatten() {
+            match bound {
+                Bound::Position(position) => check_position(log, position).await?,
+                Bound::Time(ms) if ms > now_ms => {
+                    return Err(Refused::Future(seckill_edge::timestamp(ms)));
+                }
+                Bound::Time(_) => {}
+            }
+        }
+        match (self.from, self.to) {
+            (Some(Bound::Position(from)), Some(Bound::Position(to)))
+                if from.partition != to.partition =>
+            {
+                Err(Refused::TwoPartitions(from, to))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a partition may have such events.
+    pub(crate) fn reads(&self, partition: u32, partitions: u32) -> bool {
+        let of = |bound: Option<Bound>| match bound {
+            Some(Bound::Position(position)) => position.partition == partition,
+            Some(Bound::Time(_)) | None => true,
+        };
+        let promotion = self.promotion_id.as_ref();
+        let of_promotion = |id: &String| seckill_proto::partition_of(id, partitions) == partition;
+        of(self.from) && of(self.to) && promotion.is_none_or(of_promotion)
+    }
+
+    /// Whether an event at this place and time is not too early.
+    pub(crate) fn has_begun(&self, position: Position, at_ms: i64) -> bool {
+        match self.from {
+            Some(Bound::Position(from)) => position.offset >= from.offset,
+            Some(Bound::Time(from_ms)) => at_ms >= from_ms,
+            None => true,
+        }
+    }
+
+    /// Whether an event at this place and time is too late.
+    pub(crate) fn has_ended(&self, position: Position, at_ms: i64) -> bool {
+        match self.to {
+            Some(Bound::Position(to)) => position.offset > to.offset,
+            Some(Bound::Time(to_ms)) => at_ms > to_ms,
+            None => false,
+        }
+    }
+}
+
+async fn check_position(log: &dyn Log, position: Position) -> Result<(), Refused> {
+    if position.partition >= log.partitions() {
+        return Err(Refused::NoPartition(position));
+    }
+    let end = log.end(position.partition).await?;
+    if position.offset >= end { Err(Refused::BeyondEnd { position, end }) } else { Ok(()) }
+}

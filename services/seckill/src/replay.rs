@@ -1,0 +1,187 @@
+//! `seckill replay`, `export` and `import`: the log as lines, and as a file.
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::{BufMut, BytesMut};
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use seckill_edge::now_ms;
+use seckill_log::Log;
+use seckill_replay::{Bound, Import, Item, Replay, Selection, export, to_json};
+use seckill_telemetry::start_tracing;
+
+use crate::engines;
+use crate::given::{Given, LogArgs};
+use crate::settings::{Role, Settings};
+
+/// How long an engine may take to answer.
+const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Print the events of the log, one a line, those of all partitions by time
+#[derive(Args)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    engines: LogArgs,
+    /// Begin at this event (such as 3:1042, which leaves other partitions out) or time (such as
+    /// 2026-11-26T10:00:00Z)
+    #[arg(long, value_name = "POSITION|TIME")]
+    from: Option<Bound>,
+    /// End with this event or time
+    #[arg(long, value_name = "POSITION|TIME")]
+    to: Option<Bound>,
+    /// Only events of this promotion
+    #[arg(long, value_name = "ID")]
+    promotion: Option<String>,
+    /// Go on with events as they come, until Ctrl-C
+    #[arg(long)]
+    follow: bool,
+    /// Print records too that count for nobody, left behind by owners that were deposed
+    #[arg(long)]
+    void: bool,
+    /// json: a line each; proto: records of seckill.v1.Record, each after its length
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Json,
+    Proto,
+}
+
+/// Write the whole log into one file with checksums
+#[derive(Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    engines: LogArgs,
+    /// The file; it must not exist
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Make a new log of a file that `export` wrote; every record comes to where it was
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    #[command(flatten)]
+    engines: LogArgs,
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+pub(crate) async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
+    let ReplayArgs { engines, from, to, promotion, follow, void, format } = args;
+    let log = open(&settle(engines)?).await?;
+    let selection = Selection { from, to, promotion_id: promotion, void, follow };
+    selection.check(&*log, now_ms()).await?;
+    let mut replay = Replay::open(&*log, selection).await?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    loop {
+        // What is at hand is written before anything is waited for.
+        let item = tokio::select! {
+            biased;
+            item = replay.next() => item?,
+            () = std::future::ready(()), if !out.buffer().is_empty() => {
+                if !written(out.flush())? { return Ok(()) }
+                continue;
+            }
+        };
+        let Some(item) = item else { break };
+        if !written(write(&mut out, &item, format))? {
+            return Ok(());
+        }
+    }
+    written(out.flush())?;
+    Ok(())
+}
+
+fn write(out: &mut impl Write, item: &Item, format: Format) -> std::io::Result<()> {
+    if format == Format::Json {
+        return writeln!(out, "{}", to_json(item));
+    }
+    let mut bytes = BytesMut::new();
+    prost::encode_length_delimiter(item.record.len(), &mut bytes).map_err(std::io::Error::other)?;
+    bytes.put_slice(&item.record);
+    out.write_all(&bytes)
+}
+
+/// Whether somebody still reads: `head` and the like end early, and that is no error.
+fn written(result: std::io::Result<()>) -> std::io::Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) async fn export_log(args: ExportArgs) -> anyhow::Result<()> {
+    let log = open(&settle(args.engines)?).await?;
+    let path = args.file;
+    let named = || format!("{} cannot be written", path.display());
+    let file = File::options().write(true).create_new(true).open(&path).with_context(named)?;
+    let (bar, mut out) = (bar(), BufWriter::new(file));
+    let exported = export(&*log, &mut out, |done, all| show(&bar, done, all)).await;
+    bar.finish_and_clear();
+    let finished = exported.map_err(anyhow::Error::from).and_then(|records| {
+        out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+        Ok(records)
+    });
+    let records =
+        finished.with_context(named).inspect_err(|_| drop(std::fs::remove_file(&path)))?;
+    println!("{records} records are in {}.", path.display());
+    Ok(())
+}
+
+pub(crate) async fn import(args: ImportArgs) -> anyhow::Result<()> {
+    let mut settings = settle(args.engines)?;
+    let path = args.file;
+    let checking = tokio::task::spawn_blocking(move || Import::check(&path));
+    let import = checking.await?.context("nothing was imported")?;
+    settings.partitions = Some(import.partitions());
+    if settings.kafka.is_none() && settings.data.join("log").exists() {
+        let directory = settings.data.join("log");
+        bail!(
+            "nothing was imported: {} exists, and an import makes a new log",
+            directory.display()
+        );
+    }
+    let log = engines::log(&settings).await?;
+    let bar = bar();
+    let records = import.write_to(&*log, |done, all| show(&bar, done, all)).await;
+    bar.finish_and_clear();
+    println!(
+        "{} records were imported. The views are made from them by `up`, or a projector.",
+        records?
+    );
+    Ok(())
+}
+
+fn settle(engines: LogArgs) -> anyhow::Result<Settings> {
+    let settings = Given::from(engines).settle(Role::Replay)?.with_timeout(ENGINE_TIMEOUT);
+    start_tracing("warn", settings.log_format)?;
+    Ok(settings)
+}
+
+async fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
+    engines::log_to_read(settings).await
+}
+
+fn bar() -> ProgressBar {
+    let template = "{bar:30} {percent:>3} %  {human_pos} records, {per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(template).expect("the template is a valid constant");
+    let bar = ProgressBar::new(1).with_style(style);
+    if !std::io::stderr().is_terminal() {
+        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, done: u64, all: u64) {
+    bar.set_length(all);
+    bar.set_position(done);
+}

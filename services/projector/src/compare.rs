@@ -10,10 +10,13 @@ use std::collections::{HashMap, HashSet};
 use seckill_views::{AnyView, Changes, Entry, Scanned, Views, ViewsError};
 use twox_hash::XxHash3_128;
 
-use crate::verify::Report;
+use crate::verify::{Report, Stage, Watch};
 
 /// Rows that are compared one by one at the same time.
 const PART: u64 = 500_000;
+
+/// Rows between two words on how far a comparison is.
+const WATCH_EVERY: u64 = 10_000;
 
 /// What the log or other tables say, as far as they went when they were asked.
 #[derive(Default)]
@@ -151,12 +154,18 @@ pub(crate) async fn sums(
     views: &Views,
     expected: &mut Expected,
     report: &mut Report,
+    watch: Watch<'_>,
 ) -> Result<Found, ViewsError> {
+    let (all, mut scanned) = (expected.sums.values().map(|sum| sum.rows).sum(), 0);
     let mut newer: HashMap<u32, Newer> = HashMap::new();
     let mut found: HashMap<Place, Sum> = HashMap::new();
     for view in expected.views.clone() {
         let mut rows = 0;
         let mut each = |row: Scanned<Entry>| {
+            scanned += 1;
+            if scanned % WATCH_EVERY == 0 {
+                watch(Stage::Rows, scanned, all);
+            }
             let entry = match row {
                 Ok(entry) => entry,
                 Err(error) => return report.differ(|| error.to_string()),

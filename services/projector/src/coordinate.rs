@@ -95,14 +95,14 @@ impl Coordinator {
         let new = rebuild.views.iter().filter(|name| !names.contains(&name.as_str())).cloned();
         let mut expected = Expected::of_tables(&self.views, both.clone(), ends).await?;
         let mut report = Report::default();
-        let found = compare::sums(&beside, &mut expected, &mut report).await?;
+        let found = compare::sums(&beside, &mut expected, &mut report, &mut |_, _, _| {}).await?;
         for mut part in found.differing.iter().flat_map(|differing| differing.parts()) {
             part.note_tables(&self.views, &expected).await?;
             part.compare(&beside, (&expected, "now it is"), &mut report).await?;
         }
-        let rows = report.counts.iter().map(|(view, rows)| ((*view).to_owned(), *rows));
+        let Report { counts, different, differences, .. } = report;
+        let rows = counts.into_iter().map(|(view, rows)| (view.into_owned(), rows));
         let (new, rows) = (new.collect(), rows.collect());
-        let Report { different, differences, .. } = report;
         Ok(Comparison { rows, new, different, differences })
     }
 }

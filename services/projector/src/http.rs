@@ -1,14 +1,19 @@
-//! `GET /v1/progress`: how far the views are. `/v1/rebuild`: new tables for them.
+//! `GET /v1/progress`: how far the views are. `POST /v1/verify`: whether they are what the log says.
+//! `/v1/rebuild`: new tables for them.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
 use parking_lot::Mutex;
-use seckill_edge::{Body, Problem, now_ms, timestamp};
+use seckill_edge::{Body, Problem, now_ms, parse_query, timestamp};
 use seckill_log::{Log, LogError};
 use seckill_proto::v1::record;
 use seckill_proto::{ProblemKind, decode_record};
@@ -16,11 +21,16 @@ use seckill_views::{
     NewRebuild, Progress, Rebuild, Step, StepError, SwitchMode, Views, ViewsError,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
+
+use crate::verify::{Claim, Report, Stage, VerifyError, verify_watched};
 
 /// How long a record of the log is waited for.
 const READ_TIMEOUT: Duration = Duration::from_millis(500);
-/// Between two looks that speed is told by.
+/// Lines on how far a comparison is that wait to be taken.
+const LINES_AHEAD: usize = 4;
+/// Between two looks that speed is told by, and two lines on how far a comparison is.
 const SPEED_OVER: Duration = Duration::from_millis(500);
 
 #[derive(Clone)]
@@ -28,7 +38,15 @@ struct Projections {
     log: Arc<dyn Log>,
     views: Views,
     looked: Arc<Mutex<Option<Looked>>>,
+    claims: AskClaims,
+    /// One at a time: each folds the whole log.
+    verifying: Arc<Semaphore>,
 }
+
+/// Asks for what is kept beside the log, to be compared with it.
+pub type AskClaims = Arc<
+    dyn Fn() -> Pin<Box<dyn Future<Output = Result<Vec<Claim>, LogError>> + Send>> + Send + Sync,
+>;
 
 /// What a rebuild had reached.
 #[derive(Clone, Copy)]
@@ -40,12 +58,14 @@ struct Looked {
 }
 
 /// The routes of those who look after views.
-pub fn routes(log: Arc<dyn Log>, views: Views) -> Router {
+pub fn routes(log: Arc<dyn Log>, views: Views, claims: AskClaims) -> Router {
+    let (looked, verifying) = (Arc::default(), Arc::new(Semaphore::new(1)));
     Router::new()
         .route("/v1/progress", get(progress))
+        .route("/v1/verify", post(verify))
         .route("/v1/rebuild", get(status).post(start))
         .route("/v1/rebuild/{step}", post(step))
-        .with_state(Projections { log, views, looked: Arc::default() })
+        .with_state(Projections { log, views, looked, claims, verifying })
 }
 
 /// How far a partition of some tables is.
@@ -74,6 +94,71 @@ async fn progress(State(all): State<Projections>) -> Result<Json<Vec<Reached>>, 
         partitions.push(reached);
     }
     Ok(Json(partitions))
+}
+
+/// A line of the answer of `/v1/verify`; the last one is no progress.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verifying {
+    /// So much of so much is done.
+    Progress {
+        /// Of what.
+        stage: Stage,
+        /// So much.
+        done: u64,
+        /// Of so much, about.
+        all: u64,
+    },
+    /// It is done.
+    Report(Report),
+    /// It cannot be done.
+    Failed(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Verify {
+    /// Whether the tables beside those that are read are meant.
+    #[serde(default)]
+    beside: bool,
+}
+
+async fn verify(State(all): State<Projections>, uri: Uri) -> Result<Response, Problem> {
+    let Verify { beside } = parse_query(&uri)?;
+    let place = Arc::clone(&all.verifying).try_acquire_owned().map_err(|_| {
+        Problem::new(ProblemKind::TooManyReaders, "The views are being verified already.")
+    })?;
+    let (lines, mut made) = mpsc::channel(LINES_AHEAD);
+    tokio::spawn(async move {
+        let _place = place;
+        let views = if beside { all.views.beside() } else { all.views.clone() };
+        let mut said = Instant::now();
+        let watch = &mut |stage, done, of| {
+            if said.elapsed() > SPEED_OVER {
+                said = Instant::now();
+                // Whoever does not take it gets the next one.
+                let _ = lines.try_send(Verifying::Progress { stage, done, all: of });
+            }
+        };
+        let verifying = async {
+            let claims = (all.claims)().await?;
+            verify_watched(&*all.log, &views, claims, watch).await
+        };
+        let verified: Result<Report, VerifyError> = tokio::select! {
+            () = lines.closed() => return, // nobody wants to know any more
+            verified = verifying => verified,
+        };
+        let failed = |error: VerifyError| Verifying::Failed(error.to_string());
+        let last = verified.map_or_else(failed, Verifying::Report);
+        let _ = lines.send(last).await;
+    });
+    let body = stream::poll_fn(move |context| made.poll_recv(context)).map(|line| {
+        let mut line = serde_json::to_vec(&line)?;
+        line.push(b'\n');
+        Ok::<_, serde_json::Error>(Bytes::from(line))
+    });
+    let ndjson = HeaderValue::from_static("application/x-ndjson");
+    Ok(([(header::CONTENT_TYPE, ndjson)], axum::body::Body::from_stream(body)).into_response())
 }
 
 /// The answer of `/v1/rebuild`.

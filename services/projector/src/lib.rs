@@ -37,8 +37,8 @@ use tokio_util::sync::CancellationToken;
 use crate::coordinate::Coordinator;
 use crate::follow::Follower;
 
-pub use http::{Reached, RebuildStatus, routes};
-pub use verify::{Claim, Report, VerifyError, verify};
+pub use http::{AskClaims, Reached, RebuildStatus, Verifying, routes};
+pub use verify::{Claim, Report, Stage, VerifyError, Watch, verify, verify_watched};
 
 /// A projector that runs.
 pub struct Projector {

@@ -1,5 +1,6 @@
 //! Folds the whole log and compares every row of every view with it, and every snapshot and progress.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use seckill_promotion::{Book, Inconsistent};
 use seckill_proto::v1::{Checkpoint, Event, Fence, record};
 use seckill_proto::{Position, decode_record};
 use seckill_views::{Changes, Progress, Views, ViewsError};
+use serde::{Deserialize, Serialize};
 
 use crate::compare::{self, Expected, Newer, Part};
 use crate::projection::Unscheduled;
@@ -59,11 +61,24 @@ pub enum VerifyError {
     Unscheduled(#[from] Unscheduled),
 }
 
+/// How far a comparison is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// So many of so many records are folded.
+    Log,
+    /// So many of about so many rows are compared.
+    Rows,
+}
+
+/// Is told how far a comparison is, and of how much, now and then.
+pub type Watch<'a> = &'a mut (dyn FnMut(Stage, u64, u64) + Send);
+
 /// What was counted and found different.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Counts, by what was counted.
-    pub counts: BTreeMap<&'static str, u64>,
+    pub counts: BTreeMap<Cow<'static, str>, u64>,
     /// The first differences, in words.
     pub differences: Vec<String>,
     /// All differences.
@@ -80,7 +95,7 @@ impl Report {
     }
 
     pub(crate) fn count(&mut self, what: &'static str, by: u64) {
-        *self.counts.entry(what).or_default() += by;
+        *self.counts.entry(Cow::Borrowed(what)).or_default() += by;
     }
 
     /// A loss that was accepted is no difference, and never forgotten either.
@@ -128,8 +143,25 @@ pub struct Claim {
 pub async fn verify(
     log: &dyn Log,
     views: &Views,
-    mut claims: Vec<Claim>,
+    claims: Vec<Claim>,
 ) -> Result<Report, VerifyError> {
+    verify_watched(log, views, claims, &mut |_, _, _| {}).await
+}
+
+/// The same, which tells how far it is.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_watched(
+    log: &dyn Log,
+    views: &Views,
+    mut claims: Vec<Claim>,
+    watch: Watch<'_>,
+) -> Result<Report, VerifyError> {
+    let (mut all, mut folded) = (0, 0);
+    for partition in 0..log.partitions() {
+        all += log.end(partition).await?;
+    }
     let mut report = Report::default();
     let mut expected = Expected::of(views.built().await?);
     for partition in 0..log.partitions() {
@@ -142,12 +174,16 @@ pub async fn verify(
         }));
         let of_partition: Vec<Claim> =
             claims.extract_if(.., |claim| claim.partition == partition).collect();
-        fold(log, partition, of_partition, &mut expected, &mut report).await?;
+        let read = &mut |records| {
+            folded += records;
+            watch(Stage::Log, folded, all);
+        };
+        fold((log, partition, read), of_partition, &mut expected, &mut report).await?;
     }
     if !report.counts.contains_key("fences") {
         return Err(VerifyError::Unused);
     }
-    let found = compare::sums(views, &mut expected, &mut report).await?;
+    let found = compare::sums(views, &mut expected, &mut report, watch).await?;
     for part in found.differing.iter().flat_map(|differing| differing.parts()) {
         let part = expected_part(log, part, &expected).await?;
         part.compare(views, (&expected, "the log says"), &mut report).await?;
@@ -170,21 +206,25 @@ async fn expected_part(
         Ok(Folded::Fence(_) | Folded::Void) => Ok(None),
         Err(reason) => Err(VerifyError::Fold { partition, reason }),
     };
-    read_changes(log, (partition, end), step, |changes| part.note(changes)).await?;
+    let read: &mut (dyn FnMut(u64) + Send) = &mut |_| {};
+    read_changes((log, partition, read), end, step, |changes| part.note(changes)).await?;
     Ok(part)
 }
 
+/// A partition of a log, and who is told how many records of it were read.
+type Source<'a> = (&'a dyn Log, u32, &'a mut (dyn FnMut(u64) + Send));
+
 /// Reads a partition up to an end, and hands on the rows that each stretch of its events changes.
 async fn read_changes(
-    log: &dyn Log,
-    (partition, end): (u32, u64),
+    (log, partition, read): Source<'_>,
+    end: u64,
     mut step: impl FnMut(u64, &[u8]) -> Result<Option<Event>, VerifyError>,
     mut note: impl FnMut(&Changes),
 ) -> Result<(), VerifyError> {
     let (mut projections, mut reached) = (Projections::default(), 0);
     let mut reader = log.read(partition, 0).await?;
     while reached < end {
-        let mut events = Vec::new();
+        let (mut events, before) = (Vec::new(), reached);
         for (offset, record) in next(&mut *reader, partition).await? {
             if offset >= end {
                 break;
@@ -192,6 +232,7 @@ async fn read_changes(
             events.extend(step(offset, &record)?.map(|event| (offset, event)));
             reached = offset + 1;
         }
+        read(reached - before);
         // Only the rows count here, not how far they reach.
         let progress = Progress::at(partition, &Checkpoint::default(), None);
         note(&projections.changes(&events, progress)?);
@@ -200,8 +241,7 @@ async fn read_changes(
 }
 
 async fn fold(
-    log: &dyn Log,
-    partition: u32,
+    (log, partition, read): Source<'_>,
     mut claims: Vec<Claim>,
     expected: &mut Expected,
     report: &mut Report,
@@ -216,7 +256,7 @@ async fn fold(
         }
         Ok(event)
     };
-    read_changes(log, (partition, end), step, |changes| expected.note(changes)).await?;
+    read_changes((log, partition, read), end, step, |changes| expected.note(changes)).await?;
     for claim in claims {
         report.differ(|| claim.lacks(end));
     }

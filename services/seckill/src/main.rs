@@ -26,9 +26,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use seckill_load::{LoadArgs, Verdict};
 use seckill_projector::VerifyError;
 
-use crate::given::{
-    AdminArgs, CommandArgs, EmbeddedArgs, EnginesArgs, Given, ProjectorArgs, QueryArgs,
-};
+use crate::given::{AdminArgs, CommandArgs, EmbeddedArgs, Given, ProjectorArgs, QueryArgs};
 use crate::settings::Role;
 
 /// The exit code where there is no log, or are no views, to work on.
@@ -70,9 +68,7 @@ enum Verb {
     Query(Box<QueryArgs>),
     /// Send load to a running system, then audit what it said
     Load(Box<LoadArgs>),
-    /// Compare every row of the views with the log; exit code 0 when they are equal, 1 when they are not, or
-    /// something is damaged or in use, 2 when there is no log or are no views
-    Verify(EnginesArgs),
+    Verify(verify::VerifyArgs),
     Rebuild(rebuild::RebuildArgs),
     Replay(replay::ReplayArgs),
     Export(replay::ExportArgs),
@@ -138,7 +134,7 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
             roles::query(Given::from(*args).settle(Role::Query)?).await.map(|()| true)
         }
         Verb::Load(args) => Ok(seckill_load::run(*args).await? == Verdict::Passed),
-        Verb::Verify(args) => verify::run(Given::from(args).settle(Role::Verify)?).await,
+        Verb::Verify(args) => verify::run(args).await,
         Verb::Upgrade(args) => {
             upgrade::run(Given::from(args).settle(Role::Upgrade)?).await.map(|()| true)
         }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, Internal};
 use crate::background::Background;
 use crate::settings::Settings;
-use crate::{engines, ready};
+use crate::{engines, ready, verify};
 
 /// How long one try of a command node to reach the views takes.
 const VIEWS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,8 +80,9 @@ pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
         let log = log(app, &settings).await?;
         let opening = engines::views_of(&settings, log.partitions());
         let views = engines::open(app, "views", opening).await?;
-        let routes = seckill_projector::routes(Arc::clone(&log), views.clone())
-            .merge(seckill_replay::routes(Arc::clone(&log), app.stop.clone()));
+        let routes =
+            seckill_projector::routes(Arc::clone(&log), views.clone(), verify::claims(&log))
+                .merge(seckill_replay::routes(Arc::clone(&log), app.stop.clone()));
         let starting = Projector::start(log, views, app.health.clone(), stop.clone());
         Ok((starting.await?, routes))
     };

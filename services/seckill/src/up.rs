@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, Internal};
 use crate::background::Background;
 use crate::settings::Settings;
-use crate::{disk, engines, ready};
+use crate::{disk, engines, ready, verify};
 
 /// All of it, running.
 struct System {
@@ -36,7 +36,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let dispatcher = node.dispatcher();
     let internal =
         internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.stop.clone());
-    let rebuilds = seckill_projector::routes(Arc::clone(&log), views.clone());
+    let rebuilds = seckill_projector::routes(Arc::clone(&log), views.clone(), verify::claims(&log));
     let replays = seckill_replay::routes(Arc::clone(&log), app.stop.clone());
     let readers = seckill_query::routes(views, log.partitions(), seckill_original::reader_routes());
     let routes = seckill_command::routes(dispatcher.clone())

@@ -1,25 +1,71 @@
 //! `seckill verify`: are the views what the log says?
 
+use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::Response;
 use seckill_command::newest_snapshot;
 use seckill_log::{Log, LogError};
-use seckill_projector::{Claim, verify};
+use seckill_projector::{AskClaims, Claim, Report, Stage, Verifying, verify_watched};
 use seckill_telemetry::start_tracing;
 
 use crate::engines;
-use crate::settings::Settings;
+use crate::given::{EnginesArgs, Given};
+use crate::settings::Role;
 
 /// An engine that is there answers sooner; one that is not shall not keep anybody waiting.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Compare every row of the views with the log; exit code 0 when they are equal, 1 when they are not, or
+/// something is damaged or in use, 2 when there is no log or are no views
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    engines: EnginesArgs,
+    /// Have it done by a running node that writes the views, http://HOST:PORT, instead of here; embedded
+    /// engines belong to one process
+    #[arg(long, value_name = "URL")]
+    target: Option<String>,
+    /// Compare the tables beside those that are read: the new ones of a rebuild, or those before it
+    #[arg(long)]
+    beside: bool,
+    /// Print one object of JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Prints counts and differences; whether there are none.
-pub(crate) async fn run(settings: Settings) -> anyhow::Result<bool> {
+pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<bool> {
+    let VerifyArgs { engines, target, beside, json } = args;
+    let settings = Given::from(engines).settle(Role::Verify)?.with_timeout(ENGINE_TIMEOUT);
     start_tracing("warn", settings.log_format)?;
-    let settings = settings.with_timeout(ENGINE_TIMEOUT);
-    let log = engines::log_to_read(&settings).await?;
-    let (views, _copy) = engines::views_to_read(&settings, log.partitions()).await?;
-    let report = verify(&*log, &views, snapshots(&*log).await?).await?;
+    let bar = bar();
+    let report = match target {
+        Some(target) => ask(&target, beside, &bar).await,
+        None => {
+            let log = engines::log_to_read(&settings).await?;
+            let (views, _copy) = engines::views_to_read(&settings, log.partitions()).await?;
+            let views = if beside { views.beside() } else { views };
+            let watch = &mut |stage, done, all| show(&bar, stage, done, all);
+            let claims = snapshots(&*log).await?;
+            verify_watched(&*log, &views, claims, watch).await.map_err(anyhow::Error::from)
+        }
+    };
+    bar.finish_and_clear();
+    let report = report?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print(&report);
+    }
+    Ok(report.is_equal())
+}
+
+fn print(report: &Report) {
     for (what, count) in &report.counts {
         println!("{count:>12}  {what}");
     }
@@ -30,7 +76,68 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<bool> {
         println!("DIFFERENT: {difference}");
     }
     println!("{:>12}  differences", report.different);
-    Ok(report.is_equal())
+}
+
+/// Has a node compare, and shows how it goes.
+async fn ask(target: &str, beside: bool, bar: &ProgressBar) -> anyhow::Result<Report> {
+    let url = format!("{}/v1/verify?beside={beside}", target.trim_end_matches('/'));
+    let client = reqwest::Client::builder().no_proxy().connect_timeout(ENGINE_TIMEOUT).build()?;
+    let answer = client.post(&url).send().await;
+    let mut answer = answer.with_context(|| format!("{url} cannot be asked"))?;
+    if !answer.status().is_success() {
+        bail!("{url} answers {}: {}", answer.status(), answer.text().await.unwrap_or_default());
+    }
+    let mut said = Vec::new();
+    while let Some(line) = next_line(&mut answer, &mut said).await? {
+        match serde_json::from_slice(&line).context("the answer cannot be read")? {
+            Verifying::Progress { stage, done, all } => show(bar, stage, done, all),
+            Verifying::Report(report) => return Ok(report),
+            Verifying::Failed(reason) => bail!("{reason}"),
+        }
+    }
+    bail!("{url} ended before it was done")
+}
+
+/// The next line of an answer; `said` holds what follows it.
+async fn next_line(answer: &mut Response, said: &mut Vec<u8>) -> anyhow::Result<Option<Vec<u8>>> {
+    loop {
+        if let Some(end) = said.iter().position(|byte| *byte == b'\n') {
+            let rest = said.split_off(end + 1);
+            return Ok(Some(std::mem::replace(said, rest)));
+        }
+        match answer.chunk().await? {
+            Some(chunk) => said.extend_from_slice(&chunk),
+            None => return Ok(None),
+        }
+    }
+}
+
+fn bar() -> ProgressBar {
+    let template = "{bar:30} {percent:>3} % of the {msg}, {elapsed}";
+    let style = ProgressStyle::with_template(template).expect("the template is a valid constant");
+    let bar = ProgressBar::new(1).with_style(style).with_message("log");
+    if !std::io::stderr().is_terminal() {
+        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, stage: Stage, done: u64, all: u64) {
+    bar.set_message(match stage {
+        Stage::Log => "log",
+        Stage::Rows => "rows",
+    });
+    bar.set_length(all);
+    bar.set_position(done);
+}
+
+/// What is kept beside the log, for a node that compares.
+pub(crate) fn claims(log: &Arc<dyn Log>) -> AskClaims {
+    let log = Arc::clone(log);
+    Arc::new(move || {
+        let log = Arc::clone(&log);
+        Box::pin(async move { snapshots(&*log).await })
+    })
 }
 
 /// What the snapshots claim.

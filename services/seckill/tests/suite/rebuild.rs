@@ -27,7 +27,10 @@ pub(crate) fn commands(document: &str) -> Vec<Vec<String>> {
 async fn ask(sale: &System, command: Vec<String>) -> std::process::Output {
     let mut words = command.into_iter();
     let (verb, mut flags) = (words.next().expect("a verb"), words.collect::<Vec<_>>());
-    flags.extend(["--target".to_owned(), sale.url()]);
+    match flags.iter().position(|flag| flag == "--target") {
+        Some(at) => flags[at + 1] = sale.url(),
+        None => flags.extend(["--target".to_owned(), sale.url()]),
+    }
     tokio::task::spawn_blocking(move || run(&verb, &flags)).await.expect("it ends")
 }
 
@@ -96,6 +99,13 @@ async fn rebuild_during_a_sale(engines: Engines) {
         let output = ask(&sale, command.clone()).await;
         assert!(output.status.success(), "{command:?}: {}", text(&output));
     }
+
+    // While it runs, as JSON.
+    let verify = ask(&sale, ["verify", "--json"].map(str::to_owned).to_vec()).await;
+    assert!(verify.status.success(), "{}", text(&verify));
+    let report: Value = serde_json::from_slice(&verify.stdout).expect("one object");
+    let coupons = report["counts"]["coupons_by_day"].as_u64().expect("a number");
+    assert!(report["different"] == 0 && coupons > 2_000, "{report}");
 
     // Killed in the middle, it goes on where it was.
     let body = json!({"views": ["promotions", "coupons_by_day"], "rate": 2_000});

@@ -12,13 +12,14 @@ use seckill_log::Log;
 use seckill_views::{Changes, Phase, Rebuild, Views};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::build::{Builder, Built};
+use crate::build::{Builder, Built, Turns};
 use crate::rows::{RowMaker, SessionError};
 
 pub(crate) struct Beside {
     log: Arc<dyn Log>,
     views: Views,
     partition: u32,
+    turns: Turns,
     state: State,
 }
 
@@ -41,8 +42,8 @@ impl State {
 }
 
 impl Beside {
-    pub(crate) fn new(log: Arc<dyn Log>, views: Views, partition: u32) -> Self {
-        Self { log, views, partition, state: State::None }
+    pub(crate) fn new(log: Arc<dyn Log>, views: Views, partition: u32, turns: Turns) -> Self {
+        Self { log, views, partition, turns, state: State::None }
     }
 
     /// Begins and ends with the rebuild that there is. `rows` has made all that the views have, which is
@@ -98,6 +99,7 @@ impl Beside {
             partition: self.partition,
             number: rebuild.number,
             projected: Arc::clone(projected),
+            turns: self.turns.clone(),
         };
         let task = AbortOnDropHandle::new(tokio::spawn(builder.run()));
         Ok(State::Building(rebuild.number, task))

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use seckill_log::{Log, LogError, Reader};
 use seckill_views::{Changes, Phase, Rebuild, Views, ViewsError};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::follow::backoff;
@@ -17,7 +18,7 @@ use crate::rows::{RowMaker, SessionError};
 /// Records that are left to the session that writes the views: it stands still for them.
 const NEAR: u64 = 1_024;
 /// Records that are written at once.
-const CHUNK: usize = 8_192;
+const CHUNK: usize = 4_096;
 /// How long a read waits for records.
 const STEP: Duration = Duration::from_millis(200);
 /// A log that gives nothing for so long, though it has more, is not there.
@@ -31,6 +32,24 @@ pub(crate) struct Builder {
     pub(crate) number: u32,
     /// The first offset that the views do not have.
     pub(crate) projected: Arc<AtomicU64>,
+    pub(crate) turns: Turns,
+}
+
+/// Lets some of the builders of a process write at a time: those who write what is read come first, and
+/// the builders of all partitions together would leave them little of a database.
+#[derive(Clone)]
+pub(crate) struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    /// One for every two cores.
+    pub(crate) fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self(Arc::new(Semaphore::new((cores / 2).max(1))))
+    }
+
+    async fn next(&self) -> SemaphorePermit<'_> {
+        self.0.acquire().await.expect("nobody closes it")
+    }
 }
 
 /// Where a builder has got to.
@@ -91,9 +110,11 @@ impl Builder {
             if missing <= NEAR {
                 return Ok(built);
             }
+            let turn = self.turns.next().await;
             let pace = Pace::new(rebuild.rate, self.log.partitions());
             let most = usize::try_from(missing - 1).unwrap_or(CHUNK).min(pace.most());
             let written = built.write(most).await?;
+            drop(turn);
             self.measure(written, missing);
             pace.keep(written).await;
         }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::beside::Beside;
+use crate::build::Turns;
 use crate::rows::{RowMaker, SessionError};
 
 /// How long a read waits for records.
@@ -38,6 +39,8 @@ pub(crate) struct Follower {
     projected: Arc<AtomicU64>,
     /// When the last event that they have was decided.
     projected_at_ms: AtomicI64,
+    /// Of the builders of this process.
+    turns: Turns,
 }
 
 /// How far one session has got.
@@ -51,10 +54,16 @@ struct Session {
 }
 
 impl Follower {
-    pub(crate) fn new(log: Arc<dyn Log>, views: Views, partition: u32, health: Part) -> Self {
+    pub(crate) fn new(
+        log: Arc<dyn Log>,
+        views: Views,
+        partition: u32,
+        health: Part,
+        turns: Turns,
+    ) -> Self {
         let projected = Arc::new(AtomicU64::new(UNKNOWN));
         let projected_at_ms = AtomicI64::new(i64::MAX);
-        Self { log, views, partition, health, projected, projected_at_ms }
+        Self { log, views, partition, health, projected, projected_at_ms, turns }
     }
 
     pub(crate) async fn run(self, stop: CancellationToken) {
@@ -153,7 +162,12 @@ impl Follower {
         let rows = RowMaker::begin(&self.log, self.partition, &checkpoint, &self.views).await?;
         self.projected.store(rows.next_offset(), Ordering::Release);
         let reader = self.log.read(self.partition, rows.next_offset()).await?;
-        let beside = Beside::new(Arc::clone(&self.log), self.views.clone(), self.partition);
+        let beside = Beside::new(
+            Arc::clone(&self.log),
+            self.views.clone(),
+            self.partition,
+            self.turns.clone(),
+        );
         let (checked, marked) = (Instant::now(), checkpoint);
         Ok(Session { reader, rows, beside, checked, marked })
     }

@@ -34,6 +34,7 @@ use seckill_views::Views;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::build::Turns;
 use crate::coordinate::Coordinator;
 use crate::follow::Follower;
 
@@ -58,12 +59,14 @@ impl Projector {
     ) -> Result<Self, LogError> {
         measure::describe_metrics();
         let membership = log.join(Group::Projector).await?;
+        let turns = Turns::new();
         let mut joining = Some(health.part("projector/membership"));
         let task = run_assigned(membership, stop, move |partition, stop| {
             let health = health.part(format!("projector/partition/{partition}"));
             drop(joining.take());
             let coordinator = Coordinator::new(Arc::clone(&log), views.clone());
-            let follower = Follower::new(Arc::clone(&log), views.clone(), partition, health);
+            let (log, views) = (Arc::clone(&log), views.clone());
+            let follower = Follower::new(log, views, partition, health, turns.clone());
             run(follower, coordinator, partition, stop)
         });
         Ok(Self { task: tokio::spawn(task) })

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::build::Turns;
 use crate::coordinate::Coordinator;
 use crate::follow::Follower;
 use crate::verify;
@@ -110,7 +111,8 @@ impl World {
     fn project(&self, partition: u32) -> AbortOnDropHandle<()> {
         let (log, views) = (Arc::clone(&self.log), self.views.clone());
         let health = Health::default().part("test");
-        let follower = Follower::new(Arc::clone(&log), views.clone(), partition, health);
+        let (of_log, of_views) = (Arc::clone(&log), views.clone());
+        let follower = Follower::new(of_log, of_views, partition, health, Turns::new());
         let coordinator = Coordinator::new(log, views);
         let running = crate::run(follower, coordinator, partition, CancellationToken::new());
         AbortOnDropHandle::new(tokio::spawn(running))

@@ -421,6 +421,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::build::Turns;
     use crate::follow::Follower;
 
     fn records(fence_id: u8) -> Vec<Vec<u8>> {
@@ -460,7 +461,7 @@ mod tests {
     async fn project(log: &Arc<dyn Log>, directory: &Path) -> Views {
         let views: Views = Views::open_directory(&directory.join("views"), 1).await.expect("views");
         let part = Health::default().part("test");
-        let follower = Follower::new(Arc::clone(log), views.clone(), 0, part);
+        let follower = Follower::new(Arc::clone(log), views.clone(), 0, part, Turns::new());
         let stop = CancellationToken::new();
         let following = tokio::spawn(follower.run(stop.clone()));
         let end = log.end(0).await.expect("an end");
@@ -646,7 +647,7 @@ mod tests {
         assert!(!verify(&*log, &views, vec![]).await.expect("a report").is_equal());
 
         let health = Health::default();
-        let follower = Follower::new(log, views.clone(), 0, health.part("test"));
+        let follower = Follower::new(log, views.clone(), 0, health.part("test"), Turns::new());
         let stop = CancellationToken::new();
         let following = tokio::spawn(follower.run(stop.clone()));
         while !health.not_ready().get("test").is_some_and(|why| why.contains("has lost records")) {

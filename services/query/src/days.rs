@@ -1,12 +1,12 @@
 //! `GET /v1/days/{day}/coupons`: what was granted on a day of UTC.
 
+use axum::Router;
 use axum::extract::State;
+use axum::response::Response;
 use axum::routing::get;
-use axum::{Json, Router};
 use jiff::civil::Date;
 use seckill_edge::{PathId, Problem};
 use seckill_proto::ProblemKind;
-use seckill_views::{CouponRow, Page};
 
 use crate::Gateway;
 use crate::page::Asked;
@@ -19,10 +19,9 @@ async fn coupons(
     State(gateway): State<Gateway>,
     PathId(day): PathId,
     asked: Asked,
-) -> Result<Json<Page<CouponRow>>, Problem> {
+) -> Result<Response, Problem> {
     let wrong = || Problem::new(ProblemKind::InvalidParameter, "A day is written as 2026-11-26.");
     let day: Date = day.parse().map_err(|_| wrong())?;
-    gateway.wait_for(asked.after).await?;
     let (cursor, limit) = (asked.cursor.as_deref(), asked.limit);
-    gateway.read(gateway.views.coupons_of_day(day, cursor, limit)).await.map(Json)
+    gateway.answer(&asked, gateway.views.coupons_of_day(day, cursor, limit)).await
 }

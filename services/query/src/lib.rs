@@ -1,7 +1,8 @@
 //! The query gateway: reads views and nothing else, so it never replays and never waits for a sale.
 //!
 //! `?after=POSITION`, or the header `Seckill-After`, on any native route waits, for a bounded
-//! time, until the view shows what an answer at that position said.
+//! time, until the view shows what an answer at that position said. With `allow_stale=true` it waits for
+//! nothing, and says how many records are missing.
 //!
 //! Reads are bounded: a page by its rows, a whole list by being sent page by page, requests under way
 //! by [`MAX_REQUESTS`], and what is read at the same time by [`MAX_READS`].
@@ -9,23 +10,34 @@
 mod coupons;
 mod days;
 mod list;
+mod live;
 mod page;
+mod problem;
 mod promotions;
 mod reads;
 mod visible;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
 use seckill_edge::Problem;
-use seckill_proto::{Position, ProblemKind};
 use seckill_views::{Views, ViewsError};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 pub use crate::list::whole;
+pub use crate::live::MAX_LISTENERS;
+use crate::page::Asked;
+use crate::problem::{absent, problem};
 use crate::reads::Reads;
 pub use crate::reads::{MAX_READS, MAX_REQUESTS};
 use crate::visible::Visible;
+
+/// Records that an answer lacks to show what was answered at `after`; only with `allow_stale`.
+const BEHIND: HeaderName = HeaderName::from_static("seckill-behind");
 
 /// What every route works on.
 #[derive(Clone)]
@@ -35,9 +47,16 @@ pub struct Gateway {
     reads: Arc<Reads>,
 }
 
-/// The routes of readers, and more of them, on the views of a log of so many partitions.
-pub fn routes(views: Views, partitions: u32, more: Router<Gateway>) -> Router {
-    routes_within(Reads::default(), views, partitions, more)
+/// The routes of readers, and more of them, on the views of a log of so many partitions. Who listens is
+/// told the end at `stop`.
+pub fn routes(
+    views: Views,
+    partitions: u32,
+    more: Router<Gateway>,
+    stop: CancellationToken,
+) -> Router {
+    let live = live::routes(views.clone(), partitions, stop);
+    routes_within(Reads::default(), views, partitions, more).merge(live)
 }
 
 fn routes_within(reads: Reads, views: Views, partitions: u32, more: Router<Gateway>) -> Router {
@@ -53,12 +72,34 @@ fn routes_within(reads: Reads, views: Views, partitions: u32, more: Router<Gatew
 }
 
 impl Gateway {
-    /// Waits until the views show what was answered at a position.
-    pub(crate) async fn wait_for(&self, position: Option<Position>) -> Result<(), Problem> {
-        match position {
-            Some(position) => self.visible.wait_for(position).await,
-            None => Ok(()),
+    /// Reads what is asked for, once the views show what was answered at the position that the reader
+    /// knows; at once where older is welcome, with how many records older it may be.
+    pub(crate) async fn answer<T: Serialize>(
+        &self,
+        asked: &Asked,
+        read: impl Future<Output = Result<T, ViewsError>>,
+    ) -> Result<Response, Problem> {
+        self.answer_one(asked, async { read.await.map(Some) }, "").await
+    }
+
+    /// The same of what may not be there; `what` says so.
+    pub(crate) async fn answer_one<T: Serialize>(
+        &self,
+        asked: &Asked,
+        read: impl Future<Output = Result<Option<T>, ViewsError>>,
+        what: &'static str,
+    ) -> Result<Response, Problem> {
+        let mut headers = HeaderMap::new();
+        if let Some(position) = asked.after {
+            if asked.allow_stale {
+                let behind = self.visible.behind(position).await?;
+                headers.insert(BEHIND, behind.into());
+            } else {
+                self.visible.wait_for(position).await?;
+            }
         }
+        let found = self.read(read).await?.ok_or_else(|| absent(what))?;
+        Ok((headers, Json(found)).into_response())
     }
 
     /// The views; what is read from them is read through [`Gateway::read`].
@@ -78,28 +119,6 @@ impl Gateway {
         let _turn = self.reads.turn().await;
         read.await.map_err(|error| problem(&error))
     }
-}
-
-/// From an error of the views to what a client is told.
-fn problem(error: &ViewsError) -> Problem {
-    if matches!(error, ViewsError::InvalidCursor) {
-        return Problem::new(
-            ProblemKind::InvalidCursor,
-            "The cursor is not one that this list gave.",
-        );
-    }
-    if let ViewsError::NotBuilt { .. } | ViewsError::OtherVersion { .. } = error {
-        return Problem::new(ProblemKind::ViewNotBuilt, format!("{error}."));
-    }
-    tracing::warn!(%error, "a view could not be read");
-    Problem::new(
-        ProblemKind::ViewsUnavailable,
-        "Coupons are not affected. Try again after the time given.",
-    )
-}
-
-fn absent(what: &'static str) -> Problem {
-    Problem::new(ProblemKind::NotFound, what)
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ const DEFAULT_LIMIT: usize = 100;
 #[serde(deny_unknown_fields)]
 struct Parameters {
     after: Option<String>,
+    #[serde(default)]
+    allow_stale: bool,
     state: Option<PromotionState>,
     limit: Option<usize>,
     cursor: Option<String>,
@@ -25,6 +27,8 @@ struct Parameters {
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) after: Option<Position>,
+    /// Whether what is not as new is welcome too, instead of waiting.
+    pub(crate) allow_stale: bool,
     pub(crate) state: Option<PromotionState>,
     pub(crate) limit: usize,
     pub(crate) cursor: Option<String>,
@@ -42,6 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
         }
         Ok(Self {
             after: visible::asked(parameters.after.as_deref(), &parts.headers)?,
+            allow_stale: parameters.allow_stale,
             state: parameters.state,
             limit,
             cursor: parameters.cursor,

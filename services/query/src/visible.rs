@@ -1,7 +1,7 @@
 //! Read-your-writes: waits until a view has reached a position.
 //!
-//! However many wait for a partition, one task asks how far its views are, and wakes those who have
-//! waited for that.
+//! Nobody asks for itself: however many wait for a partition, one task asks how far its views are, and
+//! wakes those who have waited for that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use seckill_proto::{Position, ProblemKind};
 use seckill_views::Views;
 use tokio::sync::oneshot;
 
-use crate::problem;
+use crate::problem::problem;
 
 /// How long a reader waits for a view.
 const READER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,20 +69,26 @@ impl Visible {
 
     /// Waits until the views show what was answered at a position, for a bounded time.
     pub(crate) async fn wait_for(&self, position: Position) -> Result<(), Problem> {
-        let Position { partition, offset } = position;
-        let waiting = usize::try_from(partition).ok().and_then(|index| self.waiting.get(index));
-        let waiting = waiting.ok_or_else(|| {
-            let detail = format!("after: the log has no partition {partition}.");
-            Problem::new(ProblemKind::InvalidPosition, detail)
-        })?;
-        if shown(&self.views, partition).await? > offset {
-            return Ok(());
-        }
-        let (_place, told) = self.begin_to_wait(waiting, position);
+        let (_place, told) = self.begin_to_wait(self.of(position.partition)?, position);
         match tokio::time::timeout(READER_TIMEOUT, told).await {
             Ok(Ok(told)) => told,
             Ok(Err(_)) | Err(_) => Err(not_yet(position)),
         }
+    }
+
+    /// How many records the views lack to show what was answered at a position.
+    pub(crate) async fn behind(&self, position: Position) -> Result<u64, Problem> {
+        self.of(position.partition)?;
+        let next = shown(&self.views, position.partition).await?;
+        Ok((position.offset + 1).saturating_sub(next))
+    }
+
+    fn of(&self, partition: u32) -> Result<&Arc<Mutex<Waiting>>, Problem> {
+        let waiting = usize::try_from(partition).ok().and_then(|index| self.waiting.get(index));
+        waiting.ok_or_else(|| {
+            let detail = format!("after: the log has no partition {partition}.");
+            Problem::new(ProblemKind::InvalidPosition, detail)
+        })
     }
 
     fn begin_to_wait(
@@ -113,7 +119,6 @@ async fn shown(views: &Views, partition: u32) -> Result<u64, Problem> {
 async fn ask_for_all(views: Views, waiting: Arc<Mutex<Waiting>>, partition: u32) {
     let (mut before, mut pause) = (0, FIRST_PAUSE);
     loop {
-        tokio::time::sleep(pause).await;
         let next = shown(&views, partition).await;
         let moved = next.as_ref().is_ok_and(|next| *next > before);
         pause = if moved { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
@@ -121,6 +126,7 @@ async fn ask_for_all(views: Views, waiting: Arc<Mutex<Waiting>>, partition: u32)
         if !waiting.lock().tell(next) {
             return;
         }
+        tokio::time::sleep(pause).await;
     }
 }
 

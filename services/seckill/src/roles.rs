@@ -112,6 +112,7 @@ pub(crate) async fn query(settings: Settings) -> anyhow::Result<()> {
         views,
         partitions,
         seckill_original::reader_routes(),
+        app.stop.clone(),
     ));
     tokio::select! {
         served = app.serve(routes, "query gateway") => served,

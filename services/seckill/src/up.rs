@@ -38,7 +38,12 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.stop.clone());
     let rebuilds = seckill_projector::routes(Arc::clone(&log), views.clone(), verify::claims(&log));
     let replays = seckill_replay::routes(Arc::clone(&log), app.stop.clone());
-    let readers = seckill_query::routes(views, log.partitions(), seckill_original::reader_routes());
+    let readers = seckill_query::routes(
+        views,
+        log.partitions(),
+        seckill_original::reader_routes(),
+        app.stop.clone(),
+    );
     let routes = seckill_command::routes(dispatcher.clone())
         .merge(seckill_admin::routes(dispatcher.clone()))
         .merge(seckill_original::shopper_routes(dispatcher.clone()))

@@ -196,6 +196,18 @@ impl View for Promotions {
 }
 
 impl Views {
+    /// Those of some promotions of one partition that are there, by id.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn promotions_of_ids(
+        &self,
+        partition: u32,
+        ids: &[String],
+    ) -> Result<Vec<PromotionRow>, ViewsError> {
+        self.some::<Promotions>(ids.iter().map(|id| key(partition, id)).collect()).await
+    }
+
     /// One promotion.
     ///
     /// # Errors

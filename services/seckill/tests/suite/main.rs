@@ -4,6 +4,7 @@
 mod clock;
 mod house;
 mod http;
+mod live;
 mod load;
 mod lost_end;
 #[cfg(feature = "real-engines")]

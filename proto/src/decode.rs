@@ -12,10 +12,10 @@ use crate::v1::{Event, Fence, Record, record};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// Not a protobuf message of this type.
-    #[error("the record is not a seckill.v1.Record: {0}")]
+    #[error("it is no such message: {0}")]
     Malformed(String),
     /// Fields that this version does not know.
-    #[error("the record has fields that this version does not know")]
+    #[error("it has fields that this version does not know")]
     UnknownFields,
     /// A field that must be there is missing or out of its range.
     #[error("the record has no valid {0}")]
@@ -27,14 +27,20 @@ pub enum Unreadable {
 /// # Errors
 /// [`Unreadable`] for everything but exactly what this version would have written.
 pub fn decode_record(bytes: &[u8]) -> Result<record::Kind, Unreadable> {
-    let record = Record::decode(bytes).map_err(|error| Unreadable::Malformed(error.to_string()))?;
-    if record.encoded_len() != bytes.len() {
-        return Err(Unreadable::UnknownFields);
-    }
+    let record = decode_strictly::<Record>(bytes)?;
     match record.kind.ok_or(Unreadable::Missing("kind"))? {
         record::Kind::Fence(fence) => check_fence(fence).map(record::Kind::Fence),
         record::Kind::Event(event) => check_event(event).map(record::Kind::Event),
     }
+}
+
+/// Decodes a message of which every field must be known.
+///
+/// # Errors
+/// [`Unreadable`] for everything but exactly what this version would have written.
+pub fn decode_strictly<M: Message + Default>(bytes: &[u8]) -> Result<M, Unreadable> {
+    let message = M::decode(bytes).map_err(|error| Unreadable::Malformed(error.to_string()))?;
+    if message.encoded_len() == bytes.len() { Ok(message) } else { Err(Unreadable::UnknownFields) }
 }
 
 /// Encodes an event as a record of the log.

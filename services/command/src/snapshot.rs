@@ -15,6 +15,7 @@ use bytes::Bytes;
 use prost::Message;
 use seckill_log::{Fetched, Fold, Folded, Log, LogError, Table, Witness};
 use seckill_promotion::{Book, Changes, Inconsistent, Restore};
+use seckill_proto::decode_strictly;
 use seckill_proto::v1::{
     Checkpoint, PromotionChanges, SnapshotManifest, SnapshotPart, SnapshotSegment,
 };
@@ -99,8 +100,12 @@ pub(crate) async fn forget(log: &dyn Log, partition: u32) -> Result<(), LogError
 async fn manifest(log: &dyn Log, partition: u32) -> Result<SnapshotManifest, LogError> {
     let entries = log.scan(Table::Owners, partition).await?;
     let found = entries.into_iter().find(|(key, _)| key == MANIFEST);
-    let manifest = found.and_then(|(_, value)| SnapshotManifest::decode(value).ok());
-    Ok(manifest.unwrap_or_default())
+    let Some((_, value)) = found else { return Ok(SnapshotManifest::default()) };
+    let manifest = decode_strictly(&value);
+    Ok(manifest.unwrap_or_else(|error| {
+        tracing::warn!(partition, %error, "the snapshot is passed over: damaged, or of a newer version");
+        SnapshotManifest::default()
+    }))
 }
 
 fn keys(segment: &SnapshotSegment) -> impl Iterator<Item = String> {
@@ -143,7 +148,7 @@ async fn restore(
 }
 
 fn add(restoring: &mut Restore, part: &Bytes) -> Result<(), Inconsistent> {
-    let part = SnapshotPart::decode(&part[..]);
+    let part = decode_strictly::<SnapshotPart>(part);
     restoring.add(&part.map_err(|_| Inconsistent("a part of a snapshot that cannot be read"))?)
 }
 
@@ -405,7 +410,7 @@ impl<'a> Maker<'a> {
         for _ in segments {
             let Some(parts) = fetched.next().await? else { return Ok(None) };
             for part in parts {
-                let Ok(part) = SnapshotPart::decode(part) else { return Ok(None) };
+                let Ok(part) = decode_strictly::<SnapshotPart>(&part) else { return Ok(None) };
                 changes.add_part(part);
                 tokio::task::yield_now().await;
             }

@@ -89,6 +89,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
+    use crate::Committer;
 
     async fn until(condition: impl Fn() -> bool) {
         tokio::time::timeout(Duration::from_secs(5), async {
@@ -108,7 +109,7 @@ mod tests {
         let stop = CancellationToken::new();
         let (counted, started) = (Arc::clone(&running), Arc::clone(&starts));
         let run = run_assigned(
-            Membership::new(assigned, Box::new(())),
+            Membership::new(assigned, Committer::default(), Box::new(())),
             stop.clone(),
             move |partition, stop| {
                 let running = Arc::clone(&counted);

@@ -31,7 +31,7 @@ pub use error::{Damage, LogError};
 pub use evidence::{COMMAND_MARK, Contradiction, PROJECTOR_MARK, Witness, contradiction};
 pub use fold::{Fold, FoldError, Folded};
 pub use history::History;
-pub use membership::{Group, Membership};
+pub use membership::{Committer, Group, Membership};
 pub use owner::{CaughtUp, LEASE_MS, Look, Owner, Phase, Settled};
 pub use takeover::{Effect, Next, Outcome, Takeover};
 

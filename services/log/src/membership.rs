@@ -4,8 +4,10 @@
 //! the same at once, and the fences in the log decide.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// Processes that share the partitions out among themselves.
@@ -28,18 +30,46 @@ impl Group {
     }
 }
 
+/// Takes note of how far partitions of the event log are done with, for those who look at a group from
+/// outside: tools and exporters that tell how far it is behind. Nothing here ever reads it.
+#[derive(Debug, Clone, Default)]
+pub struct Committer {
+    /// By partition, what is not told yet.
+    offsets: Arc<Mutex<BTreeMap<u32, u64>>>,
+}
+
+impl Committer {
+    /// All before this offset is done.
+    pub fn commit(&self, partition: u32, next_offset: u64) {
+        self.offsets.lock().insert(partition, next_offset);
+    }
+
+    /// What has come since the last call.
+    pub(crate) fn take(&self) -> BTreeMap<u32, u64> {
+        std::mem::take(&mut *self.offsets.lock())
+    }
+}
+
 /// Membership in a group. Dropping it leaves the group.
 pub struct Membership {
     assigned: watch::Receiver<BTreeSet<u32>>,
+    committer: Committer,
     _leaves_when_dropped: Box<dyn Any + Send>,
 }
 
 impl Membership {
     pub(crate) fn new(
         assigned: watch::Receiver<BTreeSet<u32>>,
+        committer: Committer,
         leaves_when_dropped: Box<dyn Any + Send>,
     ) -> Self {
-        Self { assigned, _leaves_when_dropped: leaves_when_dropped }
+        Self { assigned, committer, _leaves_when_dropped: leaves_when_dropped }
+    }
+
+    /// Tells the group's offsets, for as long as this member is in it.
+    #[must_use]
+    pub fn committer(&self) -> Committer {
+        self.committer.clone()
     }
 
     /// The partitions assigned now.

@@ -55,9 +55,8 @@ impl Coordinator {
                 self.views.create_beside().await?;
                 Step::Created
             }
-            Phase::Building if settled && self.has_reached().await? => {
-                Step::Compared(self.compare(&rebuild).await?)
-            }
+            Phase::Building if settled && self.has_reached().await? => Step::Reached,
+            Phase::Comparing => Step::Compared(self.compare(&rebuild).await?),
             Phase::Switching | Phase::Undoing if settled && self.has_reached().await? => Step::Flip,
             Phase::Dropping if settled => {
                 self.views.delete_beside().await?;

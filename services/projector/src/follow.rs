@@ -7,7 +7,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use prost::Message;
-use seckill_log::{Log, LogError, PROJECTOR_MARK, Reader, Table};
+use seckill_log::{Committer, Log, LogError, PROJECTOR_MARK, Reader, Table};
 use seckill_proto::v1::Checkpoint;
 use seckill_telemetry::Part;
 use seckill_views::Views;
@@ -41,6 +41,8 @@ pub(crate) struct Follower {
     projected_at_ms: AtomicI64,
     /// Of the builders of this process.
     turns: Turns,
+    /// Told how far the partition is, for those who look at the group from outside.
+    committer: Committer,
 }
 
 /// How far one session has got.
@@ -63,7 +65,18 @@ impl Follower {
     ) -> Self {
         let projected = Arc::new(AtomicU64::new(UNKNOWN));
         let projected_at_ms = AtomicI64::new(i64::MAX);
-        Self { log, views, partition, health, projected, projected_at_ms, turns }
+        let committer = Committer::default();
+        Self { log, views, partition, health, projected, projected_at_ms, turns, committer }
+    }
+
+    pub(crate) fn with_committer(self, committer: Committer) -> Self {
+        Self { committer, ..self }
+    }
+
+    /// Takes note that the views have all before this offset.
+    fn reached(&self, next_offset: u64) {
+        self.projected.store(next_offset, Ordering::Release);
+        self.committer.commit(self.partition, next_offset);
     }
 
     pub(crate) async fn run(self, stop: CancellationToken) {
@@ -160,7 +173,7 @@ impl Follower {
         // Told to the owners before anything else: this may be the only proof that there is.
         self.mark(&checkpoint).await?;
         let rows = RowMaker::begin(&self.log, self.partition, &checkpoint, &self.views).await?;
-        self.projected.store(rows.next_offset(), Ordering::Release);
+        self.reached(rows.next_offset());
         let reader = self.log.read(self.partition, rows.next_offset()).await?;
         let beside = Beside::new(
             Arc::clone(&self.log),
@@ -195,7 +208,7 @@ impl Follower {
         let stored = session.beside.newest().await?;
         let made = session.rows.make(&records, &stored).await?;
         session.beside.write(made.changes).await?;
-        self.projected.store(session.rows.next_offset(), Ordering::Release);
+        self.reached(session.rows.next_offset());
         made.at_ms.into_iter().for_each(|at| self.projected_at_ms.store(at, Ordering::Relaxed));
         metrics::counter!("seckill_projected_events_total").increment(made.events);
         metrics::histogram!("seckill_project_seconds").record(begun.elapsed());

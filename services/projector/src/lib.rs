@@ -59,14 +59,15 @@ impl Projector {
     ) -> Result<Self, LogError> {
         measure::describe_metrics();
         let membership = log.join(Group::Projector).await?;
-        let turns = Turns::new();
+        let (turns, committer) = (Turns::new(), membership.committer());
         let mut joining = Some(health.part("projector/membership"));
         let task = run_assigned(membership, stop, move |partition, stop| {
             let health = health.part(format!("projector/partition/{partition}"));
             drop(joining.take());
             let coordinator = Coordinator::new(Arc::clone(&log), views.clone());
             let (log, views) = (Arc::clone(&log), views.clone());
-            let follower = Follower::new(log, views, partition, health, turns.clone());
+            let follower = Follower::new(log, views, partition, health, turns.clone())
+                .with_committer(committer.clone());
             run(follower, coordinator, partition, stop)
         });
         Ok(Self { task: tokio::spawn(task) })

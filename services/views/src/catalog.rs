@@ -172,6 +172,7 @@ impl Catalog {
             Step::Start(_) => before,
             Step::Created | Step::Resume => Phase::Building,
             Step::Pause => Phase::Paused,
+            Step::Reached => Phase::Comparing,
             Step::Compared(comparison) => {
                 let auto = rebuild.switch == SwitchMode::Auto && comparison.different == 0;
                 rebuild.comparison = Some(comparison.clone());
@@ -218,17 +219,19 @@ fn ids(tables: &Tables, views: &[AnyView]) -> Vec<TableId> {
 /// The phases in which a step is possible.
 fn allowed(step: &Step) -> &'static [Phase] {
     use Phase::{
-        Building, Built, Dropping, Paused, Preparing, Switched, Switching, Undoing, Undone,
+        Building, Built, Comparing, Dropping, Paused, Preparing, Switched, Switching, Undoing,
+        Undone,
     };
     match step {
         Step::Start(_) => &[],
         Step::Created => &[Preparing],
-        Step::Pause | Step::Compared(_) => &[Building],
+        Step::Pause | Step::Reached => &[Building],
+        Step::Compared(_) => &[Comparing],
         Step::Resume => &[Paused],
         Step::Switch => &[Built, Undone],
         Step::Undo => &[Switched],
         Step::Flip => &[Switching, Undoing],
-        Step::Abort => &[Preparing, Building, Paused, Built],
+        Step::Abort => &[Preparing, Building, Paused, Comparing, Built],
         Step::Drop => &[Switched, Undone],
         Step::Dropped => &[Dropping],
     }
@@ -270,7 +273,8 @@ mod tests {
     #[test]
     fn a_switch_exchanges_tables_and_its_undo_exchanges_them_back() {
         let first = Catalog::first(4, &VIEWS);
-        let built = walk(&first, &[start(["promotions"], SwitchMode::Auto), Step::Created]);
+        let built =
+            walk(&first, &[start(["promotions"], SwitchMode::Auto), Step::Created, Step::Reached]);
         assert_eq!(names(&built.shadow(&VIEWS).expect("a shadow")), ["promotions_g5"]);
         assert_eq!(built.live(&VIEWS).tables.len(), VIEWS.len());
         let switched = walk(&built, &[compared(0), Step::Flip]);
@@ -286,7 +290,7 @@ mod tests {
     #[test]
     fn what_differs_is_for_an_operator_to_switch() {
         let first = Catalog::first(4, &VIEWS);
-        let start = |switch| [start(NO_VIEW, switch), Step::Created];
+        let start = |switch| [start(NO_VIEW, switch), Step::Created, Step::Reached];
         let building = walk(&first, &start(SwitchMode::Auto));
         assert_eq!(phase(&walk(&building, &[compared(1)])), Phase::Built);
         assert_eq!(phase(&walk(&building, &[compared(0)])), Phase::Switching);
@@ -298,7 +302,7 @@ mod tests {
     fn the_tables_that_readers_go_to_are_written_first() {
         let first = Catalog::first(4, &VIEWS);
         let building = walk(&first, &[start(NO_VIEW, SwitchMode::Manual), Step::Created]);
-        let switching = walk(&building, &[compared(0), Step::Switch]);
+        let switching = walk(&building, &[Step::Reached, compared(0), Step::Switch]);
         let switched = walk(&switching, &[Step::Flip]);
         let undoing = walk(&switched, &[Step::Undo]);
         let undone = walk(&undoing, &[Step::Flip]);
@@ -344,7 +348,7 @@ mod tests {
         assert!(building.table(Side::Shadow, VIEWS[0]).is_ok());
         assert!(building.table(Side::Live, VIEWS[0]).is_err());
         assert!(!building.has_both(VIEWS[0]));
-        let switched = walk(&building, &[compared(0), Step::Flip]);
+        let switched = walk(&building, &[Step::Reached, compared(0), Step::Flip]);
         assert!(switched.table(Side::Live, VIEWS[0]).is_ok());
         assert!(switched.shadow(&VIEWS).expect("a shadow").tables.is_empty());
         let undone = walk(&switched, &[Step::Undo, Step::Flip]);

@@ -34,7 +34,9 @@ pub enum Phase {
     Building,
     /// They are not written on for now.
     Paused,
-    /// They are complete, kept up to date and compared; an operator is to say `switch` or `abort`.
+    /// They are complete, kept up to date, and being compared with those that are read.
+    Comparing,
+    /// They are complete, kept up to date, and compared; an operator is to say `switch` or `abort`.
     Built,
     /// Readers are about to be given the new tables.
     Switching,
@@ -96,6 +98,8 @@ pub enum Step {
     /// An operator wants it to go on.
     Resume,
     /// The new tables are complete.
+    Reached,
+    /// They were compared with those that are read.
     Compared(Comparison),
     /// An operator wants the new tables to be read.
     Switch,
@@ -120,6 +124,7 @@ impl Step {
             Self::Created => "created",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Reached => "reached",
             Self::Compared(_) => "compared",
             Self::Switch => "switch",
             Self::Undo => "undo",
@@ -139,6 +144,7 @@ impl Phase {
             Self::Preparing => "preparing",
             Self::Building => "building",
             Self::Paused => "paused",
+            Self::Comparing => "comparing",
             Self::Built => "built",
             Self::Switching => "switching",
             Self::Switched => "switched",

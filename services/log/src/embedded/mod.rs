@@ -37,8 +37,8 @@ use crate::embedded::segment::Header;
 use crate::embedded::state::State;
 use crate::embedded::writer::Writer;
 use crate::{
-    Appending, Entries, FETCHED_AHEAD, Fetched, Group, History, Log, LogError, Membership, Reader,
-    Table,
+    Appending, Committer, Entries, FETCHED_AHEAD, Fetched, Group, History, Log, LogError,
+    Membership, Reader, Table,
 };
 
 pub use repair::{Cut, Survey};
@@ -230,7 +230,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn join(&self, _: Group) -> Result<Membership, LogError> {
-        Ok(Membership::new(self.everything.subscribe(), Box::new(())))
+        Ok(Membership::new(self.everything.subscribe(), Committer::default(), Box::new(())))
     }
 
     async fn failed(&self) -> LogError {

@@ -181,7 +181,7 @@ impl Log for KafkaLog {
     }
 
     async fn join(&self, group: Group) -> Result<Membership, LogError> {
-        let (config, topic) = (Arc::clone(&self.config), self.topics.slots.clone());
-        blocking(move || slots::join(&config, &topic, group)).await
+        let (config, topics) = (Arc::clone(&self.config), self.topics.clone());
+        blocking(move || slots::join(&config, topics, group)).await
     }
 }

@@ -4,6 +4,9 @@
 //! dead member is noticed in about a second; librdkafka's classic protocol counts in whole
 //! seconds. Events are never fetched through the group, so a rebalance does not disturb reading.
 //!
+//! What a group has done of the events is committed under its name all the same: consumer groups are what
+//! tools and exporters look at to tell how far behind somebody is.
+//!
 //! A member that the broker has forgotten, because either stood still for longer than a session
 //! lasts, may never notice: librdkafka then keeps an assignment that counts for nobody. So whenever
 //! a client has lost its brokers, another one takes its place in the group.
@@ -15,30 +18,36 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+use seckill_proto::Topics;
 use tokio::sync::watch;
 
-use crate::kafka::client::{base, may_be_lost, reaches, unavailable};
+use crate::kafka::client::{base, may_be_lost, partition_number, reaches, unavailable};
 use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
-use crate::{Group, LogError, Membership};
+use crate::{Committer, Group, LogError, Membership};
 
 const POLL: Duration = Duration::from_millis(50);
 /// A thread that stood still itself for so long may have been forgotten too.
 const STOOD_STILL: Duration = Duration::from_millis(900);
+/// Between two commits of offsets, which only those outside look at.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// Between attempts to join again.
 const RETRY: Duration = Duration::from_millis(200);
 
 pub(super) fn join(
     config: &Arc<KafkaConfig>,
-    topic: &str,
+    topics: Arc<Topics>,
     group: Group,
 ) -> Result<Membership, LogError> {
     let (sender, assigned) = watch::channel(BTreeSet::new());
-    let leaving = Arc::new(AtomicBool::new(false));
+    let (leaving, committer) = (Arc::new(AtomicBool::new(false)), Committer::default());
     let mut member = Member {
         config: Arc::clone(config),
-        topic: topic.to_owned(),
+        topics,
+        committer: committer.clone(),
+        committed: Instant::now(),
         group,
         assigned: sender,
         leaving: Arc::clone(&leaving),
@@ -50,7 +59,8 @@ pub(super) fn join(
         .name(format!("group-{}", group.name()))
         .spawn(move || member.run(consumer))
         .map_err(|error| LogError::Broken(error.to_string()))?;
-    Ok(Membership::new(assigned, Box::new(Leave { leaving, thread: Some(thread) })))
+    let leave = Leave { leaving, thread: Some(thread) };
+    Ok(Membership::new(assigned, committer, Box::new(leave)))
 }
 
 /// Notes that a client may be lost.
@@ -71,8 +81,11 @@ type Slots = BaseConsumer<Disturbance>;
 
 struct Member {
     config: Arc<KafkaConfig>,
-    topic: String,
+    topics: Arc<Topics>,
     group: Group,
+    committer: Committer,
+    /// When offsets were committed last.
+    committed: Instant,
     assigned: watch::Sender<BTreeSet<u32>>,
     leaving: Arc<AtomicBool>,
     disturbed: Arc<AtomicBool>,
@@ -94,7 +107,7 @@ impl Member {
     }
 
     fn subscribe(&self, consumer: &Slots) -> Result<(), LogError> {
-        consumer.subscribe(&[&self.topic]).map_err(|error| unavailable(&error))
+        consumer.subscribe(&[&self.topics.slots]).map_err(|error| unavailable(&error))
     }
 
     fn run(mut self, mut consumer: Slots) {
@@ -103,7 +116,12 @@ impl Member {
                 consumer = self.join_again(consumer);
                 thread::sleep(RETRY);
             }
+            if self.committed.elapsed() > COMMIT_EVERY {
+                self.committed = Instant::now();
+                self.commit(&consumer, CommitMode::Async);
+            }
         }
+        self.commit(&consumer, CommitMode::Sync);
         leave(consumer);
     }
 
@@ -123,7 +141,7 @@ impl Member {
     /// Another client, if it reaches the cluster; the disturbance of the one before stays noted.
     fn another(&mut self) -> Option<Slots> {
         let consumer = self.connect().ok()?;
-        let reaches = reaches(consumer.client(), &self.topic, ASK_TIMEOUT);
+        let reaches = reaches(consumer.client(), &self.topics.slots, ASK_TIMEOUT);
         // What it met with on the way says nothing about it any more.
         while consumer.poll(Duration::ZERO).is_some() {}
         self.disturbed.store(!reaches, Ordering::Release);
@@ -144,6 +162,23 @@ impl Member {
         }
         self.publish(partitions_of(consumer));
         self.disturbed.load(Ordering::Acquire)
+    }
+
+    /// Leaves the group's offsets with the broker. One that was not taken comes with the next.
+    fn commit(&self, consumer: &Slots, mode: CommitMode) {
+        let mut offsets = TopicPartitionList::new();
+        for (partition, offset) in self.committer.take() {
+            let offset = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
+            let (topic, partition) = (&self.topics.events, partition_number(partition));
+            if let Err(error) = offsets.add_partition_offset(topic, partition, offset) {
+                tracing::debug!(%error, "an offset cannot be committed");
+            }
+        }
+        if offsets.count() > 0
+            && let Err(error) = consumer.commit(&offsets, mode)
+        {
+            tracing::debug!(%error, group = self.group.name(), "offsets were not committed");
+        }
     }
 
     fn publish(&self, now: BTreeSet<u32>) {

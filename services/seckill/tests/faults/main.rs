@@ -9,6 +9,8 @@ mod loss;
 #[cfg(feature = "real-engines")]
 mod outages;
 #[cfg(feature = "real-engines")]
+mod projectors;
+#[cfg(feature = "real-engines")]
 mod roles;
 mod serves_on;
 #[cfg(feature = "real-engines")]

@@ -49,19 +49,27 @@ impl Engine {
 
     /// Deletes a topic with the broker's own tool.
     pub(crate) fn delete_topic(&self, topic: &str) {
+        self.tool("org.apache.kafka.tools.TopicCommand", &["--delete", "--topic", topic]);
+    }
+
+    /// Runs one of the broker's own tools. What it says.
+    pub(crate) fn tool(&self, class: &str, flags: &[&str]) -> String {
         let jars = std::env::var_os("SECKILL_ENGINES_JARS").map(PathBuf::from);
         let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let jars = jars.unwrap_or_else(|| top.join("target/engines-jars"));
         let folders = std::fs::read_dir(jars).expect("the jars of the engines");
         let mut folders = folders.map(|entry| entry.expect("an entry").path());
         let kafka = folders.find(|path| path.to_string_lossy().contains("/kafka-"));
-        let status = Command::new("java")
+        let output = Command::new("java")
             .arg("-cp")
             .arg(kafka.expect("the jars of Kafka").join("*"))
-            .args(["org.apache.kafka.tools.TopicCommand", "--delete", "--topic", topic])
-            .args(["--bootstrap-server", &self.address()])
-            .status();
-        assert!(status.expect("java runs").success(), "{topic} was not deleted");
+            .args([class, "--bootstrap-server", &self.address()])
+            .args(flags)
+            .output()
+            .expect("java runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{class} {flags:?}: {said}");
+        said
     }
 
     /// `kill -9`.

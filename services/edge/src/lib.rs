@@ -5,6 +5,7 @@
 //! before everything about the request has been checked.
 
 mod body;
+mod bound;
 mod connections;
 mod header;
 mod identifier;
@@ -15,6 +16,7 @@ mod time;
 mod words;
 
 pub use body::{Body, parse_json, parse_query, read_body};
+pub use bound::{Bound, BoundError};
 pub use connections::Connections;
 pub use header::{idempotency_key, position_header};
 pub use identifier::{PathId, checked};

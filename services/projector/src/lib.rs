@@ -19,6 +19,7 @@ mod follow;
 mod http;
 mod measure;
 mod open;
+mod past;
 mod projection;
 mod projections;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use crate::coordinate::Coordinator;
 use crate::follow::Follower;
 
 pub use http::{AskClaims, Reached, RebuildStatus, Verifying, routes};
+pub use past::{Past, as_of};
 pub use verify::{Claim, Report, Stage, VerifyError, Watch, verify, verify_watched};
 
 /// A projector that runs.

@@ -364,7 +364,10 @@ impl Claim {
 }
 
 /// The next records, of which there are some; a log that keeps still for long is not there.
-async fn next(reader: &mut dyn Reader, partition: u32) -> Result<Vec<(u64, Bytes)>, LogError> {
+pub(crate) async fn next(
+    reader: &mut dyn Reader,
+    partition: u32,
+) -> Result<Vec<(u64, Bytes)>, LogError> {
     let records = reader.next(STALLED).await?;
     if records.is_empty() {
         return Err(LogError::Unavailable(format!("partition {partition} cannot be read on")));

@@ -23,6 +23,9 @@ async fn of_promotion(
     PathId(id): PathId,
     asked: Asked,
 ) -> Result<Response, Problem> {
+    if let Some(at) = asked.at {
+        return gateway.past.coupons(id, at, &asked).await;
+    }
     let (cursor, limit) = (asked.cursor.as_deref(), asked.limit);
     gateway.answer(&asked, gateway.views.coupons_of_promotion(&id, cursor, limit)).await
 }

@@ -12,6 +12,7 @@ mod days;
 mod list;
 mod live;
 mod page;
+mod past;
 mod problem;
 mod promotions;
 mod reads;
@@ -31,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 pub use crate::list::whole;
 pub use crate::live::MAX_LISTENERS;
 use crate::page::Asked;
+use crate::past::Past;
+pub use crate::past::{AskedPast, Found, History};
 use crate::problem::{absent, problem};
 use crate::reads::Reads;
 pub use crate::reads::{MAX_READS, MAX_REQUESTS};
@@ -45,6 +48,7 @@ pub struct Gateway {
     views: Views,
     visible: Arc<Visible>,
     reads: Arc<Reads>,
+    past: Arc<Past>,
 }
 
 /// The routes of readers, and more of them, on the views of a log of so many partitions. Who listens is
@@ -53,16 +57,23 @@ pub fn routes(
     views: Views,
     partitions: u32,
     more: Router<Gateway>,
+    history: Arc<dyn History>,
     stop: CancellationToken,
 ) -> Router {
     let live = live::routes(views.clone(), partitions, stop);
-    routes_within(Reads::default(), views, partitions, more).merge(live)
+    routes_within(Reads::default(), views, partitions, (more, history)).merge(live)
 }
 
-fn routes_within(reads: Reads, views: Views, partitions: u32, more: Router<Gateway>) -> Router {
+fn routes_within(
+    reads: Reads,
+    views: Views,
+    partitions: u32,
+    (more, history): (Router<Gateway>, Arc<dyn History>),
+) -> Router {
     let reads = Arc::new(reads);
     let visible = Arc::new(Visible::new(views.clone(), partitions));
-    let gateway = Gateway { views, visible, reads: Arc::clone(&reads) };
+    let past = Arc::new(Past::new(history, partitions));
+    let gateway = Gateway { views, visible, reads: Arc::clone(&reads), past };
     promotions::routes()
         .merge(coupons::routes())
         .merge(days::routes())
@@ -129,11 +140,25 @@ mod tests {
 
     use super::*;
 
+    struct NoLog;
+
+    #[async_trait::async_trait]
+    impl History for NoLog {
+        async fn past(&self, _: AskedPast) -> Result<Found, String> {
+            unreachable!("nobody asks")
+        }
+
+        async fn end(&self, _: u32) -> Result<u64, String> {
+            unreachable!("nobody asks")
+        }
+    }
+
     #[tokio::test]
     async fn readers_above_the_limit_are_told_so_at_once() {
         let directory = tempfile::tempdir().expect("a directory");
         let views = Views::open_directory(directory.path(), 1).await.expect("views");
-        let routes = routes_within(Reads::of(1, 1), views, 1, Router::new());
+        let more = (Router::new(), Arc::new(NoLog) as Arc<dyn History>);
+        let routes = routes_within(Reads::of(1, 1), views, 1, more);
         let ask = |path: &str| {
             let request = Request::get(path).body(Body::empty()).expect("a request");
             routes.clone().oneshot(request)

@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use seckill_edge::{Problem, parse_query};
+use seckill_edge::{Bound, Problem, parse_query};
 use seckill_proto::{Position, ProblemKind};
 use seckill_views::{MAX_PAGE, PromotionState};
 use serde::Deserialize;
@@ -16,6 +16,7 @@ const DEFAULT_LIMIT: usize = 100;
 #[serde(deny_unknown_fields)]
 struct Parameters {
     after: Option<String>,
+    at: Option<String>,
     #[serde(default)]
     allow_stale: bool,
     state: Option<PromotionState>,
@@ -27,6 +28,8 @@ struct Parameters {
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) after: Option<Position>,
+    /// As of when, where that is not now; only for a promotion and its coupons.
+    pub(crate) at: Option<Bound>,
     /// Whether what is not as new is welcome too, instead of waiting.
     pub(crate) allow_stale: bool,
     pub(crate) state: Option<PromotionState>,
@@ -44,8 +47,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
         if !(1..=MAX_PAGE).contains(&limit) {
             return Err(wrong(format!("limit must be from 1 to {MAX_PAGE}.")));
         }
+        let at = parameters.at.map(|at| at.parse());
         Ok(Self {
             after: visible::asked(parameters.after.as_deref(), &parts.headers)?,
+            at: at.transpose().map_err(|error| wrong(format!("at {error}.")))?,
             allow_stale: parameters.allow_stale,
             state: parameters.state,
             limit,

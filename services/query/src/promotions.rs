@@ -27,6 +27,9 @@ async fn one(
     PathId(id): PathId,
     asked: Asked,
 ) -> Result<Response, Problem> {
+    if let Some(at) = asked.at {
+        return gateway.past.promotion(id, at).await;
+    }
     gateway.answer_one(&asked, gateway.views.promotion(&id), "No promotion has this id.").await
 }
 

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use futures::stream;
-use seckill_edge::{Problem, now_ms, parse_query};
+use seckill_edge::{Bound, Problem, now_ms, parse_query};
 use seckill_log::Log;
 use seckill_proto::ProblemKind;
 use serde::Deserialize;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::line::to_json;
 use crate::merge::Replay;
-use crate::selection::{Bound, Refused, Selection};
+use crate::selection::{Refused, Selection};
 
 /// Replays under way at once: each reads the log from its beginning.
 const MAX_REPLAYS: usize = 8;

@@ -18,7 +18,7 @@ pub use http::routes;
 pub use import::{Import, ImportError};
 pub use line::to_json;
 pub use merge::Replay;
-pub use selection::{Bound, BoundError, Refused, Selection};
+pub use selection::{Refused, Selection};
 pub use source::Item;
 
 /// Why a log is not replayed any further.

@@ -1,36 +1,9 @@
 //! Which events are wanted.
 
-use std::str::FromStr;
-
 use jiff::Timestamp;
+use seckill_edge::Bound;
 use seckill_log::{Log, LogError};
 use seckill_proto::Position;
-
-/// A place in the log, or a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
-    /// This event of one partition.
-    Position(Position),
-    /// Events of this time, in milliseconds since 1970.
-    Time(i64),
-}
-
-/// Neither a position nor a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be a position such as 3:1042, or a time such as 2026-11-26T10:00:00Z")]
-pub struct BoundError;
-
-impl FromStr for Bound {
-    type Err = BoundError;
-
-    fn from_str(text: &str) -> Result<Self, BoundError> {
-        if let Ok(position) = text.parse() {
-            return Ok(Self::Position(position));
-        }
-        let time: Timestamp = text.parse().map_err(|_| BoundError)?;
-        Ok(Self::Time(time.as_millisecond()))
-    }
-}
 
 /// Which events are wanted; both bounds are included.
 #[derive(Debug, Clone, Default)]
@@ -125,11 +98,7 @@ impl Selection {
 
     /// Whether an event at this place and time is too late.
     pub(crate) fn has_ended(&self, position: Position, at_ms: i64) -> bool {
-        match self.to {
-            Some(Bound::Position(to)) => position.offset > to.offset,
-            Some(Bound::Time(to_ms)) => at_ms > to_ms,
-            None => false,
-        }
+        self.to.is_some_and(|to| to.is_before(position, at_ms))
     }
 }
 

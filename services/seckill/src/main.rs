@@ -7,6 +7,7 @@ mod disk;
 mod engines;
 mod file;
 mod given;
+mod history;
 mod ready;
 mod rebuild;
 mod repair;

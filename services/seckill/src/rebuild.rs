@@ -157,7 +157,7 @@ impl Node {
         loop {
             let status = self.patient_status().await?;
             let Some(rebuild) = &status.rebuild else { bail!("the rebuild was ended") };
-            if matches!(rebuild.phase, Phase::Built | Phase::Paused) || is_settled(rebuild) {
+            if is_settled(rebuild) {
                 line.end();
                 return Ok(show(&status));
             }
@@ -181,10 +181,15 @@ impl Node {
 
 /// Whether nothing happens before an operator says so, or the log is read on.
 fn is_settled(rebuild: &Rebuild) -> bool {
-    !matches!(
-        rebuild.phase,
-        Phase::Preparing | Phase::Building | Phase::Switching | Phase::Undoing | Phase::Dropping
-    )
+    match rebuild.phase {
+        Phase::Preparing
+        | Phase::Building
+        | Phase::Comparing
+        | Phase::Switching
+        | Phase::Undoing
+        | Phase::Dropping => false,
+        Phase::Paused | Phase::Built | Phase::Switched | Phase::Undone => true,
+    }
 }
 
 /// The line that shows how it goes.

@@ -10,9 +10,9 @@ use anyhow::{Context, bail};
 use bytes::{BufMut, BytesMut};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use seckill_edge::now_ms;
+use seckill_edge::{Bound, now_ms};
 use seckill_log::Log;
-use seckill_replay::{Bound, Import, Item, Replay, Selection, export, to_json};
+use seckill_replay::{Import, Item, Replay, Selection, export, to_json};
 use seckill_telemetry::start_tracing;
 
 use crate::engines;
@@ -143,6 +143,7 @@ pub(crate) async fn import(args: ImportArgs) -> anyhow::Result<()> {
     let checking = tokio::task::spawn_blocking(move || Import::check(&path));
     let import = checking.await?.context("nothing was imported")?;
     settings.partitions = Some(import.partitions());
+    settings.kafka.iter_mut().for_each(|kafka| kafka.partitions = settings.partitions);
     if settings.kafka.is_none() && settings.data.join("log").exists() {
         let directory = settings.data.join("log");
         bail!(

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Internal};
 use crate::background::Background;
+use crate::history::OfLog;
 use crate::settings::Settings;
 use crate::{engines, ready, verify};
 
@@ -97,21 +98,23 @@ pub(crate) async fn query(settings: Settings) -> anyhow::Result<()> {
     let background = Background::start()?;
     let config = settings.cql.clone().context("cql is not set")?;
     let open = async |app: &App| {
-        // The log only tells how many partitions there are; nothing else of it is read.
-        let partitions = log(app, &settings).await?.partitions();
+        // The log tells how many partitions there are, and how things were; nothing else of it is read.
+        let log = log(app, &settings).await?;
+        let partitions = log.partitions();
         let open = async || {
             let config = config.clone();
             let opening = async move { engines::existing_views(&config, partitions).await };
             background.run(opening).await
         };
-        Ok((engines::wait_for(app, "views", open).await?, partitions))
+        Ok((engines::wait_for(app, "views", open).await?, log))
     };
-    let (app, (views, partitions)) = App::start_with(&settings, open).await?;
+    let (app, (views, log)) = App::start_with(&settings, open).await?;
     let watching = background.run(ready::watch(views.clone(), app.health.part("query/views")));
     let routes = background.answer(seckill_query::routes(
         views,
-        partitions,
+        log.partitions(),
         seckill_original::reader_routes(),
+        Arc::new(OfLog(Arc::clone(&log))),
         app.stop.clone(),
     ));
     tokio::select! {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Internal};
 use crate::background::Background;
+use crate::history::OfLog;
 use crate::settings::Settings;
 use crate::{disk, engines, ready, verify};
 
@@ -42,6 +43,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         views,
         log.partitions(),
         seckill_original::reader_routes(),
+        Arc::new(OfLog(Arc::clone(&log))),
         app.stop.clone(),
     );
     let routes = seckill_command::routes(dispatcher.clone())

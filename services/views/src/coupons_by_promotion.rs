@@ -118,17 +118,31 @@ impl Views {
         limit: usize,
     ) -> Result<Page<CouponRow>, ViewsError> {
         let limit = clamp_limit(limit);
-        let after = match cursor.map(|cursor| CURSOR.open(cursor)).transpose()?.as_deref() {
-            Some([Part::Number(serial)]) => *serial,
-            _ => 0, // never granted
-        };
+        let after = last_serial(cursor)?;
         let (promotion_id, mut within) = (promotion_id.to_owned(), Some(vec![after.into()]));
         let ranges = (bucket_of(after)..=bucket_of(u32::MAX))
             .map(move |bucket| Range { group: group(&promotion_id, bucket), after: within.take() });
         let walk = Walk { ranges: Box::new(ranges), dense: true };
         let rows = self.list::<CouponsByPromotion>(walk, limit + 1).await?;
-        Ok(Page::cut(rows, limit, |row| CURSOR.seal(&[row.serial.into()])))
+        Ok(coupons_page(rows, limit))
     }
+}
+
+/// The serial that the page before ended with; 0, which is never granted, before the first page.
+///
+/// # Errors
+/// [`ViewsError::InvalidCursor`].
+pub fn last_serial(cursor: Option<&str>) -> Result<u32, ViewsError> {
+    Ok(match cursor.map(|cursor| CURSOR.open(cursor)).transpose()?.as_deref() {
+        Some([Part::Number(serial)]) => *serial,
+        _ => 0,
+    })
+}
+
+/// A page of a promotion's coupons, of up to one row more than the limit.
+#[must_use]
+pub fn coupons_page(rows: Vec<CouponRow>, limit: usize) -> Page<CouponRow> {
+    Page::cut(rows, limit, |row| CURSOR.seal(&[row.serial.into()]))
 }
 
 #[cfg(test)]

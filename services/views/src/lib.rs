@@ -39,7 +39,7 @@ pub use changes::Changes;
 pub use coupon::CouponRow;
 pub use coupons_by_customer::CouponsByCustomer;
 pub use coupons_by_day::CouponsByDay;
-pub use coupons_by_promotion::CouponsByPromotion;
+pub use coupons_by_promotion::{CouponsByPromotion, coupons_page, last_serial};
 pub use cql::CqlConfig;
 pub use error::ViewsError;
 pub use finished_promotions::FinishedPromotions;

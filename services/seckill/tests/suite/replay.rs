@@ -93,6 +93,47 @@ async fn replays(engines: Engines) {
     assert!(!refused.status.success() && text(&refused).contains("beyond the end"));
 }
 
+/// A promotion and its coupons, as they were at a place or a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_past_is_told() {
+    let sale = System::open(Engines::Embedded).await;
+    sell(&sale).await;
+    let events = lines(&sale.get("/v1/events?promotion=spring").await.text);
+    let position = |event: &Value| event["position"].as_str().expect("a position").to_owned();
+    let positions: Vec<_> = events[2..5].iter().map(position).collect();
+    let at = async |at: &str| sale.get(&format!("/v1/promotions/spring?at={at}")).await;
+    let coupons = async |more: &str| {
+        let page = sale.get(&format!("/v1/promotions/spring/coupons?{more}")).await.json;
+        let rows = page["items"].as_array().expect("items").clone();
+        (rows.iter().map(|row| row["serial"].clone()).collect::<Vec<_>>(), page["next"].clone())
+    };
+    for (position, remaining) in positions.iter().zip([2, 1, 0]) {
+        let row = at(position).await.json;
+        assert_eq!((&row["remaining"], &row["state"]), (&json!(remaining), &json!("active")));
+        assert_eq!(row["position"], json!(position));
+    }
+    let second = format!("at={}", positions[1]);
+    assert_eq!(coupons(&second).await, (vec![json!(1), json!(2)], Value::Null));
+    let (first, next) = coupons(&format!("{second}&limit=1")).await;
+    let next = next.as_str().expect("a cursor");
+    assert_eq!(first, [1]);
+    assert_eq!(
+        coupons(&format!("{second}&limit=1&cursor={next}")).await,
+        (vec![json!(2)], Value::Null)
+    );
+    // As it is now, and before it was there.
+    let now = sale.get(&format!("/v1/promotions/spring?after={}", position(&events[5]))).await.json;
+    let over = events[5]["at"].as_str().expect("a time");
+    assert_eq!(at(over).await.json, now);
+    assert_eq!(at("2020-01-01T00:00:00Z").await.status, 404);
+    let (partition, offset) = positions[0].split_once(':').expect("a position");
+    let elsewhere = (partition.parse::<u32>().expect("a number") + 1) % 4;
+    let beyond = format!("{partition}:9999");
+    for wrong in ["x", "2999-01-01T00:00:00Z", &format!("{elsewhere}:{offset}"), &beyond] {
+        assert_eq!(at(wrong).await.status, 400, "{wrong}");
+    }
+}
+
 /// The commands of docs/log.md, on a system like the one that they are told of.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_document_tells_works() {

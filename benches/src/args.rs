@@ -25,6 +25,14 @@ pub enum Command {
     /// Takes about rounds x contestants x (seconds + 2) and stops by itself. What it makes in
     /// Kafka or on the disk has a name of its own and is deleted at the end. Use a release build.
     Grabs(GrabsArgs),
+    /// Reading the log and making views of it, beside a raw consumer and raw inserts
+    ///
+    /// Measures, one after another and round after round: every record read and nothing done with it,
+    /// the same folded and merged (replay), the rows of the coupon views inserted by the engine's own
+    /// client, and made by the projector. Then, at half of the projector's speed, how long it takes from
+    /// the answer to a grab until its coupon can be read. Prints rates and ratios, and deletes what it
+    /// made.
+    Views(ViewsArgs),
     /// What many coupons in one partition cost: memory, disk, pauses, taking over
     ///
     /// On the embedded log, in a directory of its own that is deleted at the end. Ten million coupons
@@ -33,6 +41,38 @@ pub enum Command {
     /// One step of `grow`, in a process of its own
     #[command(hide = true)]
     GrowStep(GrowStepArgs),
+}
+
+/// How views are measured.
+#[derive(Debug, Clone, Args)]
+pub struct ViewsArgs {
+    /// The log is in Kafka, at this broker [default: embedded]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kafka: Option<String>,
+
+    /// The views are in ScyllaDB or Cassandra, at this node [default: embedded]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub cql: Option<String>,
+
+    /// Where embedded engines make their directories; on a real disk, or there is no fsync to measure
+    #[arg(long, value_name = "DIR", default_value = "target/benches")]
+    pub data: PathBuf,
+
+    /// Coupons in the log
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = value_parser!(u32).range(1_000..=10_000_000))]
+    pub coupons: u32,
+
+    /// Rounds in which each has one turn
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
+    pub rounds: u32,
+
+    /// Seconds for which grabs come, to see how fresh the views are
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+
+    /// Grabs a second at most, for the same
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = value_parser!(u32).range(100..=100_000))]
+    pub fresh_rate: u32,
 }
 
 /// How far it grows.

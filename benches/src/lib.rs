@@ -39,7 +39,9 @@ mod sale;
 mod server;
 mod shopper;
 mod statistics;
+mod views;
 
-pub use args::{Cli, Command, GrabsArgs, GrowArgs, GrowStepArgs};
+pub use args::{Cli, Command, GrabsArgs, GrowArgs, GrowStepArgs, ViewsArgs};
 pub use contest::grabs;
 pub use grow::{grow, grow_step};
+pub use views::views;

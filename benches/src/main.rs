@@ -19,6 +19,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Grabs(args) => seckill_benches::grabs(args).await,
+        Command::Views(args) => seckill_benches::views(args).await,
         Command::Grow(args) => seckill_benches::grow(args).await,
         Command::GrowStep(args) => seckill_benches::grow_step(args).await,
     }

@@ -134,7 +134,7 @@ pub(crate) fn is_accepted(answer: &Answer) -> bool {
     matches!(answer.outcome, Some(answer::Outcome::Accepted(_)))
 }
 
-fn in_partition(partition: u32, partitions: u32) -> Target {
+pub(crate) fn in_partition(partition: u32, partitions: u32) -> Target {
     let mut ids = std::iter::repeat_with(|| Uuid::new_v4().to_string());
     let id = ids.find(|id| partition_of(id, partitions) == partition);
     Target { id: id.expect("ids never end"), partition }

@@ -40,6 +40,14 @@ impl KafkaEngine {
         format!("Kafka at {} under {}", self.brokers, self.prefix)
     }
 
+    pub(crate) fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    pub(crate) fn events_topic(&self) -> String {
+        Topics::under(&self.prefix).events
+    }
+
     pub(crate) async fn log(&self) -> anyhow::Result<Arc<dyn Log>> {
         let config = KafkaConfig {
             prefix: self.prefix.clone(),

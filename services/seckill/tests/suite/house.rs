@@ -39,7 +39,10 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "load",
         ],
     ),
-    ("seckill-benches", &["proto", "promotion", "log", "edge", "telemetry", "command", "load"]),
+    (
+        "seckill-benches",
+        &["proto", "log", "edge", "telemetry", "command", "load", "projector", "replay", "views"],
+    ),
 ];
 
 /// Crates of engines, and the only crate that may know each. Benchmarks measure them by themselves.

@@ -66,10 +66,9 @@ pub(crate) struct WhichArchived {
 
 /// The snapshot of a partition. Whether it is of this log is for the caller to find out.
 pub(crate) async fn load(log: &dyn Log, partition: u32) -> Result<Snapshots, LogError> {
-    let manifest = manifest(log, partition).await?;
-    let newest = manifest.segments.last().and_then(|segment| segment.checkpoint.clone());
-    let witnesses = newest.map(|seen| Witness::new("a snapshot", seen)).into_iter().collect();
-    let newest = restore(log, partition, &manifest).await?;
+    let manifest = Manifest::read(log, partition).await?;
+    let witnesses = manifest.witnesses();
+    let newest = restore(log, partition, &manifest.known()).await?;
     Ok(Snapshots { newest, witnesses })
 }
 
@@ -87,9 +86,7 @@ pub async fn newest_snapshot(
 
 /// What the manifest knows of the log.
 pub(crate) async fn witnesses(log: &dyn Log, partition: u32) -> Result<Vec<Witness>, LogError> {
-    let manifest = manifest(log, partition).await?;
-    let newest = manifest.segments.into_iter().next_back().and_then(|segment| segment.checkpoint);
-    Ok(newest.map(|seen| Witness::new("a snapshot", seen)).into_iter().collect())
+    Ok(Manifest::read(log, partition).await?.witnesses())
 }
 
 /// Makes the tables forget the snapshot of a partition.
@@ -97,15 +94,39 @@ pub(crate) async fn forget(log: &dyn Log, partition: u32) -> Result<(), LogError
     log.put(Table::Owners, partition, vec![(MANIFEST.to_owned(), Bytes::new())]).await
 }
 
-async fn manifest(log: &dyn Log, partition: u32) -> Result<SnapshotManifest, LogError> {
-    let entries = log.scan(Table::Owners, partition).await?;
-    let found = entries.into_iter().find(|(key, _)| key == MANIFEST);
-    let Some((_, value)) = found else { return Ok(SnapshotManifest::default()) };
-    let manifest = decode_strictly(&value);
-    Ok(manifest.unwrap_or_else(|error| {
-        tracing::warn!(partition, %error, "the snapshot is passed over: damaged, or of a newer version");
-        SnapshotManifest::default()
-    }))
+/// What can be read of the manifest.
+struct Manifest {
+    segments: Vec<SnapshotSegment>,
+    /// Whether there is nothing in it that this version does not know.
+    is_known: bool,
+}
+
+impl Manifest {
+    async fn read(log: &dyn Log, partition: u32) -> Result<Self, LogError> {
+        let entries = log.scan(Table::Owners, partition).await?;
+        let found = entries.into_iter().find(|(key, _)| key == MANIFEST);
+        let value = found.map(|(_, value)| value).unwrap_or_default();
+        let is_known = decode_strictly::<SnapshotManifest>(&value).is_ok();
+        if !is_known {
+            tracing::warn!(
+                partition,
+                "the snapshot is passed over: damaged, or of a newer version"
+            );
+        }
+        let segments = SnapshotManifest::decode(value).unwrap_or_default().segments;
+        Ok(Self { segments, is_known })
+    }
+
+    /// What has been seen of the log: proof, whoever wrote it.
+    fn witnesses(&self) -> Vec<Witness> {
+        let newest = self.segments.last().and_then(|segment| segment.checkpoint.clone());
+        newest.map(|seen| Witness::new("a snapshot", seen)).into_iter().collect()
+    }
+
+    /// What to restore, or to go on from.
+    fn known(self) -> Vec<SnapshotSegment> {
+        if self.is_known { self.segments } else { Vec::new() }
+    }
 }
 
 fn keys(segment: &SnapshotSegment) -> impl Iterator<Item = String> {
@@ -120,11 +141,11 @@ fn all_keys(segments: &[SnapshotSegment]) -> Vec<String> {
 async fn restore(
     log: &dyn Log,
     partition: u32,
-    manifest: &SnapshotManifest,
+    named: &[SnapshotSegment],
 ) -> Result<Snapshot, LogError> {
-    let mut segments = Segments::of(log, partition, &manifest.segments);
+    let mut segments = Segments::of(log, partition, named);
     let (mut restoring, mut covered) = (Restore::default(), None);
-    for segment in &manifest.segments {
+    for segment in named {
         let Some(checkpoint) = &segment.checkpoint else { break };
         let Some(parts) = segments.next().await? else {
             tracing::warn!(partition, segment.name, "a segment of the snapshot cannot be read");
@@ -285,7 +306,7 @@ struct Maker<'a> {
 
 impl<'a> Maker<'a> {
     async fn begin(log: &'a dyn Log, partition: u32, term: u64) -> Result<Self, TakeoverError> {
-        let segments = manifest(log, partition).await?.segments;
+        let segments = Manifest::read(log, partition).await?.known();
         let (checkpoint, at_ms) = segments
             .last()
             .map_or((None, 0), |segment| (segment.checkpoint.clone(), segment.at_ms));

@@ -34,7 +34,7 @@ impl Group {
 /// outside: tools and exporters that tell how far it is behind. Nothing here ever reads it.
 #[derive(Debug, Clone, Default)]
 pub struct Committer {
-    /// By partition, what is not told yet.
+    /// By partition.
     offsets: Arc<Mutex<BTreeMap<u32, u64>>>,
 }
 
@@ -44,9 +44,8 @@ impl Committer {
         self.offsets.lock().insert(partition, next_offset);
     }
 
-    /// What has come since the last call.
-    pub(crate) fn take(&self) -> BTreeMap<u32, u64> {
-        std::mem::take(&mut *self.offsets.lock())
+    pub(crate) fn offsets(&self) -> BTreeMap<u32, u64> {
+        self.offsets.lock().clone()
     }
 }
 

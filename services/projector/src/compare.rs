@@ -68,7 +68,10 @@ impl Expected {
                 let Ok(entry) = row else { return }; // what cannot be read is expected nowhere
                 let place = (view.name(), entry.position.partition);
                 if expected.is_newer(&entry) {
-                    expected.moved.insert((place, key_of(&entry)));
+                    // What is written once was not there before.
+                    if view.is_rewritten() {
+                        expected.moved.insert((place, key_of(&entry)));
+                    }
                 } else {
                     expected.put(view, place, &entry);
                 }

@@ -5,27 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seckill_log::Log;
-use seckill_views::{CATALOG_MAX_AGE, Comparison, Phase, Rebuild, Step, Views, ViewsError};
+use seckill_views::{
+    CATALOG_MAX_AGE, Comparison, Phase, Progress, Rebuild, Step, Views, ViewsError,
+};
 use tokio::time::Instant;
 
 use crate::compare::{self, Expected};
 use crate::verify::Report;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// After so long everybody who writes or reads knows of a phase, and what was begun before it has ended.
+/// After so long everybody knows of a phase.
 const SETTLED: Duration = CATALOG_MAX_AGE.saturating_mul(4);
 
 pub(crate) struct Coordinator {
     log: Arc<dyn Log>,
     views: Views,
-    /// The phase that was seen last, and since when.
-    seen: Option<(u32, Phase)>,
+    /// The revision of the catalog that was seen last, and since when.
+    seen: u64,
     since: Instant,
 }
 
 impl Coordinator {
     pub(crate) fn new(log: Arc<dyn Log>, views: Views) -> Self {
-        Self { log, views, seen: None, since: Instant::now() }
+        Self { log, views, seen: 0, since: Instant::now() }
     }
 
     /// Never ends.
@@ -42,11 +44,11 @@ impl Coordinator {
     }
 
     async fn lead(&mut self) -> Result<(), ViewsError> {
-        let rebuild = self.views.rebuild().await?;
-        let now = rebuild.as_ref().map(|rebuild| (rebuild.number, rebuild.phase));
-        if now != self.seen {
-            (self.seen, self.since) = (now, Instant::now());
-            tracing::info!(rebuild = ?now, "the phase of the rebuild");
+        let (rebuild, revision) = self.views.rebuild_and_revision().await?;
+        if revision != self.seen {
+            (self.seen, self.since) = (revision, Instant::now());
+            let phase = rebuild.as_ref().map(|rebuild| (rebuild.number, rebuild.phase));
+            tracing::info!(rebuild = ?phase, "the phase of the rebuild");
         }
         let Some(rebuild) = rebuild else { return Ok(()) };
         let settled = self.since.elapsed() > SETTLED;
@@ -55,28 +57,34 @@ impl Coordinator {
                 self.views.create_beside().await?;
                 Step::Created
             }
-            Phase::Building if settled && self.has_reached().await? => Step::Reached,
+            Phase::Building if settled && self.all_follow(revision).await? => Step::Reached,
             Phase::Comparing => Step::Compared(self.compare(&rebuild).await?),
-            Phase::Switching | Phase::Undoing if settled && self.has_reached().await? => Step::Flip,
+            Phase::Switching | Phase::Undoing if settled && self.all_follow(revision).await? => {
+                Step::Flip
+            }
             Phase::Dropping if settled => {
-                self.views.delete_beside().await?;
+                self.views.delete_beside(revision).await?;
                 Step::Dropped
             }
             _ => return Ok(()),
         };
-        // An operator, or another process, may have been quicker.
-        if let Err(error) = self.views.step(&step).await? {
+        // Of this revision: an operator, or another process, may have been quicker, even twice.
+        if let Err(error) = self.views.step_from(revision, &step).await? {
             tracing::debug!(%error, "the rebuild has gone another way");
         }
         Ok(())
     }
 
-    /// Whether the tables beside are written with those that are read, in every partition.
-    async fn has_reached(&self) -> Result<bool, ViewsError> {
+    /// Whether the tables beside are written with those that are read, in every partition, and by this
+    /// revision of the catalog: whatever was begun by an earlier one has ended.
+    async fn all_follow(&self, revision: u64) -> Result<bool, ViewsError> {
         let beside = self.views.beside();
         for partition in 0..self.log.partitions() {
             let read = next_offset(&self.views, partition).await?;
-            if next_offset(&beside, partition).await? < read {
+            let progress = beside.progress(partition).await?;
+            let follows =
+                |progress: &Progress| progress.next_offset >= read && progress.revision >= revision;
+            if !progress.as_ref().is_some_and(follows) {
                 return Ok(false);
             }
         }

@@ -49,7 +49,6 @@ pub(crate) struct Follower {
 struct Session {
     reader: Box<dyn Reader>,
     rows: RowMaker,
-    beside: Beside,
     checked: Instant,
     /// What the last mark in the table of owners says.
     marked: Checkpoint,
@@ -115,9 +114,16 @@ impl Follower {
 
     async fn sessions(&self, stop: &CancellationToken) {
         let (mut backoff, mut said) = (backoff(), String::new());
+        let mut beside = Beside::new(
+            Arc::clone(&self.log),
+            self.views.clone(),
+            self.partition,
+            self.turns.clone(),
+            Arc::clone(&self.projected),
+        );
         while !stop.is_cancelled() {
             let before = Instant::now();
-            let Err(error) = self.session(stop).await else { return };
+            let Err(error) = self.session(&mut beside, stop).await else { return };
             if before.elapsed() > Duration::from_secs(10) {
                 (backoff, said) = (self::backoff(), String::new());
             }
@@ -145,8 +151,12 @@ impl Follower {
     }
 
     /// Follows the log until `stop`, then writes what is left.
-    async fn session(&self, stop: &CancellationToken) -> Result<(), SessionError> {
-        let mut session = self.begin().await?;
+    async fn session(
+        &self,
+        beside: &mut Beside,
+        stop: &CancellationToken,
+    ) -> Result<(), SessionError> {
+        let mut session = self.begin(beside).await?;
         let target = self.log.end(self.partition).await?;
         let mut behind = true;
         self.health.not_ready(format!("the views are being brought up to offset {target}"));
@@ -156,33 +166,29 @@ impl Follower {
                 self.health.ready();
                 tracing::info!(partition = self.partition, offset = target, "views are up to date");
             }
-            session.beside.follow(&mut session.rows, &self.projected).await?;
+            beside.follow(&mut session.rows).await?;
             let records = tokio::select! {
                 records = session.reader.next(STEP) => records?,
                 () = stop.cancelled() => break,
             };
-            self.project(&mut session, records).await?;
-            self.check(&mut session).await?;
+            self.project(&mut session, beside, records).await?;
+            self.check(&mut session, beside).await?;
         }
-        self.finish(&mut session).await
+        self.finish(&mut session, beside).await
     }
 
-    async fn begin(&self) -> Result<Session, SessionError> {
+    async fn begin(&self, beside: &mut Beside) -> Result<Session, SessionError> {
         let progress = self.views.progress(self.partition).await?;
         let checkpoint = progress.map(|progress| progress.checkpoint()).unwrap_or_default();
         // Told to the owners before anything else: this may be the only proof that there is.
         self.mark(&checkpoint).await?;
-        let rows = RowMaker::begin(&self.log, self.partition, &checkpoint, &self.views).await?;
-        self.reached(rows.next_offset());
+        beside.begin_session(checkpoint.next_offset).await;
+        let stored = beside.newest().await?;
+        let rows = RowMaker::begin(&self.log, self.partition, &checkpoint, &stored).await?;
+        self.committer.commit(self.partition, rows.next_offset());
         let reader = self.log.read(self.partition, rows.next_offset()).await?;
-        let beside = Beside::new(
-            Arc::clone(&self.log),
-            self.views.clone(),
-            self.partition,
-            self.turns.clone(),
-        );
         let (checked, marked) = (Instant::now(), checkpoint);
-        Ok(Session { reader, rows, beside, checked, marked })
+        Ok(Session { reader, rows, checked, marked })
     }
 
     /// Leaves word in the table of owners how far the views have seen the log.
@@ -199,15 +205,16 @@ impl Follower {
     async fn project(
         &self,
         session: &mut Session,
+        beside: &Beside,
         records: Vec<(u64, Bytes)>,
     ) -> Result<(), SessionError> {
         if records.is_empty() {
             return Ok(());
         }
         let begun = Instant::now();
-        let stored = session.beside.newest().await?;
+        let stored = beside.newest().await?;
         let made = session.rows.make(&records, &stored).await?;
-        session.beside.write(made.changes).await?;
+        beside.write(made.changes).await?;
         self.reached(session.rows.next_offset());
         made.at_ms.into_iter().for_each(|at| self.projected_at_ms.store(at, Ordering::Relaxed));
         metrics::counter!("seckill_projected_events_total").increment(made.events);
@@ -216,7 +223,7 @@ impl Follower {
     }
 
     /// Sees to it that views and log still have what they said they have.
-    async fn check(&self, session: &mut Session) -> Result<(), SessionError> {
+    async fn check(&self, session: &mut Session, beside: &Beside) -> Result<(), SessionError> {
         if session.checked.elapsed() < CHECK_EVERY {
             return Ok(());
         }
@@ -226,7 +233,7 @@ impl Follower {
         if to < from && from > 0 {
             return Err(SessionError::WentBack { from, to });
         }
-        session.beside.check(from).await?;
+        beside.check(from).await?;
         let to = self.log.end(self.partition).await?;
         if to < from {
             return Err(SessionError::LogWentBack { from, to });
@@ -239,12 +246,12 @@ impl Follower {
         Ok(())
     }
 
-    async fn finish(&self, session: &mut Session) -> Result<(), SessionError> {
+    async fn finish(&self, session: &mut Session, beside: &Beside) -> Result<(), SessionError> {
         let deadline = Instant::now() + DRAIN;
         let end = self.log.end(self.partition).await?;
         while session.rows.next_offset() < end && Instant::now() < deadline {
             let records = session.reader.next(STEP).await?;
-            self.project(session, records).await?;
+            self.project(session, beside, records).await?;
         }
         Ok(())
     }

@@ -281,9 +281,10 @@ impl Projections {
 fn refused(error: &StepError) -> Problem {
     let kind = match error {
         StepError::UnknownView { .. } => ProblemKind::InvalidBody,
-        StepError::UnderWay { .. } | StepError::None | StepError::WrongPhase { .. } => {
-            ProblemKind::WrongPhase
-        }
+        StepError::UnderWay { .. }
+        | StepError::None
+        | StepError::Moved
+        | StepError::WrongPhase { .. } => ProblemKind::WrongPhase,
     };
     Problem::new(kind, format!("{error}."))
 }

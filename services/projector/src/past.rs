@@ -64,11 +64,13 @@ impl Reading<'_> {
             let folded = self.fold.step(offset, &record);
             let folded = folded.map_err(|reason| VerifyError::Fold { partition, reason })?;
             let Folded::Event(event) = folded else { continue };
-            self.ended = self.at.is_before(Position { partition, offset }, event.at_ms);
+            let is_later = self.at.is_before(Position { partition, offset }, event.at_ms);
+            // Time may have been set back by an operator: only a place is an end.
+            self.ended = is_later && matches!(self.at, Bound::Position(_));
             if self.ended {
                 break;
             }
-            if event.promotion_id == self.promotion_id {
+            if !is_later && event.promotion_id == self.promotion_id {
                 events.push((offset, event));
             }
         }

@@ -242,3 +242,52 @@ async fn readers_never_see_a_rebuild_whatever_happens_to_projectors() {
         rebuild_under_faults(seed).await;
     }
 }
+
+/// Deletes the stored rows of promotions, with the views closed.
+fn spoil(directory: &Path) {
+    let database = fjall::Database::builder(directory.join("views")).open().expect("a database");
+    let table = database.keyspace("promotions_g4", Default::default).expect("a table");
+    table.clear().expect("it is emptied");
+}
+
+/// Views that cannot be written on are what a rebuild is for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_mends_views_that_stand_still() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut sellers = Vec::new();
+    {
+        let world = World::open(directory.path()).await;
+        for (partition, promotion_id) in (0..).zip(promotions()) {
+            let mut seller = Seller { promotion_id, partition, seq: 0, serial: 0 };
+            world.log.append(partition, seller.open()).deliveries().await;
+            seller.sell(&*world.log, 3_000).await;
+            sellers.push(seller);
+        }
+        let _running: Vec<_> = (0..PARTITIONS).map(|partition| world.project(partition)).collect();
+        world.assert_equal(&world.views).await;
+    }
+    spoil(directory.path());
+    let world = World::open(directory.path()).await;
+    for seller in &mut sellers {
+        seller.sell(&*world.log, 10).await;
+    }
+    let _running: Vec<_> = (0..PARTITIONS).map(|partition| world.project(partition)).collect();
+    let stopped = || async {
+        let progress = world.views.progress(0).await.expect("one").expect("one");
+        progress.next_offset < world.log.end(0).await.expect("an end")
+    };
+    assert!(stopped().await, "its rows are gone");
+    world.take(start()).await;
+    let begun = Instant::now();
+    while world
+        .views
+        .rebuild()
+        .await
+        .expect("views")
+        .is_none_or(|rebuild| !matches!(rebuild.phase, Phase::Built | Phase::Switched))
+    {
+        assert!(begun.elapsed() < TIMEOUT, "{:?}", world.views.rebuild().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.assert_equal(&world.views.beside()).await;
+}

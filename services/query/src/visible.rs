@@ -80,7 +80,7 @@ impl Visible {
     pub(crate) async fn behind(&self, position: Position) -> Result<u64, Problem> {
         self.of(position.partition)?;
         let next = shown(&self.views, position.partition).await?;
-        Ok((position.offset + 1).saturating_sub(next))
+        Ok(position.offset.saturating_add(1).saturating_sub(next))
     }
 
     fn of(&self, partition: u32) -> Result<&Arc<Mutex<Waiting>>, Problem> {

@@ -97,8 +97,14 @@ impl Selection {
     }
 
     /// Whether an event at this place and time is too late.
-    pub(crate) fn has_ended(&self, position: Position, at_ms: i64) -> bool {
+    pub(crate) fn is_after(&self, position: Position, at_ms: i64) -> bool {
         self.to.is_some_and(|to| to.is_before(position, at_ms))
+    }
+
+    /// Whether nothing wanted follows this place. Time may have been set back by an operator: only a
+    /// place is an end.
+    pub(crate) fn has_ended(&self, position: Position) -> bool {
+        matches!(self.to, Some(Bound::Position(to)) if to.offset < position.offset)
     }
 }
 

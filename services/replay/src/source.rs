@@ -53,7 +53,9 @@ impl Source {
     /// Reads on until there is an item, or all is read that was there at the beginning.
     pub(crate) async fn fill(&mut self, selection: &Selection) -> Result<(), ReplayError> {
         while self.ready.is_empty() && !self.is_done() {
-            if !self.read(selection, STALLED, self.end).await? {
+            // Who follows wants what has come since too.
+            let end = if selection.follow { u64::MAX } else { self.end };
+            if !self.read(selection, STALLED, end).await? {
                 let reason = format!("partition {} cannot be read on", self.partition);
                 return Err(LogError::Unavailable(reason).into());
             }
@@ -106,10 +108,11 @@ impl Source {
                 Folded::Fence(_) | Folded::Void => return Ok(()),
             };
         let position = Position { partition, offset };
-        self.ended = selection.has_ended(position, event.at_ms);
+        self.ended = selection.has_ended(position);
+        let too_late = selection.is_after(position, event.at_ms);
         let of_promotion =
             selection.promotion_id.as_ref().is_none_or(|id| *id == event.promotion_id);
-        if !self.ended && of_promotion && selection.has_begun(position, event.at_ms) {
+        if !too_late && of_promotion && selection.has_begun(position, event.at_ms) {
             let record = record.clone();
             self.ready.push_back(Item { position, event, void, record });
         }

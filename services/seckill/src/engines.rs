@@ -284,7 +284,7 @@ pub(crate) fn describe(settings: &Settings) -> String {
 }
 
 /// Makes a directory and those it is in, durably: what is written there must not be gone with it.
-fn create(directory: &Path) -> anyhow::Result<()> {
+pub(crate) fn create(directory: &Path) -> anyhow::Result<()> {
     let create = || {
         let new: Vec<&Path> = directory.ancestors().take_while(|path| !path.exists()).collect();
         std::fs::create_dir_all(directory)?;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use seckill_edge::{Bound, now_ms};
 use seckill_log::Log;
+use seckill_log::embedded::EmbeddedLog;
 use seckill_replay::{Import, Item, Replay, Selection, export, to_json};
 use seckill_telemetry::start_tracing;
 
@@ -92,7 +93,7 @@ pub(crate) async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
             }
         };
         let Some(item) = item else { break };
-        if !written(write(&mut out, &item, format))? {
+        if !written(write_item(&mut out, &item, format))? {
             return Ok(());
         }
     }
@@ -100,7 +101,7 @@ pub(crate) async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write(out: &mut impl Write, item: &Item, format: Format) -> std::io::Result<()> {
+fn write_item(out: &mut impl Write, item: &Item, format: Format) -> std::io::Result<()> {
     if format == Format::Json {
         return writeln!(out, "{}", to_json(item));
     }
@@ -144,22 +145,44 @@ pub(crate) async fn import(args: ImportArgs) -> anyhow::Result<()> {
     let import = checking.await?.context("nothing was imported")?;
     settings.partitions = Some(import.partitions());
     settings.kafka.iter_mut().for_each(|kafka| kafka.partitions = settings.partitions);
-    if settings.kafka.is_none() && settings.data.join("log").exists() {
-        let directory = settings.data.join("log");
+    let records = match settings.kafka {
+        Some(_) => write(&import, engines::log(&settings).await?).await?,
+        None => import_embedded(&import, &settings.data).await?,
+    };
+    println!(
+        "{records} records were imported. The views are made from them by `up`, or a projector."
+    );
+    Ok(())
+}
+
+async fn write(import: &Import, log: Arc<dyn Log>) -> anyhow::Result<u64> {
+    let bar = bar();
+    let records = import.write_to(&*log, |done, all| show(&bar, done, all)).await;
+    bar.finish_and_clear();
+    Ok(records?)
+}
+
+/// Under another name until all of it is there: half a log would be sold from.
+async fn import_embedded(import: &Import, data: &Path) -> anyhow::Result<u64> {
+    let (directory, importing) = (data.join("log"), data.join("log.importing"));
+    if directory.exists() {
         bail!(
             "nothing was imported: {} exists, and an import makes a new log",
             directory.display()
         );
     }
-    let log = engines::log(&settings).await?;
-    let bar = bar();
-    let records = import.write_to(&*log, |done, all| show(&bar, done, all)).await;
-    bar.finish_and_clear();
-    println!(
-        "{} records were imported. The views are made from them by `up`, or a projector.",
-        records?
-    );
-    Ok(())
+    if importing.exists() {
+        let cannot = || format!("{} cannot be deleted", importing.display());
+        std::fs::remove_dir_all(&importing).with_context(cannot)?; // of an import that was broken off
+    }
+    engines::create(data)?;
+    let (path, partitions) = (importing.clone(), import.partitions());
+    let open = tokio::task::spawn_blocking(move || EmbeddedLog::open(&path, Some(partitions)));
+    let records = write(import, Arc::new(open.await??)).await?;
+    std::fs::rename(&importing, &directory)
+        .with_context(|| format!("{} cannot be named", directory.display()))?;
+    File::open(data)?.sync_all()?;
+    Ok(records)
 }
 
 fn settle(engines: LogArgs) -> anyhow::Result<Settings> {

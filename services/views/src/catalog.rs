@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ViewsError;
-use crate::generation::{FIRST, Generation, ProgressId, TableId, TableSet};
+use crate::generation::{FIRST, Generation, ProgressId, TableId, TableSet, table_name};
 use crate::rebuild::{NewRebuild, Phase, Rebuild, Step, StepError, SwitchMode};
 use crate::view::AnyView;
 
@@ -84,30 +84,50 @@ impl Catalog {
     }
 
     /// What is read.
-    pub(crate) fn live(&self, views: &[AnyView]) -> TableSet {
-        TableSet { progress: ProgressId::Live, tables: ids(&self.live, views) }
+    ///
+    /// # Errors
+    /// A table is one that this program does not know: it could not write it.
+    pub(crate) fn live(&self, views: &[AnyView]) -> Result<TableSet, ViewsError> {
+        Ok(TableSet { progress: ProgressId::Live, tables: ids(&self.live, views)? })
     }
 
     /// What is beside it.
-    pub(crate) fn shadow(&self, views: &[AnyView]) -> Option<TableSet> {
-        let number = Generation(self.rebuild.as_ref()?.number);
-        Some(TableSet { progress: ProgressId::Rebuild(number), tables: ids(&self.shadow, views) })
+    ///
+    /// # Errors
+    /// As [`Catalog::live`].
+    pub(crate) fn shadow(&self, views: &[AnyView]) -> Result<Option<TableSet>, ViewsError> {
+        let Some(progress) = self.shadow_progress() else { return Ok(None) };
+        Ok(Some(TableSet { progress, tables: ids(&self.shadow, views)? }))
+    }
+
+    /// Where it is kept how far what is beside is.
+    pub(crate) fn shadow_progress(&self) -> Option<ProgressId> {
+        self.rebuild.as_ref().map(|rebuild| ProgressId::Rebuild(Generation(rebuild.number)))
     }
 
     /// What is written, in this order.
-    pub(crate) fn written(&self, views: &[AnyView]) -> Vec<TableSet> {
+    ///
+    /// # Errors
+    /// As [`Catalog::live`].
+    pub(crate) fn written(&self, views: &[AnyView]) -> Result<Vec<TableSet>, ViewsError> {
         let phase = self.rebuild.as_ref().map(|rebuild| rebuild.phase);
-        let shadow = self.shadow(views).filter(|_| phase.is_some_and(Phase::is_written));
-        let mut written: Vec<_> = shadow.into_iter().chain([self.live(views)]).collect();
+        let shadow = self.shadow(views)?.filter(|_| phase.is_some_and(Phase::is_written));
+        let mut written: Vec<_> = shadow.into_iter().chain([self.live(views)?]).collect();
         if phase.is_some_and(|phase| !phase.writes_shadow_first()) {
             written.reverse();
         }
-        written
+        Ok(written)
     }
 
-    /// All tables that there are.
-    pub(crate) fn all(&self, views: &[AnyView]) -> Vec<TableSet> {
-        self.shadow(views).into_iter().chain([self.live(views)]).collect()
+    /// Names of the tables that are read, whether or not this program knows them.
+    pub(crate) fn live_names(&self) -> Vec<String> {
+        names(&self.live)
+    }
+
+    /// Names of the tables beside, and of their progress.
+    pub(crate) fn shadow_names(&self) -> Vec<String> {
+        let progress = self.shadow_progress().map(|progress| progress.to_string());
+        names(&self.shadow).into_iter().chain(progress).collect()
     }
 
     /// Whether a view has a table that is read.
@@ -178,6 +198,8 @@ impl Catalog {
                 rebuild.comparison = Some(comparison.clone());
                 if auto { Phase::Switching } else { Phase::Built }
             }
+            // It was not taken back yet.
+            Step::Switch if before == Phase::Undoing => Phase::Switched,
             Step::Switch => Phase::Switching,
             Step::Undo => Phase::Undoing,
             Step::Flip if before == Phase::Switching => Phase::Switched,
@@ -207,13 +229,21 @@ fn made(generation: Generation, views: &[AnyView]) -> Tables {
     views.iter().map(|view| (view.name().to_owned(), made(view))).collect()
 }
 
-/// Those of views and versions that this program knows: it can neither read nor write others.
-fn ids(tables: &Tables, views: &[AnyView]) -> Vec<TableId> {
-    let id = |view: &AnyView| {
-        let made = tables.get(view.name()).filter(|made| made.version == view.version())?;
-        Some(TableId { view: *view, generation: made.generation })
+fn names(tables: &Tables) -> Vec<String> {
+    tables.iter().map(|(view, made)| table_name(view, made.generation)).collect()
+}
+
+/// Who does not know a table of a set writes none of it: the progress would tell of rows that are not there.
+fn ids(tables: &Tables, views: &[AnyView]) -> Result<Vec<TableId>, ViewsError> {
+    let id = |(name, made): (&String, &Made)| {
+        let Made { generation, version: found } = *made;
+        let unknown = || ViewsError::UnknownView { view: name.clone() };
+        let view = *views.iter().find(|view| view.name() == *name).ok_or_else(unknown)?;
+        let (name, known) = (view.name(), view.version());
+        let other = ViewsError::OtherVersion { view: name, found, known };
+        if found == known { Ok(TableId { view, generation }) } else { Err(other) }
     };
-    views.iter().filter_map(id).collect()
+    tables.iter().map(id).collect()
 }
 
 /// The phases in which a step is possible.
@@ -228,10 +258,10 @@ fn allowed(step: &Step) -> &'static [Phase] {
         Step::Pause | Step::Reached => &[Building],
         Step::Compared(_) => &[Comparing],
         Step::Resume => &[Paused],
-        Step::Switch => &[Built, Undone],
+        Step::Switch => &[Built, Undone, Undoing],
         Step::Undo => &[Switched],
         Step::Flip => &[Switching, Undoing],
-        Step::Abort => &[Preparing, Building, Paused, Comparing, Built],
+        Step::Abort => &[Preparing, Building, Paused, Comparing, Built, Switching],
         Step::Drop => &[Switched, Undone],
         Step::Dropped => &[Dropping],
     }
@@ -266,6 +296,18 @@ mod tests {
         tables.tables.iter().map(ToString::to_string).collect()
     }
 
+    fn live(catalog: &Catalog) -> TableSet {
+        catalog.live(&VIEWS).expect("all are known")
+    }
+
+    fn shadow(catalog: &Catalog) -> TableSet {
+        catalog.shadow(&VIEWS).expect("all are known").expect("a shadow")
+    }
+
+    fn written(catalog: &Catalog) -> Vec<TableSet> {
+        catalog.written(&VIEWS).expect("all are known")
+    }
+
     fn phase(catalog: &Catalog) -> Phase {
         catalog.rebuild.as_ref().expect("a rebuild").phase
     }
@@ -275,16 +317,16 @@ mod tests {
         let first = Catalog::first(4, &VIEWS);
         let built =
             walk(&first, &[start(["promotions"], SwitchMode::Auto), Step::Created, Step::Reached]);
-        assert_eq!(names(&built.shadow(&VIEWS).expect("a shadow")), ["promotions_g5"]);
-        assert_eq!(built.live(&VIEWS).tables.len(), VIEWS.len());
+        assert_eq!(names(&shadow(&built)), ["promotions_g5"]);
+        assert_eq!(live(&built).tables.len(), VIEWS.len());
         let switched = walk(&built, &[compared(0), Step::Flip]);
-        assert_eq!(names(&switched.shadow(&VIEWS).expect("a shadow")), ["promotions_g4"]);
-        assert!(names(&switched.live(&VIEWS)).contains(&"promotions_g5".to_owned()));
+        assert_eq!(names(&shadow(&switched)), ["promotions_g4"]);
+        assert!(names(&live(&switched)).contains(&"promotions_g5".to_owned()));
         let undone = walk(&switched, &[Step::Undo, Step::Flip]);
-        assert_eq!(names(&undone.live(&VIEWS)), names(&first.live(&VIEWS)));
+        assert_eq!(names(&live(&undone)), names(&live(&first)));
         let ended = walk(&undone, &[Step::Switch, Step::Flip, Step::Drop, Step::Dropped]);
-        assert_eq!(names(&ended.live(&VIEWS)), names(&switched.live(&VIEWS)));
-        assert!(ended.shadow(&VIEWS).is_none() && ended.rebuild.is_none());
+        assert_eq!(names(&live(&ended)), names(&live(&switched)));
+        assert!(ended.shadow_names().is_empty() && ended.rebuild.is_none());
     }
 
     #[test]
@@ -306,7 +348,7 @@ mod tests {
         let switched = walk(&switching, &[Step::Flip]);
         let undoing = walk(&switched, &[Step::Undo]);
         let undone = walk(&undoing, &[Step::Flip]);
-        let first_written = |catalog: &Catalog| names(&catalog.written(&VIEWS)[0])[0].clone();
+        let first_written = |catalog: &Catalog| names(&written(catalog)[0]).pop().expect("a table");
         assert_eq!(first_written(&building), "promotions_g5");
         // Readers come to the new tables, from before the switch until after it.
         assert_eq!(first_written(&switching), "promotions_g5");
@@ -314,9 +356,9 @@ mod tests {
         // And to the old ones.
         assert_eq!(first_written(&undoing), "promotions_g4");
         assert_eq!(first_written(&undone), "promotions_g4");
-        assert_eq!(switched.written(&VIEWS)[1].progress, ProgressId::Rebuild(Generation(5)));
+        assert_eq!(written(&switched)[1].progress, ProgressId::Rebuild(Generation(5)));
         let dropping = walk(&undone, &[Step::Drop]);
-        assert_eq!(dropping.written(&VIEWS).len(), 1);
+        assert_eq!(written(&dropping).len(), 1);
     }
 
     #[test]
@@ -350,7 +392,7 @@ mod tests {
         assert!(!building.has_both(VIEWS[0]));
         let switched = walk(&building, &[Step::Reached, compared(0), Step::Flip]);
         assert!(switched.table(Side::Live, VIEWS[0]).is_ok());
-        assert!(switched.shadow(&VIEWS).expect("a shadow").tables.is_empty());
+        assert!(shadow(&switched).tables.is_empty());
         let undone = walk(&switched, &[Step::Undo, Step::Flip]);
         assert!(undone.table(Side::Live, VIEWS[0]).is_err());
     }
@@ -365,9 +407,13 @@ mod tests {
             Err(ViewsError::OtherVersion { view: "promotions", .. })
         ));
         assert!(!catalog.is_older(&VIEWS));
-        assert_eq!(catalog.live(&VIEWS).tables.len(), VIEWS.len() - 1);
+        // Nor are they written, nor any table beside one that is not known.
+        let error =
+            Catalog::first(4, &VIEWS).written(&VIEWS[1..]).err().expect("a view is not known");
+        assert!(error.to_string().contains("a view promotions that this program does not know"));
+        assert!(catalog.live(&VIEWS).is_err() && catalog.written(&VIEWS).is_err());
         catalog.live.get_mut("promotions").expect("a table").version = 0;
         assert!(catalog.is_older(&VIEWS));
-        assert_eq!(catalog.anew(&VIEWS).live(&VIEWS).tables[0].to_string(), "promotions_g5");
+        assert!(catalog.anew(&VIEWS).live_names().contains(&"promotions_g5".to_owned()));
     }
 }

@@ -1,6 +1,7 @@
 //! What a projector writes at once.
 
 use crate::coupon::CouponRow;
+use crate::generation::ProgressId;
 use crate::grabs_per_second::GrabsPerSecond;
 use crate::open_promotions::OpenPromotions;
 use crate::progress::Progress;
@@ -22,6 +23,12 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// The progress as it is told of these tables: only that of a rebuild says by which catalog.
+    pub(crate) fn progress_of(&self, id: ProgressId) -> Progress {
+        let revision = if id == ProgressId::Live { 0 } else { self.progress.revision };
+        Progress { revision, ..self.progress.clone() }
+    }
+
     /// No rows, and how far that is.
     #[must_use]
     pub fn none(progress: Progress) -> Self {

@@ -15,8 +15,9 @@ use crate::view::Scanned;
 /// A store of tables. The contract of each call is told at [`crate::Views`].
 #[async_trait]
 pub(crate) trait Engine: Send + Sync {
-    /// Writes the rows of these tables, then their progress.
-    async fn write(&self, tables: TableSet, changes: Arc<Changes>) -> Result<(), ViewsError>;
+    /// Writes the rows of all of these tables, set by set, and only then how far they are: what is read
+    /// last of all. So no progress is ahead of any of these tables, whichever it is told to be of later.
+    async fn write(&self, sets: Vec<TableSet>, changes: Arc<Changes>) -> Result<(), ViewsError>;
 
     async fn progress(
         &self,
@@ -46,11 +47,11 @@ pub(crate) trait Engine: Send + Sync {
     /// Creates what is not there of these tables.
     async fn create(&self, tables: TableSet) -> Result<(), ViewsError>;
 
-    /// Deletes what is there of these tables; their progress, unless it is that of what is read.
-    async fn delete(&self, tables: TableSet) -> Result<(), ViewsError>;
+    /// Deletes what is there of the tables with these names.
+    async fn delete(&self, names: Vec<String>) -> Result<(), ViewsError>;
 
-    /// Empties these tables, their progress last.
-    async fn empty(&self, tables: TableSet) -> Result<(), ViewsError>;
+    /// Empties what is there of the tables with these names, one after another.
+    async fn empty(&self, names: Vec<String>) -> Result<(), ViewsError>;
 
     /// The catalog; none before there is one.
     async fn catalog(&self) -> Result<Option<Document>, ViewsError>;

@@ -61,6 +61,15 @@ pub enum ViewsError {
         /// Of this program.
         known: u32,
     },
+    /// There are tables that a newer version of this program has made.
+    #[error(
+        "there is a view {view} that this program does not know, and without it the views cannot be written: run \
+         the newer program that has made it"
+    )]
+    UnknownView {
+        /// Its name.
+        view: String,
+    },
     /// The views were made of a log with another number of partitions: of another log.
     #[error(
         "the views in {place} are of a log with {found} partitions, and this log has {partitions}: it was \
@@ -107,6 +116,7 @@ impl ViewsError {
             | Self::Absent { .. }
             | Self::NotBuilt { .. }
             | Self::OtherVersion { .. }
+            | Self::UnknownView { .. }
             | Self::OtherPartitions { .. }
             | Self::Setup { .. }
             | Self::Failed { .. } => false,

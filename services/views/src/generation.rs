@@ -14,7 +14,7 @@ pub(crate) struct Generation(pub(crate) u32);
 /// The first one of views that are made anew. Tables of those before it were not in a catalog.
 pub(crate) const FIRST: Generation = Generation(4);
 
-/// A table: every name of one is made here.
+/// A table.
 #[derive(Clone, Copy)]
 pub(crate) struct TableId {
     pub(crate) view: AnyView,
@@ -30,7 +30,7 @@ impl TableId {
 
 impl fmt::Display for TableId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_g{}", self.view.name(), self.generation.0)
+        f.write_str(&table_name(self.view.name(), self.generation))
     }
 }
 
@@ -50,6 +50,11 @@ impl fmt::Display for ProgressId {
             Self::Rebuild(generation) => write!(f, "progress_g{}", generation.0),
         }
     }
+}
+
+/// The name that a table has: every one is made here.
+pub(crate) fn table_name(view: &str, generation: Generation) -> String {
+    format!("{view}_g{}", generation.0)
 }
 
 /// Tables that are written together, and where it is kept how far they are.

@@ -25,6 +25,10 @@ pub struct Progress {
     pub history: u64,
     /// The same without the last of them.
     pub history_before_last: u64,
+    /// Of a rebuild's tables: the revision of the catalog by which they were last written together with
+    /// those that are read. 0 where they were not.
+    #[serde(default)]
+    pub revision: u64,
     /// Why nothing is read any further; none (or an empty text) while it is.
     pub stopped: Option<String>,
 }
@@ -41,6 +45,7 @@ impl Progress {
             next_seq: checkpoint.next_seq,
             history: checkpoint.history,
             history_before_last: checkpoint.history_before_last,
+            revision: 0,
             stopped,
         }
     }

@@ -101,13 +101,13 @@ pub enum Step {
     Reached,
     /// They were compared with those that are read.
     Compared(Comparison),
-    /// An operator wants the new tables to be read.
+    /// An operator wants the new tables to be read, or to stay read.
     Switch,
     /// An operator wants the tables before to be read again.
     Undo,
     /// Everybody who writes keeps the tables that are to be read ahead of those that are.
     Flip,
-    /// An operator wants the new tables to be deleted, which are not read yet.
+    /// An operator wants the new tables to be deleted, which are not read.
     Abort,
     /// An operator wants the tables that are not read to be deleted.
     Drop,
@@ -198,6 +198,9 @@ pub enum StepError {
     /// There is none.
     #[error("there is no rebuild")]
     None,
+    /// It has gone on since it was looked at.
+    #[error("the rebuild has gone on meanwhile")]
+    Moved,
     /// Not in this phase.
     #[error("rebuild {number} is {}: {step} is for one that is {}", phase.name(), names(allowed))]
     WrongPhase {
@@ -219,6 +222,7 @@ fn names(phases: &[Phase]) -> String {
 fn way_out(phase: Phase) -> &'static str {
     match phase {
         Phase::Switched | Phase::Undone => "`drop` ends it",
+        Phase::Undoing => "`switch` keeps it as it was, and then `drop` ends it",
         Phase::Dropping => "it ends soon",
         _ => "`abort` ends it",
     }

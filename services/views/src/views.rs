@@ -10,7 +10,7 @@ use crate::catalog::{Catalog, Side};
 use crate::changes::Changes;
 use crate::engine::{Document, Engine, Walk};
 use crate::error::ViewsError;
-use crate::generation::{Generation, ProgressId, TableId, TableSet};
+use crate::generation::{Generation, ProgressId, TableId};
 use crate::key::Key;
 use crate::progress::Progress;
 use crate::rebuild::{Rebuild, Step, StepError};
@@ -37,8 +37,8 @@ struct Shared {
     /// All there are.
     list: &'static [AnyView],
     known: RwLock<Known>,
-    /// Held by who reads the catalog again.
-    reading: Mutex<()>,
+    /// Held by who reads the catalog again; when that failed last, and why.
+    reading: Mutex<Option<(Instant, String)>>,
 }
 
 /// The catalog as it was a moment ago.
@@ -86,7 +86,7 @@ impl Views {
     ) -> Result<Self, ViewsError> {
         if engine.catalog().await?.is_none() {
             let first = Catalog::first(partitions, list);
-            engine.create(first.live(list)).await?;
+            engine.create(first.live(list)?).await?;
             // Of several that start at once one is the first.
             engine.replace_catalog(document(0, &first)).await?;
         }
@@ -104,13 +104,11 @@ impl Views {
         }
         tracing::warn!("the views are of an earlier version: they are made again from the log");
         let anew = catalog.anew(list);
-        engine.create(anew.live(list)).await?;
+        engine.create(anew.live(list)?).await?;
         // Before they are used: nobody takes them for what the old ones were.
-        engine.empty(TableSet { progress: ProgressId::Live, tables: Vec::new() }).await?;
+        engine.empty(vec![ProgressId::Live.to_string()]).await?;
         if engine.replace_catalog(document(revision, &anew)).await? {
-            for set in catalog.all(list) {
-                engine.delete(set).await?;
-            }
+            engine.delete([catalog.live_names(), catalog.shadow_names()].concat()).await?;
         }
         self.read_catalog().await
     }
@@ -157,16 +155,17 @@ impl Views {
 
     async fn write_to(
         &self,
-        changes: Changes,
+        mut changes: Changes,
         which: impl Fn(ProgressId) -> bool,
     ) -> Result<(), ViewsError> {
         let Shared { engine, list, .. } = &*self.shared;
         list.iter().for_each(|view| view.assert_belongs(&changes, self.partitions));
-        let (catalog, changes) = (self.catalog().await?, Arc::new(changes));
-        for set in catalog.written(list).into_iter().filter(|set| which(set.progress)) {
-            engine.write(set, Arc::clone(&changes)).await?;
-        }
-        Ok(())
+        let Known { catalog, revision, .. } = self.known().await?;
+        let mut sets = catalog.written(list)?;
+        sets.retain(|set| which(set.progress));
+        // Who waits for writers to follow a change of the catalog looks for this.
+        changes.progress.revision = if sets.len() > 1 { revision } else { 0 };
+        if sets.is_empty() { Ok(()) } else { engine.write(sets, Arc::new(changes)).await }
     }
 
     /// How far a partition has been written; none before its first write.
@@ -176,8 +175,8 @@ impl Views {
     pub async fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError> {
         let id = match self.side {
             Side::Live => ProgressId::Live,
-            Side::Shadow => match self.catalog().await?.shadow(self.shared.list) {
-                Some(set) => set.progress,
+            Side::Shadow => match self.catalog().await?.shadow_progress() {
+                Some(id) => id,
                 None => return Ok(None),
             },
         };
@@ -236,11 +235,10 @@ impl Views {
     /// # Errors
     /// As the engine reports them; some tables may be empty.
     pub async fn clear(&self) -> Result<(), ViewsError> {
-        let Shared { engine, list, .. } = &*self.shared;
-        for set in self.catalog().await?.all(list) {
-            engine.empty(set).await?;
-        }
-        Ok(())
+        let (catalog, live) = (self.catalog().await?, ProgressId::Live.to_string());
+        // Progress last: while it is there, nobody begins anew.
+        let names = [catalog.live_names(), catalog.shadow_names(), vec![live]].concat();
+        self.shared.engine.empty(names).await
     }
 
     /// Whether reads are answered at all: one cheap read, for a readiness probe.
@@ -248,6 +246,7 @@ impl Views {
     /// # Errors
     /// As the engine reports them.
     pub async fn check(&self) -> Result<(), ViewsError> {
+        self.catalog().await?;
         self.progress(0).await.map(drop)
     }
 
@@ -259,25 +258,52 @@ impl Views {
         Ok(self.catalog().await?.rebuild.clone())
     }
 
+    /// The rebuild that there is, and the revision of the catalog that says so: another one with every step.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn rebuild_and_revision(&self) -> Result<(Option<Rebuild>, u64), ViewsError> {
+        let Known { catalog, revision, .. } = self.known().await?;
+        Ok((catalog.rebuild.clone(), revision))
+    }
+
     /// Takes a step of a rebuild; of several who want to take one at once one does, and the others find
     /// it taken.
     ///
     /// # Errors
     /// The step is not possible, or as the engine reports them.
     pub async fn step(&self, step: &Step) -> Result<Result<(), StepError>, ViewsError> {
-        let Shared { engine, list, known, .. } = &*self.shared;
         loop {
             self.read_catalog().await?;
-            let Known { catalog, revision, .. } = known.read().clone();
-            let after = match catalog.after(step, list) {
-                Ok(after) => after,
-                Err(error) => return Ok(Err(error)),
-            };
-            if engine.replace_catalog(document(revision, &after)).await? {
-                self.read_catalog().await?;
-                return Ok(Ok(()));
+            let revision = self.shared.known.read().revision;
+            match self.step_from(revision, step).await? {
+                Err(StepError::Moved) => {}
+                taken => return Ok(taken),
             }
         }
+    }
+
+    /// Takes a step of the rebuild as a revision of the catalog tells it, and of no later one.
+    ///
+    /// # Errors
+    /// The step is not possible, or as the engine reports them.
+    pub async fn step_from(
+        &self,
+        from: u64,
+        step: &Step,
+    ) -> Result<Result<(), StepError>, ViewsError> {
+        let Shared { engine, list, known, .. } = &*self.shared;
+        let Known { catalog, revision, .. } = known.read().clone();
+        if revision != from {
+            return Ok(Err(StepError::Moved));
+        }
+        let after = match catalog.after(step, list) {
+            Ok(after) => after,
+            Err(error) => return Ok(Err(error)),
+        };
+        let taken = engine.replace_catalog(document(revision, &after)).await?;
+        self.read_catalog().await?;
+        Ok(if taken { Ok(()) } else { Err(StepError::Moved) })
     }
 
     /// Creates the tables of a rebuild that are not there.
@@ -286,22 +312,21 @@ impl Views {
     /// As the engine reports them.
     pub async fn create_beside(&self) -> Result<(), ViewsError> {
         let Shared { engine, list, .. } = &*self.shared;
-        match self.catalog().await?.shadow(list) {
+        match self.catalog().await?.shadow(list)? {
             Some(set) => engine.create(set).await,
             None => Ok(()),
         }
     }
 
-    /// Deletes the tables that are not read.
+    /// Deletes the tables that are not read, as a revision of the catalog tells them: no later one has
+    /// tables of these names, so it does no harm to be late.
     ///
     /// # Errors
     /// As the engine reports them.
-    pub async fn delete_beside(&self) -> Result<(), ViewsError> {
-        let Shared { engine, list, .. } = &*self.shared;
-        match self.catalog().await?.shadow(list) {
-            Some(set) => engine.delete(set).await,
-            None => Ok(()),
-        }
+    pub async fn delete_beside(&self, from: u64) -> Result<(), ViewsError> {
+        let Known { catalog, revision, .. } = self.shared.known.read().clone();
+        let names = catalog.shadow_names();
+        if revision == from { self.shared.engine.delete(names).await } else { Ok(()) }
     }
 
     pub(crate) async fn get<V: View>(&self, key: Key) -> Result<Option<V::Row>, ViewsError> {
@@ -330,20 +355,34 @@ impl Views {
         self.catalog().await?.table(self.side, view)
     }
 
-    /// The catalog, of at most [`CATALOG_MAX_AGE`] ago.
     async fn catalog(&self) -> Result<Arc<Catalog>, ViewsError> {
+        Ok(self.known().await?.catalog)
+    }
+
+    /// The catalog, of at most [`CATALOG_MAX_AGE`] ago.
+    async fn known(&self) -> Result<Known, ViewsError> {
         let fresh = || {
             let known = self.shared.known.read();
-            (known.at.elapsed() < CATALOG_MAX_AGE).then(|| Arc::clone(&known.catalog))
+            (known.at.elapsed() < CATALOG_MAX_AGE).then(|| known.clone())
         };
-        if let Some(catalog) = fresh() {
-            return Ok(catalog);
+        if let Some(known) = fresh() {
+            return Ok(known);
         }
-        let _reading = self.shared.reading.lock().await;
-        if fresh().is_none() {
-            self.read_catalog().await?;
+        let asked = Instant::now();
+        let mut failed = self.shared.reading.lock().await;
+        if let Some(known) = fresh() {
+            return Ok(known);
         }
-        Ok(Arc::clone(&self.shared.known.read().catalog))
+        // One question for all who have waited for it, whatever its answer is.
+        if let Some((at, reason)) = failed.as_ref().filter(|(at, _)| *at > asked) {
+            tracing::debug!(?at, "the catalog could not be read a moment ago");
+            let during = "reading the catalog".to_owned();
+            return Err(ViewsError::Unavailable { during, source: reason.clone().into() });
+        }
+        let read = self.read_catalog().await;
+        *failed = read.as_ref().err().map(|error| (Instant::now(), error.to_string()));
+        read?;
+        Ok(self.shared.known.read().clone())
     }
 
     async fn read_catalog(&self) -> Result<(), ViewsError> {

@@ -121,7 +121,8 @@ impl Member {
                 self.commit(&consumer, CommitMode::Async);
             }
         }
-        self.commit(&consumer, CommitMode::Sync);
+        self.commit(&consumer, CommitMode::Async);
+        let _ = consumer.poll(POLL); // it is on its way by then; nobody waits for an absent broker
         leave(consumer);
     }
 
@@ -164,10 +165,13 @@ impl Member {
         self.disturbed.load(Ordering::Acquire)
     }
 
-    /// Leaves the group's offsets with the broker. One that was not taken comes with the next.
+    /// Leaves the group's offsets with the broker: all of them each time, as one may not have been taken.
     fn commit(&self, consumer: &Slots, mode: CommitMode) {
-        let mut offsets = TopicPartitionList::new();
-        for (partition, offset) in self.committer.take() {
+        let (mut offsets, mine) = (TopicPartitionList::new(), self.assigned.borrow().clone());
+        for (partition, offset) in self.committer.offsets() {
+            if !mine.contains(&partition) {
+                continue; // told by whoever has it now
+            }
             let offset = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
             let (topic, partition) = (&self.topics.events, partition_number(partition));
             if let Err(error) = offsets.add_partition_offset(topic, partition, offset) {

@@ -3,15 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use seckill_edge::Problem;
 use seckill_proto::{Position, partition_of};
 use seckill_views::{MAX_PAGE, PromotionRow, PromotionState, Views, ViewsError};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::EVERY;
 use crate::problem::problem;
+
+/// For how long one that is over is shown: who is slow, or comes back, is told of its end.
+const OVER_SHOWN: Duration = Duration::from_secs(30);
 
 /// How far somebody has seen each partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +48,8 @@ type Row = Option<Arc<PromotionRow>>;
 #[derive(Debug, Default)]
 pub(super) struct Board {
     pub(super) rows: BTreeMap<String, Arc<PromotionRow>>,
+    /// Since when those are over that are.
+    over: HashMap<String, Instant>,
     /// How far the rows reach.
     pub(super) seen: Seen,
 }
@@ -93,12 +100,13 @@ impl Hub {
     async fn look_at(self: Arc<Self>, partition: u32) {
         let (watched, mut reached) = (&self.watched[partition as usize], 0);
         loop {
+            // First how far they are: who comes after that reads at least that by itself.
+            let progress = self.views.progress(partition).await;
             let ids = watched.lock().still_watched();
             let Some(ids) = ids else { return };
             // Views that cannot be read now are read at the next look.
             let told = async {
-                let progress = self.views.progress(partition).await?;
-                let now = progress.map_or(0, |progress| progress.next_offset);
+                let now = progress?.map_or(0, |progress| progress.next_offset);
                 if now != reached {
                     let rows = self.views.promotions_of_ids(partition, &ids).await?;
                     let mut watched = watched.lock();
@@ -172,15 +180,18 @@ impl Hub {
             let Some(next) = page.next else { break };
             cursor = Some(next);
         }
-        let was_on_sale = |row: &&Arc<PromotionRow>| row.state == PromotionState::Active;
-        for row in before.rows.values().filter(was_on_sale) {
-            if !rows.contains_key(&row.id)
-                && let Some(over) = self.views.promotion(&row.id).await?
-            {
-                rows.insert(over.id.clone(), Arc::new(over));
-            }
+        let mut over = HashMap::new();
+        let gone = before.rows.values().filter(|row| !rows.contains_key(&row.id));
+        for row in gone.cloned().collect::<Vec<_>>() {
+            let (row, since) = match before.over.get(&row.id) {
+                Some(since) => (Some(row), *since),
+                None => (self.views.promotion(&row.id).await?.map(Arc::new), Instant::now()),
+            };
+            let shown = row.filter(|_| since.elapsed() < OVER_SHOWN);
+            over.extend(shown.iter().map(|row| (row.id.clone(), since)));
+            rows.extend(shown.map(|row| (row.id.clone(), row)));
         }
-        Ok(Board { rows, seen })
+        Ok(Board { rows, over, seen })
     }
 }
 

@@ -12,7 +12,7 @@ use scylla::deserialize::row::DeserializeRow;
 use scylla::errors::{DbError, ExecutionError, NewSessionError, PrepareError, RequestAttemptError};
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::prepared::PreparedStatement;
-use scylla::statement::{Consistency, Statement};
+use scylla::statement::{Consistency, SerialConsistency, Statement};
 use tokio::time::Instant;
 
 use super::CqlConfig;
@@ -88,6 +88,8 @@ impl Database {
     ) -> Result<PreparedStatement, ViewsError> {
         let mut statement = Statement::new(&text);
         statement.set_is_idempotent(idempotent);
+        // In all data centres: what is done once is done once.
+        statement.set_serial_consistency(Some(SerialConsistency::Serial));
         statement.set_page_size(SCAN_PAGE);
         self.session.prepare(statement).await.map_err(|error| not_prepared(&text, error))
     }

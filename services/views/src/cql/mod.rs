@@ -123,11 +123,18 @@ impl CqlViews {
 
 #[async_trait]
 impl Engine for CqlViews {
-    async fn write(&self, set: TableSet, changes: Arc<Changes>) -> Result<(), ViewsError> {
-        let tables = try_join_all(set.tables.iter().map(|id| self.table(*id))).await?;
-        write::rows(&self.database, &tables, &changes).await?;
-        let progress = self.progress_table(set.progress).await?;
-        progress.write(&self.database, &changes.progress).await
+    async fn write(&self, sets: Vec<TableSet>, changes: Arc<Changes>) -> Result<(), ViewsError> {
+        for set in &sets {
+            let tables = try_join_all(set.tables.iter().map(|id| self.table(*id))).await?;
+            write::rows(&self.database, &tables, &changes).await?;
+        }
+        let (live, others): (Vec<_>, Vec<_>) =
+            sets.iter().map(|set| set.progress).partition(|id| *id == ProgressId::Live);
+        for id in others.into_iter().chain(live) {
+            let progress = changes.progress_of(id);
+            self.progress_table(id).await?.write(&self.database, &progress).await?;
+        }
+        Ok(())
     }
 
     async fn progress(
@@ -177,12 +184,12 @@ impl Engine for CqlViews {
         schema::create(&self.database, &set).await
     }
 
-    async fn delete(&self, set: TableSet) -> Result<(), ViewsError> {
-        schema::delete(&self.database, &set).await
+    async fn delete(&self, names: Vec<String>) -> Result<(), ViewsError> {
+        schema::delete(&self.database, &names).await
     }
 
-    async fn empty(&self, set: TableSet) -> Result<(), ViewsError> {
-        schema::truncate(&self.database, &set).await
+    async fn empty(&self, names: Vec<String>) -> Result<(), ViewsError> {
+        schema::truncate(&self.database, &names).await
     }
 
     async fn catalog(&self) -> Result<Option<Document>, ViewsError> {

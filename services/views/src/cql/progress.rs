@@ -1,6 +1,7 @@
 //! Statements of `progress`.
 //!
-//! The write time of a partition's progress is its `next_offset` + 1, so that the furthest wins.
+//! The write time of a partition's progress is its `next_offset` + 1, so that the furthest wins; of two at
+//! one offset the database keeps, column by column, the greater: the later `revision`.
 //! Why the partition stopped is no function of the log, and must be settable and clearable without
 //! moving on. So that one column has finer write times: [`REVISIONS`] for every offset, and whoever
 //! changes it takes the one after the last that this process has read or written. It is an empty
@@ -23,16 +24,16 @@ use crate::progress::Progress;
 /// offsets should stay under 2^42: ScyllaDB refuses times that are days ahead of its clock.
 const REVISIONS: i64 = 256;
 
-/// Origin, next offset, term, next sequence number, history, the same before the last record,
-/// reason, write time of the reason.
-type Columns = (String, i64, Option<i64>, i64, i64, i64, String, i64);
+/// Origin, next offset, term, next sequence number, history, the same before the last record, revision
+/// of the catalog, reason, write time of the reason.
+type Columns = (String, i64, Option<i64>, i64, i64, i64, i64, String, i64);
 
 /// The columns, of which `stopped` has a write time of its own.
 pub(super) fn create_table(table: &str) -> String {
     format!(
         "CREATE TABLE IF NOT EXISTS {table} (partition bigint, origin text, \
          next_offset bigint, term bigint, next_seq bigint, history bigint, \
-         history_before_last bigint, stopped text, \
+         history_before_last bigint, revision bigint, stopped text, \
          PRIMARY KEY (partition))"
     )
 }
@@ -57,12 +58,12 @@ impl ProgressTable {
         let table = &database.table(id);
         let upsert = format!(
             "INSERT INTO {table} (partition, origin, next_offset, term, next_seq, history, \
-             history_before_last) VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+             history_before_last, revision) VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
         );
         let stop =
             format!("INSERT INTO {table} (partition, stopped) VALUES (?, ?) USING TIMESTAMP ?");
         let get = format!(
-            "SELECT origin, next_offset, term, next_seq, history, history_before_last, stopped, \
+            "SELECT origin, next_offset, term, next_seq, history, history_before_last, revision, stopped, \
              WRITETIME(stopped) FROM {table} WHERE partition = ?"
         );
         Ok(Self {
@@ -120,6 +121,7 @@ impl ProgressTable {
             bigint(progress.next_seq),
             progress.history.cast_signed(),
             progress.history_before_last.cast_signed(),
+            bigint(progress.revision),
             write_time(progress.next_offset),
         );
         Write { statement: &self.upsert, values: Box::new(values), bytes: 0 }
@@ -153,7 +155,8 @@ fn stop_time(seen: Option<&Stopped>, reason: &str, next_offset: u64) -> i64 {
 }
 
 fn to_row(partition: u32, columns: Columns) -> Result<(Progress, Stopped), String> {
-    let (origin, next_offset, term, next_seq, history, before_last, reason, time) = columns;
+    let (origin, next_offset, term, next_seq, history, before_last, revision, reason, time) =
+        columns;
     let progress = Progress {
         partition,
         origin,
@@ -162,6 +165,7 @@ fn to_row(partition: u32, columns: Columns) -> Result<(Progress, Stopped), Strin
         next_seq: unsigned("next_seq", next_seq)?,
         history: history.cast_unsigned(),
         history_before_last: before_last.cast_unsigned(),
+        revision: unsigned("revision", revision)?,
         stopped: Some(reason.clone()).filter(|reason| !reason.is_empty()),
     };
     Ok((progress, Stopped { reason, time }))

@@ -12,7 +12,7 @@ use super::database::{Database, failure, not_opened};
 use super::progress::create_table as create_progress;
 use super::table::Statements;
 use crate::error::ViewsError;
-use crate::generation::{ProgressId, TableSet};
+use crate::generation::TableSet;
 
 const ATTEMPTS: u32 = 6;
 
@@ -87,19 +87,16 @@ pub(super) async fn tables(database: &Database) -> Result<HashSet<String>, Cause
     names.map(|row| Ok(row?.0)).collect()
 }
 
-/// Progress last: while it is there, nobody begins anew.
-pub(super) async fn truncate(database: &Database, set: &TableSet) -> Result<(), ViewsError> {
-    for (table, _) in tables_of(database, set) {
-        change(database, "TRUNCATE", &table).await?;
+pub(super) async fn truncate(database: &Database, names: &[String]) -> Result<(), ViewsError> {
+    for name in names {
+        change(database, "TRUNCATE", name).await?;
     }
     Ok(())
 }
 
-pub(super) async fn delete(database: &Database, set: &TableSet) -> Result<(), ViewsError> {
-    for (table, _) in tables_of(database, set) {
-        if table != ProgressId::Live.to_string() {
-            change(database, "DROP TABLE IF EXISTS", &table).await?;
-        }
+pub(super) async fn delete(database: &Database, names: &[String]) -> Result<(), ViewsError> {
+    for name in names {
+        change(database, "DROP TABLE IF EXISTS", name).await?;
     }
     Ok(())
 }

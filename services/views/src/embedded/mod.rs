@@ -22,13 +22,15 @@ mod table;
 use std::any::Any;
 use std::collections::HashMap;
 use std::error::Error;
+use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use tokio::task::JoinError;
 
 use crate::changes::Changes;
@@ -41,6 +43,8 @@ use crate::view::Scanned;
 use crate::view::{AnyRow, corrupt};
 use table::Table;
 
+/// A file that is there while tables are made or deleted.
+const CHANGING: &str = "changing-tables";
 /// The table of the catalog, and the key of its only row.
 const CATALOG: &str = "catalog";
 
@@ -60,6 +64,7 @@ pub(crate) struct EmbeddedViews {
 }
 
 struct Store {
+    dir: PathBuf,
     database: Database,
     catalog: Keyspace,
     /// Those that were used.
@@ -183,7 +188,9 @@ fn assert_whole(dir: &Path) -> Result<(), ViewsError> {
         Err(ViewsError::Setup { place: dir.display().to_string(), source })
     };
     let tables: Vec<_> = std::fs::read_dir(dir.join("keyspaces")).into_iter().flatten().collect();
-    for table in tables.iter().flatten() {
+    // What was being made or deleted when the process was killed is in no state, and is cleaned up.
+    let changing = dir.join(CHANGING).exists();
+    for table in tables.iter().flatten().filter(|_| !changing) {
         let current = table.path().join("current");
         if !current.exists() {
             return gone(current);
@@ -214,7 +221,7 @@ impl Store {
         let catalog = database.keyspace(CATALOG, KeyspaceCreateOptions::default);
         let catalog = catalog.map_err(|error| not_opened(dir, error))?;
         let (tables, writing) = Default::default();
-        Ok(Self { database, catalog, tables, writing })
+        Ok(Self { dir: dir.into(), database, catalog, tables, writing })
     }
 
     /// One that was used before.
@@ -254,32 +261,50 @@ impl Store {
         keyspace.map_err(failed("opening a table"))
     }
 
-    fn create(&self, set: &TableSet) -> Result<(), ViewsError> {
-        let names = set.tables.iter().map(ToString::to_string);
-        names.chain([set.progress.to_string()]).try_for_each(|name| self.keyspace(&name).map(drop))
+    /// The names of the folders of tables say nothing of what they hold, and one that is being made or
+    /// deleted looks like one that is damaged: so it is noted while that goes on.
+    fn change<T>(&self, change: impl FnOnce() -> Result<T, ViewsError>) -> Result<T, ViewsError> {
+        let failed = |error: io::Error| ViewsError::Failed {
+            during: "noting that tables change".into(),
+            source: error.into(),
+        };
+        let mark = self.dir.join(CHANGING);
+        File::create(&mark).and_then(|mark| mark.sync_all()).map_err(failed)?;
+        let changed = change()?;
+        std::fs::remove_file(&mark).map_err(failed)?;
+        Ok(changed)
     }
 
-    fn delete(&self, set: &TableSet) -> Result<(), ViewsError> {
+    fn create(&self, set: &TableSet) -> Result<(), ViewsError> {
+        let names = set.tables.iter().map(ToString::to_string).chain([set.progress.to_string()]);
+        let names: Vec<String> =
+            names.filter(|name| !self.database.keyspace_exists(name)).collect();
+        self.change(|| names.iter().try_for_each(|name| self.keyspace(name).map(drop)))
+    }
+
+    fn delete(&self, names: &[String]) -> Result<(), ViewsError> {
         let _writing = self.writing();
-        let mut names: Vec<String> = set.tables.iter().map(ToString::to_string).collect();
-        if set.progress != ProgressId::Live {
-            names.push(set.progress.to_string());
-        }
         let mut used = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        for table in &set.tables {
-            used.remove(&table.key());
-        }
+        used.retain(|_, table| !names.contains(&table.id.to_string()));
+        let there = || names.iter().filter(|name| self.database.keyspace_exists(name));
+        self.change(|| {
+            there().try_for_each(|name| {
+                let deleted = self.database.delete_keyspace(self.keyspace(name)?);
+                deleted.map_err(failed("deleting a table"))
+            })
+        })
+    }
+
+    fn empty(&self, names: &[String]) -> Result<(), ViewsError> {
+        let _writing = self.writing();
+        let used = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         for name in names.iter().filter(|name| self.database.keyspace_exists(name)) {
-            let deleted = self.database.delete_keyspace(self.keyspace(name)?);
-            deleted.map_err(failed("deleting a table"))?;
+            match used.values().find(|table| table.id.to_string() == *name) {
+                Some(table) => table.clear()?,
+                None => self.keyspace(name)?.clear().map_err(failed("emptying a table"))?,
+            }
         }
         Ok(())
-    }
-
-    fn empty(&self, set: &TableSet) -> Result<(), ViewsError> {
-        let _writing = self.writing();
-        set.tables.iter().try_for_each(|table| self.table(*table)?.clear())?;
-        self.progress_table(set.progress)?.clear().map_err(failed("emptying the progress"))
     }
 
     /// The lock guards no memory: what a writer that panicked left is its unused batch.
@@ -287,10 +312,10 @@ impl Store {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One batch: the rows that are newer than the stored ones, and the progress.
-    fn write(&self, set: &TableSet, changes: &Changes) -> Result<(), ViewsError> {
-        let tables = set.tables.iter().map(|table| self.table(*table));
-        let tables: Vec<_> = tables.collect::<Result<_, _>>()?;
+    /// One batch: the rows that are newer than the stored ones, and how far all of the tables are.
+    fn write(&self, sets: &[TableSet], changes: &Changes) -> Result<(), ViewsError> {
+        let ids = sets.iter().flat_map(|set| &set.tables);
+        let tables: Vec<_> = ids.map(|id| self.table(*id)).collect::<Result<_, _>>()?;
         let _writing = self.writing();
         let mut batch = self.database.batch();
         let mut in_memory = Vec::new();
@@ -305,7 +330,9 @@ impl Store {
                 in_memory.extend(table.lock().map(|rows| (rows, put)));
             }
         }
-        self.put_progress(&mut batch, set.progress, &changes.progress)?;
+        for id in sets.iter().map(|set| set.progress) {
+            self.put_progress(&mut batch, id, &changes.progress_of(id))?;
+        }
         batch.commit().map_err(failed("committing a batch"))?;
         // Nobody reads them before: whoever sees the progress sees these rows. A map is whole after every
         // step, so one that panicked leaves nothing half done.
@@ -333,6 +360,8 @@ impl Store {
         }
         let value = [&document.revision.to_be_bytes(), document.text.as_bytes()].concat();
         self.catalog.insert(CATALOG, value).map_err(failed("writing the catalog"))?;
+        // Tables are deleted by its word: it must not be gone, and they too.
+        self.database.persist(PersistMode::SyncAll).map_err(failed("syncing the catalog"))?;
         Ok(true)
     }
 }
@@ -365,11 +394,11 @@ fn failed(during: &str) -> impl Fn(fjall::Error) -> ViewsError {
 
 #[async_trait]
 impl Engine for EmbeddedViews {
-    async fn write(&self, set: TableSet, changes: Arc<Changes>) -> Result<(), ViewsError> {
+    async fn write(&self, sets: Vec<TableSet>, changes: Arc<Changes>) -> Result<(), ViewsError> {
         self.open_again().await?;
         let store = self.store()?;
         let written_to = Arc::downgrade(&store);
-        match self.run_on(store, move |store| store.write(&set, &changes)).await {
+        match self.run_on(store, move |store| store.write(&sets, &changes)).await {
             Err(ViewsError::Failed { during, source }) => {
                 self.close(written_to, source.to_string()).await?;
                 Err(ViewsError::Unavailable { during, source })
@@ -436,12 +465,12 @@ impl Engine for EmbeddedViews {
         self.run(move |store| store.create(&set)).await
     }
 
-    async fn delete(&self, set: TableSet) -> Result<(), ViewsError> {
-        self.run(move |store| store.delete(&set)).await
+    async fn delete(&self, names: Vec<String>) -> Result<(), ViewsError> {
+        self.run(move |store| store.delete(&names)).await
     }
 
-    async fn empty(&self, set: TableSet) -> Result<(), ViewsError> {
-        self.run(move |store| store.empty(&set)).await
+    async fn empty(&self, names: Vec<String>) -> Result<(), ViewsError> {
+        self.run(move |store| store.empty(&names)).await
     }
 
     async fn catalog(&self) -> Result<Option<Document>, ViewsError> {

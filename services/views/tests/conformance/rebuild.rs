@@ -58,8 +58,10 @@ pub(crate) async fn tables_are_made_beside_others_and_exchanged_with_them(views:
         assert_eq!(views.promotion("sale").await.unwrap(), Some(later.clone()));
     }
     take(&views, [Step::Undo, Step::Flip, Step::Switch, Step::Flip, Step::Drop]).await;
-    views.delete_beside().await.unwrap();
-    views.delete_beside().await.unwrap();
+    let (_, revision) = views.rebuild_and_revision().await.unwrap();
+    views.delete_beside(revision).await.unwrap();
+    views.delete_beside(revision).await.unwrap();
+    assert_eq!(views.step_from(revision - 1, &Step::Dropped).await.unwrap(), Err(StepError::Moved));
     take(&views, [Step::Dropped]).await;
     assert_eq!(phase(&views).await, None);
     for views in [&views, &beside] {

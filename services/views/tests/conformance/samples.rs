@@ -67,6 +67,7 @@ pub(crate) fn progress(partition: u32, next_offset: u64) -> Progress {
         next_seq: 2,
         history: u64::MAX - 7,
         history_before_last: 1,
+        revision: 0,
         stopped: None,
     }
 }

@@ -81,8 +81,12 @@ impl Beside {
             }
         };
         match looked.await {
-            Ok(state) => state.into_iter().for_each(|state| self.state = state),
-            Err::<_, SessionError>(error) => {
+            Ok(Some(state)) => {
+                self.state = state;
+                self.measure_nothing_left();
+            }
+            Ok(None) => {}
+            Err::<Option<State>, SessionError>(error) => {
                 tracing::warn!(partition = self.partition, %error, "the rebuild cannot be followed");
             }
         }
@@ -99,6 +103,7 @@ impl Beside {
                     Ok(built) => {
                         self.join(built, rows).await?;
                         self.state = State::Joined(number, 0);
+                        self.measure_nothing_left();
                     }
                     // A bug; the next call begins again.
                     Err(error) => tracing::error!(%error, "the builder ended badly"),
@@ -107,6 +112,13 @@ impl Beside {
             State::None | State::Building(..) | State::Joined(..) => {}
         }
         self.acknowledge(rows).await
+    }
+
+    fn measure_nothing_left(&self) {
+        if !matches!(self.state, State::Building(..)) {
+            let partition = self.partition.to_string();
+            metrics::gauge!("seckill_rebuild_left_records", "partition" => partition).set(0.0);
+        }
     }
 
     /// Tells that all writes from now on are by the catalog as it is: those before have ended.

@@ -47,8 +47,9 @@ impl Coordinator {
         let (rebuild, revision) = self.views.rebuild_and_revision().await?;
         if revision != self.seen {
             (self.seen, self.since) = (revision, Instant::now());
-            let phase = rebuild.as_ref().map(|rebuild| (rebuild.number, rebuild.phase));
-            tracing::info!(rebuild = ?phase, "the phase of the rebuild");
+            if let Some(Rebuild { number, phase, .. }) = &rebuild {
+                tracing::info!(number, phase = phase.name(), "the rebuild goes on");
+            }
         }
         let Some(rebuild) = rebuild else { return Ok(()) };
         let settled = self.since.elapsed() > SETTLED;

@@ -18,7 +18,7 @@ use seckill_log::{Log, LogError};
 use seckill_proto::v1::record;
 use seckill_proto::{ProblemKind, decode_record};
 use seckill_views::{
-    NewRebuild, Progress, Rebuild, Step, StepError, SwitchMode, Views, ViewsError,
+    NewRebuild, Phase, Progress, Rebuild, Step, StepError, SwitchMode, Views, ViewsError,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
@@ -68,6 +68,11 @@ pub fn routes(log: Arc<dyn Log>, views: Views, claims: AskClaims) -> Router {
         .with_state(Projections { log, views, looked, claims, verifying })
 }
 
+/// What a route takes that takes no parameter.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParameters {}
+
 /// How far a partition of some tables is.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reached {
@@ -85,7 +90,8 @@ pub struct Reached {
     pub stopped: Option<String>,
 }
 
-async fn progress(State(all): State<Projections>) -> Result<Json<Vec<Reached>>, Problem> {
+async fn progress(State(all): State<Projections>, uri: Uri) -> Result<Json<Vec<Reached>>, Problem> {
+    parse_query::<NoParameters>(&uri)?;
     let mut partitions = Vec::new();
     for partition in 0..all.log.partitions() {
         let progress = all.views.progress(partition).await.map_err(|error| unreadable(&error))?;
@@ -125,6 +131,9 @@ struct Verify {
 
 async fn verify(State(all): State<Projections>, uri: Uri) -> Result<Response, Problem> {
     let Verify { beside } = parse_query(&uri)?;
+    if beside && all.views.beside().built().await.map_err(|error| unreadable(&error))?.is_empty() {
+        return Err(Problem::new(ProblemKind::WrongPhase, format!("{}.", VerifyError::NoTables)));
+    }
     let place = Arc::clone(&all.verifying).try_acquire_owned().map_err(|_| {
         Problem::new(ProblemKind::TooManyReaders, "The views are being verified already.")
     })?;
@@ -168,7 +177,7 @@ pub struct RebuildStatus {
     pub rebuild: Option<Rebuild>,
     /// How far the tables beside those that are read are.
     pub partitions: Vec<Reached>,
-    /// Over all partitions, between the last two looks; none before the second.
+    /// While it is building: over all partitions, between the last two looks; none before the second.
     pub records_per_second: Option<f64>,
     /// At that speed.
     pub seconds_left: Option<f64>,
@@ -183,7 +192,8 @@ struct Start {
     switch: Option<SwitchMode>,
 }
 
-async fn status(State(all): State<Projections>) -> Result<Json<RebuildStatus>, Problem> {
+async fn status(State(all): State<Projections>, uri: Uri) -> Result<Json<RebuildStatus>, Problem> {
+    parse_query::<NoParameters>(&uri)?;
     all.status().await.map(Json)
 }
 
@@ -206,7 +216,12 @@ async fn step(
     let steps = [Step::Pause, Step::Resume, Step::Switch, Step::Abort, Step::Undo, Step::Drop];
     let asked = step.map(|Path(step)| step).unwrap_or_default();
     let step = steps.into_iter().find(|step| step.name() == asked);
-    let no_such = || Problem::new(ProblemKind::NoSuchRoute, "A rebuild has no such step.");
+    let no_such = || {
+        Problem::new(
+            ProblemKind::NoSuchRoute,
+            "The steps of a rebuild are pause, resume, switch, abort, undo and drop.",
+        )
+    };
     all.step(step.ok_or_else(no_such)?).await
 }
 
@@ -228,7 +243,8 @@ impl Projections {
         }
         let records = partitions.iter().map(|reached| reached.next_offset).sum();
         let left: u64 = partitions.iter().map(|reached| reached.lag_records).sum();
-        let speed = rebuild.as_ref().and_then(|rebuild| self.speed(rebuild.number, records));
+        let building = rebuild.as_ref().filter(|rebuild| rebuild.phase == Phase::Building);
+        let speed = building.and_then(|rebuild| self.speed(rebuild.number, records));
         let seconds_left = speed.filter(|speed| *speed > 0.0).map(|speed| left as f64 / speed);
         Ok(RebuildStatus { rebuild, partitions, records_per_second: speed, seconds_left })
     }

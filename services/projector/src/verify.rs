@@ -56,6 +56,11 @@ pub enum VerifyError {
          right --data or --kafka-prefix?"
     )]
     Unused,
+    /// Tables were to be compared that are not there.
+    #[error(
+        "there are no such tables: no rebuild is there that has any beside those that are read"
+    )]
+    NoTables,
     /// The log has an event about nothing.
     #[error(transparent)]
     Unscheduled(#[from] Unscheduled),
@@ -163,7 +168,11 @@ pub async fn verify_watched(
         all += log.end(partition).await?;
     }
     let mut report = Report::default();
-    let mut expected = Expected::of(views.built().await?);
+    let built = views.built().await?;
+    if built.is_empty() {
+        return Err(VerifyError::NoTables);
+    }
+    let mut expected = Expected::of(built);
     for partition in 0..log.partitions() {
         let progress = views.progress(partition).await?;
         claims.extend(progress.map(|progress| Claim {

@@ -13,15 +13,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::{Stream, StreamExt, stream};
-use seckill_edge::{PathId, Problem};
+use seckill_edge::{PathId, Problem, parse_query};
 use seckill_proto::{Position, ProblemKind};
 use seckill_views::{PromotionRow, PromotionState, Views};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +41,11 @@ pub(crate) struct Live {
     listeners: Arc<Semaphore>,
     stop: CancellationToken,
 }
+
+/// What a route takes that takes no parameter.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParameters {}
 
 /// What every event says of a promotion.
 #[derive(Serialize)]
@@ -69,8 +74,10 @@ pub(crate) fn routes(views: Views, partitions: u32, stop: CancellationToken) -> 
 async fn one(
     State(live): State<Live>,
     PathId(id): PathId,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    parse_query::<NoParameters>(&uri)?;
     let place = live.place()?;
     let seen = last_seen(&headers)?;
     let mut rows = live.hub.listen_to(&id).await?;
@@ -89,12 +96,14 @@ fn is_over(row: &PromotionRow) -> bool {
     row.state == PromotionState::Finished
 }
 
-/// All promotions that are on sale: first those that are newer than what was seen, then those that change.
-async fn all(State(live): State<Live>, headers: HeaderMap) -> Result<Response, Problem> {
+/// First an event `all`: all promotions that are on sale, so whichever is not there is not. Then those that
+/// change, their end included.
+async fn all(State(live): State<Live>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    parse_query::<NoParameters>(&uri)?;
     let place = live.place()?;
     let seen = last_seen(&headers)?;
     let boards = live.hub.listen_to_all().await?;
-    let listener = AllListener { boards, seen, told: BTreeMap::new(), _place: place };
+    let listener = AllListener { boards, seen: Some(seen), told: BTreeMap::new(), _place: place };
     Ok(live.respond(stream::unfold(listener, AllListener::next)))
 }
 
@@ -151,7 +160,8 @@ impl Listener {
 
 struct AllListener {
     boards: watch::Receiver<Arc<hub::Board>>,
-    seen: Seen,
+    /// What was seen before, until the first event.
+    seen: Option<Seen>,
     /// Where each promotion was when it was told last.
     told: BTreeMap<String, Position>,
     _place: OwnedSemaphorePermit,
@@ -161,25 +171,35 @@ impl AllListener {
     async fn next(mut self) -> Option<(Event, Self)> {
         loop {
             let board = self.boards.borrow_and_update().clone();
-            let rows: Vec<_> = board.rows.values().filter(|row| self.is_news(row)).collect();
-            if !rows.is_empty() {
-                let told: Vec<_> = rows.iter().map(|row| Told::of(row)).collect();
-                let data = serde_json::to_string(&told).expect("rows are plain JSON");
-                let event = Event::default().id(board.seen.to_string()).data(data);
-                let positions = rows.iter().map(|row| (row.id.clone(), row.position));
-                self.told.extend(positions.collect::<Vec<_>>());
-                self.told.retain(|id, _| board.rows.contains_key(id));
-                return Some((event, self));
+            // Who has seen just that is told of what changes only.
+            let begins = self.seen.take().is_some_and(|seen| seen != board.seen);
+            let is_news = |row: &PromotionRow| match self.told.get(&row.id) {
+                Some(told) => *told < row.position,
+                None => true,
+            };
+            let told_all = begins && self.told.is_empty();
+            let rows = board.rows.values().filter(|row| match told_all {
+                true => row.state == PromotionState::Active,
+                false => is_news(row),
+            });
+            let rows: Vec<_> = rows.cloned().collect();
+            self.told.retain(|id, _| board.rows.contains_key(id));
+            if told_all || !rows.is_empty() {
+                return Some((self.tell(&board, &rows, told_all), self));
             }
             tokio::time::sleep(EVERY).await;
             self.boards.changed().await.ok()?;
         }
     }
 
-    fn is_news(&self, row: &PromotionRow) -> bool {
-        match self.told.get(&row.id) {
-            Some(told) => *told < row.position,
-            None => self.seen.is_new(row.position),
-        }
+    fn tell(&mut self, board: &hub::Board, rows: &[Arc<PromotionRow>], all: bool) -> Event {
+        // All that is on the board is known now, told or left out.
+        let known =
+            if all { board.rows.values().collect() } else { rows.iter().collect::<Vec<_>>() };
+        self.told.extend(known.into_iter().map(|row| (row.id.clone(), row.position)));
+        let told: Vec<_> = rows.iter().map(|row| Told::of(row)).collect();
+        let data = serde_json::to_string(&told).expect("rows are plain JSON");
+        let event = Event::default().id(board.seen.to_string()).data(data);
+        if all { event.event("all") } else { event }
     }
 }

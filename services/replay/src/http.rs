@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::stream;
 use seckill_edge::{Bound, Problem, now_ms, parse_query};
 use seckill_log::Log;
-use seckill_proto::ProblemKind;
+use seckill_proto::{ProblemKind, check_identifier};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,8 @@ impl Parameters {
         };
         let (from, to) = (bound("from", self.from)?, bound("to", self.to)?);
         let (promotion_id, void, follow) = (self.promotion, self.void, self.follow);
+        let promotion = promotion_id.iter().try_for_each(|id| check_identifier(id));
+        promotion.map_err(|error| wrong(format!("promotion {error}.")))?;
         Ok(Selection { from, to, promotion_id, void, follow })
     }
 }

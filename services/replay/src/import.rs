@@ -205,7 +205,7 @@ impl Blocks {
             .read_exact(&mut body)
             .map_err(|_| self.damaged(at, "it ends early".to_owned()))?;
         if head.checksum != head.checksum_of(&body) {
-            return Err(self.damaged(at, "its checksum is another one".to_owned()));
+            return Err(self.damaged(at, "it does not match its checksum".to_owned()));
         }
         self.at += (BlockHead::BYTES + bytes) as u64;
         if head.partition == END {

@@ -41,7 +41,7 @@ pub enum Refused {
     #[error("{0} and {1} are of two partitions")]
     TwoPartitions(Position, Position),
     /// Events that come later have no end.
-    #[error("what is followed has no end: leave `to` out, or `follow`")]
+    #[error("what is followed has no end: leave out one of to and follow")]
     FollowTo,
     /// The log could not be asked.
     #[error(transparent)]
@@ -59,7 +59,7 @@ impl Selection {
         }
         for bound in [self.from, self.to].into_iter().flatten() {
             match bound {
-                Bound::Position(position) => check_position(log, position).await?,
+                Bound::Position(position) => self.check_position(log, position).await?,
                 Bound::Time(ms) if ms > now_ms => {
                     return Err(Refused::Future(seckill_edge::timestamp(ms)));
                 }
@@ -106,12 +106,15 @@ impl Selection {
     pub(crate) fn has_ended(&self, position: Position) -> bool {
         matches!(self.to, Some(Bound::Position(to)) if to.offset < position.offset)
     }
-}
 
-async fn check_position(log: &dyn Log, position: Position) -> Result<(), Refused> {
-    if position.partition >= log.partitions() {
-        return Err(Refused::NoPartition(position));
+    async fn check_position(&self, log: &dyn Log, position: Position) -> Result<(), Refused> {
+        if position.partition >= log.partitions() {
+            return Err(Refused::NoPartition(position));
+        }
+        let end = log.end(position.partition).await?;
+        // Who follows may have seen all that is there.
+        let last = if self.follow { end } else { end.saturating_sub(1) };
+        let is_there = position.offset <= last && (self.follow || end > 0);
+        if is_there { Ok(()) } else { Err(Refused::BeyondEnd { position, end }) }
     }
-    let end = log.end(position.partition).await?;
-    if position.offset >= end { Err(Refused::BeyondEnd { position, end }) } else { Ok(()) }
 }

@@ -102,7 +102,8 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}"); // nobody may be reading
-            let unused = matches!(error.downcast_ref(), Some(VerifyError::Unused));
+            let unused =
+                matches!(error.downcast_ref(), Some(VerifyError::Unused | VerifyError::NoTables));
             let absent = unused || engines::is_absent(&error);
             if absent { NOT_THERE.into() } else { ExitCode::FAILURE }
         }

@@ -1,7 +1,7 @@
 //! `seckill rebuild`: new tables for the views, made by running projectors. This only asks for it, and shows
 //! how it goes.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,6 +12,13 @@ use seckill_projector::RebuildStatus;
 use seckill_views::{Phase, Rebuild};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+
+/// Prints a line; whoever reads may have left.
+macro_rules! say {
+    ($($words:tt)*) => {
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    };
+}
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two lines where no bar can be drawn.
@@ -104,7 +111,11 @@ pub(crate) async fn run(args: RebuildArgs) -> anyhow::Result<bool> {
         }
         step => {
             node.ask(node.request(Method::POST, &format!("/{step}"))).await?;
-            if step == "resume" { node.follow().await } else { node.settle().await }
+            match step {
+                "resume" => node.follow().await,
+                "abort" | "drop" => node.settle("The tables that were not read are deleted.").await,
+                _ => node.settle("There is no rebuild.").await,
+            }
         }
     }
 }
@@ -167,9 +178,13 @@ impl Node {
     }
 
     /// Waits for what is on its way.
-    async fn settle(&self) -> anyhow::Result<bool> {
+    async fn settle(&self, ended: &str) -> anyhow::Result<bool> {
         loop {
             let status = self.patient_status().await?;
+            if status.rebuild.is_none() {
+                say!("{ended}");
+                return Ok(true);
+            }
             let under_way = status.rebuild.as_ref().is_some_and(|rebuild| !is_settled(rebuild));
             if !under_way {
                 return Ok(show(&status));
@@ -232,43 +247,38 @@ fn describe(rebuild: &Rebuild, status: &RebuildStatus) -> String {
         format!("{}: {percent} %", reached.partition)
     };
     let parts: Vec<String> = status.partitions.iter().map(part).collect();
-    format!(
-        "rebuild {} is {}{}{} ({})",
-        rebuild.number,
-        rebuild.phase.name(),
-        speed.unwrap_or_default(),
-        left.unwrap_or_default(),
-        parts.join(", ")
-    )
+    let parts = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+    let (speed, left) = (speed.unwrap_or_default(), left.unwrap_or_default());
+    format!("rebuild {} is {}{speed}{left}{parts}", rebuild.number, rebuild.phase.name())
 }
 
 /// Prints all there is to say; whether no row differs and nothing stands still.
 fn show(status: &RebuildStatus) -> bool {
     let Some(rebuild) = &status.rebuild else {
-        println!("There is no rebuild.");
+        say!("There is no rebuild.");
         return true;
     };
-    println!("{}", describe(rebuild, status));
-    println!("views: {}", rebuild.views.join(", "));
+    say!("{}", describe(rebuild, status));
+    say!("views: {}", rebuild.views.join(", "));
     let mut well = true;
     for reached in &status.partitions {
         if let Some(reason) = &reached.stopped {
-            println!("STOPPED: partition {}: {reason}", reached.partition);
+            say!("STOPPED: partition {}: {reason}", reached.partition);
             well = false;
         }
     }
     let Some(comparison) = &rebuild.comparison else { return well };
     for (view, rows) in &comparison.rows {
-        println!("{rows:>12}  {view}");
+        say!("{rows:>12}  {view}");
     }
     if !comparison.new.is_empty() {
-        println!("not compared, as they are new: {}", comparison.new.join(", "));
+        say!("not compared, as they are new: {}", comparison.new.join(", "));
     }
     for difference in &comparison.differences {
-        println!("DIFFERENT: {difference}");
+        say!("DIFFERENT: {difference}");
     }
-    println!("{:>12}  differences", comparison.different);
-    println!("{}", hint(rebuild));
+    say!("{:>12}  differences", comparison.different);
+    say!("{}", hint(rebuild));
     well && comparison.different == 0
 }
 
@@ -282,7 +292,7 @@ fn hint(rebuild: &Rebuild) -> &'static str {
             "Readers have the new tables. `seckill rebuild undo` goes back, `drop` deletes the old ones."
         }
         Phase::Undone => {
-            "Readers have the old tables. `seckill rebuild switch` goes on, `drop` deletes the new ones."
+            "Readers have the old tables. `seckill rebuild switch` gives them the new ones again, `drop` deletes those."
         }
         _ => "`seckill rebuild status` shows how it goes.",
     }

@@ -77,7 +77,14 @@ pub(crate) struct ImportArgs {
 
 pub(crate) async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
     let ReplayArgs { engines, from, to, promotion, follow, void, format } = args;
-    let log = open(&settle(engines)?).await?;
+    let settings = settle(engines)?;
+    if follow && settings.kafka.is_none() {
+        bail!(
+            "--follow: the embedded log belongs to one process; while `up` runs ask it: \
+             GET /v1/events?follow=true"
+        );
+    }
+    let log = open(&settings).await?;
     let selection = Selection { from, to, promotion_id: promotion, void, follow };
     selection.check(&*log, now_ms()).await?;
     let mut replay = Replay::open(&*log, selection).await?;

@@ -85,7 +85,9 @@ async fn ask(target: &str, beside: bool, bar: &ProgressBar) -> anyhow::Result<Re
     let answer = client.post(&url).send().await;
     let mut answer = answer.with_context(|| format!("{url} cannot be asked"))?;
     if !answer.status().is_success() {
-        bail!("{url} answers {}: {}", answer.status(), answer.text().await.unwrap_or_default());
+        let (status, text) = (answer.status(), answer.text().await.unwrap_or_default());
+        let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        bail!("{url} answers {status}: {}", problem["detail"].as_str().unwrap_or(&text));
     }
     let mut said = Vec::new();
     while let Some(line) = next_line(&mut answer, &mut said).await? {
@@ -105,7 +107,7 @@ async fn next_line(answer: &mut Response, said: &mut Vec<u8>) -> anyhow::Result<
             let rest = said.split_off(end + 1);
             return Ok(Some(std::mem::replace(said, rest)));
         }
-        match answer.chunk().await? {
+        match answer.chunk().await.context("the node went away before it had finished")? {
             Some(chunk) => said.extend_from_slice(&chunk),
             None => return Ok(None),
         }

@@ -135,9 +135,14 @@ impl Catalog {
         self.live.contains_key(view.name())
     }
 
+    /// Whether a view has a table beside the one that is read.
+    pub(crate) fn is_beside(&self, view: AnyView) -> bool {
+        self.shadow.contains_key(view.name())
+    }
+
     /// Whether a view has two tables, so that their rows can be compared.
     pub(crate) fn has_both(&self, view: AnyView) -> bool {
-        self.is_built(view) && self.shadow.contains_key(view.name())
+        self.is_built(view) && self.is_beside(view)
     }
 
     /// The document after a step.

@@ -57,9 +57,27 @@ pub(crate) fn table_name(view: &str, generation: Generation) -> String {
     format!("{view}_g{}", generation.0)
 }
 
+/// Whether a table is of a version that had no catalog.
+pub(crate) fn is_former(name: &str) -> bool {
+    let generation = name.rsplit_once("_g").and_then(|(_, number)| number.parse().ok());
+    generation.is_some_and(|number| Generation(number) < FIRST)
+}
+
 /// Tables that are written together, and where it is kept how far they are.
 #[derive(Clone)]
 pub(crate) struct TableSet {
     pub(crate) progress: ProgressId,
     pub(crate) tables: Vec<TableId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_former;
+
+    #[test]
+    fn tables_from_before_the_catalog_are_known_by_their_number() {
+        assert!(["promotions_g3", "progress_g1"].into_iter().all(is_former));
+        let others = ["promotions_g4", "progress_g12", "progress", "catalog", "promotions_gx"];
+        assert!(!others.into_iter().any(is_former));
+    }
 }

@@ -210,13 +210,16 @@ impl Views {
         self.shared.engine.scan(table, each).await
     }
 
-    /// The views that have tables here.
+    /// The views that have tables on this side.
     ///
     /// # Errors
     /// As the engine reports them.
     pub async fn built(&self) -> Result<Vec<AnyView>, ViewsError> {
         let (catalog, mut views) = (self.catalog().await?, self.shared.list.to_vec());
-        views.retain(|view| catalog.table(self.side, *view).is_ok());
+        views.retain(|view| match self.side {
+            Side::Live => catalog.table(self.side, *view).is_ok(),
+            Side::Shadow => catalog.is_beside(*view),
+        });
         Ok(views)
     }
 

@@ -212,6 +212,23 @@ async fn rows_are_there_after_tables_were_deleted_and_a_restart() {
 }
 
 #[tokio::test]
+async fn tables_from_before_the_catalog_are_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let database = fjall::Database::builder(dir.path()).open().unwrap();
+        for name in ["promotions_g3", "progress_g3"] {
+            let table = database.keyspace(name, Default::default).unwrap();
+            table.insert("a", "b").unwrap();
+        }
+    }
+    drop(open(dir.path()).await);
+    let database = fjall::Database::builder(dir.path()).open().unwrap();
+    let names: Vec<_> = database.list_keyspace_names().iter().map(ToString::to_string).collect();
+    assert!(names.iter().all(|name| !name.ends_with("_g3")), "{names:?}");
+    assert!(names.contains(&"promotions_g4".to_owned()), "{names:?}");
+}
+
+#[tokio::test]
 async fn a_second_open_is_told_that_the_directory_is_locked() {
     let dir = tempfile::tempdir().unwrap();
     let views = open(dir.path()).await;

@@ -110,12 +110,16 @@ async fn all_that_is_on_sale_is_told_until_the_end_of_the_process() {
     sale.grab("spring", "bob").await;
     let told = Some((Some(2), json!("finished")));
     events.until(|rows| granted(rows, "spring") == told).await;
-    // Who comes back is told what is newer than what was seen last.
+    // Who comes back is told first of all that is on sale: what is not there is over.
     let mut again = Events::of(&sale, "/v1/live", Some(&seen)).await;
+    let (_, rows) = again.next().await.expect("all that is on sale");
+    assert_eq!(granted(&rows, "summer"), Some((Some(0), json!("active"))), "{rows}");
+    assert_eq!(rows.as_array().expect("rows").len(), 1, "{rows}");
     sale.grab("summer", "cy").await;
-    let ((_, rows), count) = again.until(|rows| granted(rows, "summer").is_some()).await;
-    assert_eq!(granted(&rows, "summer"), Some((Some(1), json!("active"))), "{rows}");
-    assert!(count <= 2, "the end of spring, and then summer");
+    let told = Some((Some(1), json!("active")));
+    let (_, count) = again.until(|rows| granted(rows, "summer") == told).await;
+    assert_eq!(count, 1);
+    assert_eq!(listen(&sale, "/v1/live?after=1", None).await.status(), 400);
 
     let begun = Instant::now();
     sale.stop();

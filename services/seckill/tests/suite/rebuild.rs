@@ -91,7 +91,7 @@ async fn until(sale: &System, wanted: &str) {
 
 async fn rebuild_during_a_sale(engines: Engines) {
     let mut sale = System::open(engines).await;
-    let crowd = RunningCrowd::come(&sale, COUPONS).await;
+    let crowd = RunningCrowd::come_at(&sale, COUPONS, 1_000).await;
     crowd.more(2_000, PATIENCE).await;
     let stop = Arc::new(AtomicBool::new(false));
     let reader = read(&sale, &crowd.promotion(), Arc::clone(&stop));
@@ -160,6 +160,12 @@ async fn what_cannot_be_rebuilt_is_refused_and_nothing_changes() {
     }
     assert_eq!(sale.post("/v1/rebuild/created", Value::Null).await.status, 404);
     assert_eq!(phase(&sale).await, "none");
+    let beside = ask(&sale, vec!["verify".into(), "--beside".into()]).await;
+    assert!(
+        !beside.status.success() && text(&beside).contains("no such tables"),
+        "{}",
+        text(&beside)
+    );
 
     let begun = sale.post("/v1/rebuild", json!({"switch": "manual"})).await;
     assert_eq!(begun.status, 202);

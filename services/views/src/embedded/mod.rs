@@ -36,7 +36,7 @@ use tokio::task::JoinError;
 use crate::changes::Changes;
 use crate::engine::{Document, Engine, Walk};
 use crate::error::ViewsError;
-use crate::generation::{Generation, ProgressId, TableId, TableSet};
+use crate::generation::{Generation, ProgressId, TableId, TableSet, is_former};
 use crate::key::Key;
 use crate::progress::Progress;
 use crate::view::Scanned;
@@ -221,7 +221,17 @@ impl Store {
         let catalog = database.keyspace(CATALOG, KeyspaceCreateOptions::default);
         let catalog = catalog.map_err(|error| not_opened(dir, error))?;
         let (tables, writing) = Default::default();
-        Ok(Self { dir: dir.into(), database, catalog, tables, writing })
+        let store = Self { dir: dir.into(), database, catalog, tables, writing };
+        store.delete_former()?;
+        Ok(store)
+    }
+
+    /// Deletes tables of versions that had no catalog: nobody reads them any more.
+    fn delete_former(&self) -> Result<(), ViewsError> {
+        let names = self.database.list_keyspace_names();
+        let mut names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        names.retain(|name| is_former(name));
+        if names.is_empty() { Ok(()) } else { self.delete(&names) }
     }
 
     /// One that was used before.

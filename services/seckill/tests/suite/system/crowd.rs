@@ -28,6 +28,13 @@ impl RunningCrowd {
         Self::start(sale, &[&flags[..], &["--audit-timeout", "120s"]].concat()).await
     }
 
+    /// So many customers a second, who leave cores to others.
+    pub(crate) async fn come_at(sale: &System, coupons: u32, per_second: u32) -> Self {
+        let (coupons, rate) = (coupons.to_string(), per_second.to_string());
+        let flags = ["--coupons", &coupons, "--rate", &rate, "--duration", "10m"];
+        Self::start(sale, &[&flags[..], &["--audit-timeout", "120s"]].concat()).await
+    }
+
     /// The clients and the operator of the original's load script, over its routes.
     pub(crate) async fn as_in_the_script(sale: &System) -> Self {
         let flags = ["--model", "original", "--clients", "40", "--coupons", "2000"];

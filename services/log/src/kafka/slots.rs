@@ -11,7 +11,7 @@
 //! lasts, may never notice: librdkafka then keeps an assignment that counts for nobody. So whenever
 //! a client has lost its brokers, another one takes its place in the group.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -31,8 +31,8 @@ use crate::{Committer, Group, LogError, Membership};
 const POLL: Duration = Duration::from_millis(50);
 /// A thread that stood still itself for so long may have been forgotten too.
 const STOOD_STILL: Duration = Duration::from_millis(900);
-/// Between two commits of offsets, which only those outside look at.
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// Between two commits of offsets: only those outside look at them, and a heartbeat waits behind each.
+const COMMIT_EVERY: Duration = Duration::from_secs(5);
 /// Between attempts to join again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -48,6 +48,7 @@ pub(super) fn join(
         topics,
         committer: committer.clone(),
         committed: Instant::now(),
+        told: BTreeMap::new(),
         group,
         assigned: sender,
         leaving: Arc::clone(&leaving),
@@ -84,8 +85,9 @@ struct Member {
     topics: Arc<Topics>,
     group: Group,
     committer: Committer,
-    /// When offsets were committed last.
+    /// When offsets were committed last, and which.
     committed: Instant,
+    told: BTreeMap<u32, u64>,
     assigned: watch::Sender<BTreeSet<u32>>,
     leaving: Arc<AtomicBool>,
     disturbed: Arc<AtomicBool>,
@@ -165,10 +167,16 @@ impl Member {
         self.disturbed.load(Ordering::Acquire)
     }
 
-    /// Leaves the group's offsets with the broker: all of them each time, as one may not have been taken.
-    fn commit(&self, consumer: &Slots, mode: CommitMode) {
+    /// Leaves the group's offsets with the broker, where one has changed: then all of them, as one may not
+    /// have been taken.
+    fn commit(&mut self, consumer: &Slots, mode: CommitMode) {
+        let now = self.committer.offsets();
+        if now == self.told {
+            return;
+        }
+        self.told.clone_from(&now);
         let (mut offsets, mine) = (TopicPartitionList::new(), self.assigned.borrow().clone());
-        for (partition, offset) in self.committer.offsets() {
+        for (partition, offset) in now {
             if !mine.contains(&partition) {
                 continue; // told by whoever has it now
             }

@@ -19,6 +19,10 @@ use crate::view::{self, AnyView, Entry, Scanned, View};
 /// How old knowledge of the catalog may be when it is used: so soon every process follows a switch.
 pub const CATALOG_MAX_AGE: Duration = Duration::from_millis(500);
 
+/// How long the first catalog, by whoever wrote it, may take to be seen, and how often it is looked for.
+const CATALOG_SEEN_WITHIN: Duration = Duration::from_secs(10);
+const CATALOG_LOOK: Duration = Duration::from_millis(100);
+
 /// The read model of one log; cheap to clone.
 ///
 /// Lists take the `next` of the page before as `cursor`, and a `limit` of at most [`crate::MAX_PAGE`]
@@ -87,8 +91,13 @@ impl Views {
         if engine.catalog().await?.is_none() {
             let first = Catalog::first(partitions, list);
             engine.create(first.live(list)?).await?;
-            // Of several that start at once one is the first.
+            // Of several that start at once one is the first, and the others may not see at once what
+            // it wrote: a plain read can be ahead of the end of a transaction.
             engine.replace_catalog(document(0, &first)).await?;
+            let begun = Instant::now();
+            while engine.catalog().await?.is_none() && begun.elapsed() < CATALOG_SEEN_WITHIN {
+                tokio::time::sleep(CATALOG_LOOK).await;
+            }
         }
         let absent = ViewsError::Absent { place: engine.place() };
         let views = Self::open(engine, partitions, list).await?.ok_or(absent)?;

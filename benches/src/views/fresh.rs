@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::sale::{OpenSale, Owned};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks whether a coupon is there: no figure is finer than that.
 const LOOK: Duration = Duration::from_millis(1);
 /// One of so many grabs is waited for: readers are not what is measured.
@@ -73,8 +73,8 @@ async fn until_caught_up(log: &dyn Log, views: &Views) -> anyhow::Result<()> {
     let begun = Instant::now();
     for partition in 0..log.partitions() {
         let end = log.end(partition).await?;
-        while views.progress(partition).await?.map_or(0, |progress| progress.next_offset) < end {
-            ensure!(begun.elapsed() < super::PATIENCE, "the views do not catch up");
+        while views.next_offset(partition).await? < end {
+            ensure!(begun.elapsed() < super::TIMEOUT, "the views do not catch up");
             tokio::time::sleep(super::LOOK).await;
         }
     }
@@ -99,7 +99,7 @@ async fn grab(
     }
     let id = CouponId { promotion_id, serial: accepted.serial };
     while views.coupon(&id).await?.is_none() {
-        ensure!(answered.elapsed() < PATIENCE, "{id} cannot be read");
+        ensure!(answered.elapsed() < TIMEOUT, "{id} cannot be read");
         tokio::time::sleep(LOOK).await;
     }
     Ok(Some(answered.elapsed()))

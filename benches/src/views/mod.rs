@@ -38,7 +38,7 @@ const ROWS_OF_A_COUPON: u64 = 3;
 /// Records appended at once.
 const BURST: usize = 2_000;
 const LOOK: Duration = Duration::from_millis(5);
-const PATIENCE: Duration = Duration::from_secs(900);
+const TIMEOUT: Duration = Duration::from_secs(900);
 const LOG_FILTER: &str = "warn,fjall=error,lsm_tree=error,rdkafka=error,scylla=error";
 
 /// What is measured, each in a turn.
@@ -174,7 +174,7 @@ async fn project(log: &Arc<dyn Log>, views: &Views) -> anyhow::Result<Duration> 
     loop {
         let mut reached = 0;
         for partition in 0..log.partitions() {
-            reached += views.progress(partition).await?.map_or(0, |progress| progress.next_offset);
+            reached += views.next_offset(partition).await?;
         }
         if reached > 0 {
             begun.get_or_insert_with(Instant::now);
@@ -182,7 +182,7 @@ async fn project(log: &Arc<dyn Log>, views: &Views) -> anyhow::Result<Duration> 
         if reached >= end {
             break;
         }
-        ensure!(started.elapsed() < PATIENCE, "the views have {reached} of {end} records");
+        ensure!(started.elapsed() < TIMEOUT, "the views have {reached} of {end} records");
         tokio::time::sleep(LOOK).await;
     }
     let took = begun.map_or_else(Duration::default, |begun: Instant| begun.elapsed());

@@ -70,6 +70,18 @@ pub fn parse_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
     })
 }
 
+/// Sees to it that a URL has no parameters, where a path takes none.
+///
+/// # Errors
+/// Names one that it has.
+pub fn check_no_query(uri: &Uri) -> Result<(), Problem> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NoParameters {}
+
+    parse_query::<NoParameters>(uri).map(drop)
+}
+
 fn refused(path: &str, error: &serde_json::Error) -> Problem {
     match error.classify() {
         Category::Data => Problem::new(ProblemKind::InvalidBody, words::of(path, error)),

@@ -15,7 +15,7 @@ mod serve;
 mod time;
 mod words;
 
-pub use body::{Body, parse_json, parse_query, read_body};
+pub use body::{Body, check_no_query, parse_json, parse_query, read_body};
 pub use bound::{Bound, BoundError};
 pub use connections::Connections;
 pub use header::{idempotency_key, position_header};

@@ -158,8 +158,7 @@ impl Beside {
 
     /// The first offset that the tables beside do not have.
     async fn reached(&self) -> Result<u64, SessionError> {
-        let progress = self.views.beside().progress(self.partition).await?;
-        Ok(progress.map_or(0, |progress| progress.next_offset))
+        Ok(self.views.beside().next_offset(self.partition).await?)
     }
 
     /// Writes what the builder left, up to where the views are, and goes on with the rows that it has

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use seckill_log::{Log, LogError, Reader};
+use seckill_log::{Log, Reader};
 use seckill_views::{Changes, Phase, Rebuild, Views, ViewsError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::follow::backoff;
 use crate::rows::{RowMaker, SessionError};
+use crate::verify::next;
 
 /// Records that are left to the session that writes the views: it stands still for them.
 const NEAR: u64 = 1_024;
@@ -21,8 +22,6 @@ const NEAR: u64 = 1_024;
 const CHUNK: usize = 4_096;
 /// How long a read waits for records.
 const STEP: Duration = Duration::from_millis(200);
-/// A log that gives nothing for so long, though it has more, is not there.
-const STALLED: Duration = Duration::from_secs(20);
 
 pub(crate) struct Builder {
     pub(crate) log: Arc<dyn Log>,
@@ -159,12 +158,7 @@ impl Built {
     /// Writes up to so many of the records that follow. How many it was.
     async fn write(&mut self, most: usize) -> Result<usize, SessionError> {
         if self.read.is_empty() {
-            let records = self.reader.next(STALLED).await?;
-            if records.is_empty() {
-                let reason = format!("partition {} cannot be read on", self.partition);
-                return Err(LogError::Unavailable(reason).into());
-            }
-            self.read.extend(records);
+            self.read.extend(next(&mut *self.reader, self.partition).await?);
         }
         let records: Vec<_> = self.read.drain(..most.min(self.read.len())).collect();
         let made = self.rows.make(&records, &self.beside).await?;

@@ -81,7 +81,7 @@ impl Coordinator {
     async fn all_follow(&self, revision: u64) -> Result<bool, ViewsError> {
         let beside = self.views.beside();
         for partition in 0..self.log.partitions() {
-            let read = next_offset(&self.views, partition).await?;
+            let read = self.views.next_offset(partition).await?;
             let progress = beside.progress(partition).await?;
             let follows =
                 |progress: &Progress| progress.next_offset >= read && progress.revision >= revision;
@@ -96,7 +96,7 @@ impl Coordinator {
         let beside = self.views.beside();
         let mut ends = HashMap::new();
         for partition in 0..self.log.partitions() {
-            ends.insert(partition, next_offset(&self.views, partition).await?);
+            ends.insert(partition, self.views.next_offset(partition).await?);
         }
         let both = self.views.on_both_sides().await?;
         let names: Vec<&str> = both.iter().map(|view| view.name()).collect();
@@ -113,9 +113,4 @@ impl Coordinator {
         let (new, rows) = (new.collect(), rows.collect());
         Ok(Comparison { rows, new, different, differences })
     }
-}
-
-/// The first offset that tables do not have.
-async fn next_offset(views: &Views, partition: u32) -> Result<u64, ViewsError> {
-    Ok(views.progress(partition).await?.map_or(0, |progress| progress.next_offset))
 }

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
-use seckill_edge::{Body, Problem, now_ms, parse_query, timestamp};
+use seckill_edge::{Body, Problem, check_no_query, now_ms, parse_query, timestamp};
 use seckill_log::{Log, LogError};
 use seckill_proto::v1::record;
 use seckill_proto::{ProblemKind, decode_record};
@@ -68,11 +68,6 @@ pub fn routes(log: Arc<dyn Log>, views: Views, claims: AskClaims) -> Router {
         .with_state(Projections { log, views, looked, claims, verifying })
 }
 
-/// What a route takes that takes no parameter.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoParameters {}
-
 /// How far a partition of some tables is.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reached {
@@ -91,7 +86,7 @@ pub struct Reached {
 }
 
 async fn progress(State(all): State<Projections>, uri: Uri) -> Result<Json<Vec<Reached>>, Problem> {
-    parse_query::<NoParameters>(&uri)?;
+    check_no_query(&uri)?;
     let mut partitions = Vec::new();
     for partition in 0..all.log.partitions() {
         let progress = all.views.progress(partition).await.map_err(|error| unreadable(&error))?;
@@ -193,7 +188,7 @@ struct Start {
 }
 
 async fn status(State(all): State<Projections>, uri: Uri) -> Result<Json<RebuildStatus>, Problem> {
-    parse_query::<NoParameters>(&uri)?;
+    check_no_query(&uri)?;
     all.status().await.map(Json)
 }
 

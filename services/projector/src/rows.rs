@@ -12,7 +12,7 @@ use crate::projection::{Projection, Unscheduled, needs_row};
 use crate::projections::Projections;
 
 /// The views, as a witness of the log.
-pub(crate) const VIEWS: &str = "the views";
+const VIEWS: &str = "the views";
 
 /// Why rows are not made or written any further.
 #[derive(Debug, thiserror::Error)]

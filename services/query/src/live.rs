@@ -18,10 +18,10 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::{Stream, StreamExt, stream};
-use seckill_edge::{PathId, Problem, parse_query};
+use seckill_edge::{PathId, Problem, check_no_query};
 use seckill_proto::{Position, ProblemKind};
 use seckill_views::{PromotionRow, PromotionState, Views};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -41,11 +41,6 @@ pub(crate) struct Live {
     listeners: Arc<Semaphore>,
     stop: CancellationToken,
 }
-
-/// What a route takes that takes no parameter.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoParameters {}
 
 /// What every event says of a promotion.
 #[derive(Serialize)]
@@ -77,7 +72,7 @@ async fn one(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    parse_query::<NoParameters>(&uri)?;
+    check_no_query(&uri)?;
     let place = live.place()?;
     let seen = last_seen(&headers)?;
     let mut rows = live.hub.listen_to(&id).await?;
@@ -99,7 +94,7 @@ fn is_over(row: &PromotionRow) -> bool {
 /// First an event `all`: all promotions that are on sale, so whichever is not there is not. Then those that
 /// change, their end included.
 async fn all(State(live): State<Live>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    parse_query::<NoParameters>(&uri)?;
+    check_no_query(&uri)?;
     let place = live.place()?;
     let seen = last_seen(&headers)?;
     let boards = live.hub.listen_to_all().await?;

@@ -111,8 +111,7 @@ impl Visible {
 
 /// The first offset that the views do not show.
 async fn shown(views: &Views, partition: u32) -> Result<u64, Problem> {
-    let progress = views.progress(partition).await.map_err(|error| problem(&error))?;
-    Ok(progress.map_or(0, |progress| progress.next_offset))
+    views.next_offset(partition).await.map_err(|error| problem(&error))
 }
 
 /// Asks how far the views are until nobody waits any more; slower while they stand still.

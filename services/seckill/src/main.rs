@@ -2,6 +2,7 @@
 
 mod app;
 mod background;
+mod bar;
 mod check;
 mod disk;
 mod engines;

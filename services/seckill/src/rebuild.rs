@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const PRINT_EVERY: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long a node that does not answer is asked again: it may be starting.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ASK_AGAIN_FOR: Duration = Duration::from_secs(60);
 
 /// Make views again from the start of the log, beside those that are read, and let readers have them once
 /// they are complete. It goes on in the system whoever watches: with a step, see or change how it goes.
@@ -156,7 +156,7 @@ impl Node {
         let begun = Instant::now();
         loop {
             match self.status().await {
-                Err(_) if begun.elapsed() < PATIENCE => tokio::time::sleep(LOOK_EVERY).await,
+                Err(_) if begun.elapsed() < ASK_AGAIN_FOR => tokio::time::sleep(LOOK_EVERY).await,
                 status => return status,
             }
         }

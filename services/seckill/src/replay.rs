@@ -1,7 +1,7 @@
 //! `seckill replay`, `export` and `import`: the log as lines, and as a file.
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +9,21 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::{BufMut, BytesMut};
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use seckill_edge::{Bound, now_ms};
 use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
 use seckill_replay::{Import, Item, Replay, Selection, export, to_json};
 use seckill_telemetry::start_tracing;
 
+use crate::bar::{bar, show};
 use crate::engines;
 use crate::given::{Given, LogArgs};
 use crate::settings::{Role, Settings};
 
 /// How long an engine may take to answer.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const BAR: &str = "{bar:30} {percent:>3} %  {human_pos} records, {per_sec}, {eta} left";
 
 /// Print the events of the log, one a line, those of all partitions by time
 #[derive(Args)]
@@ -132,7 +134,7 @@ pub(crate) async fn export_log(args: ExportArgs) -> anyhow::Result<()> {
     let path = args.file;
     let named = || format!("{} cannot be written", path.display());
     let file = File::options().write(true).create_new(true).open(&path).with_context(named)?;
-    let (bar, mut out) = (bar(), BufWriter::new(file));
+    let (bar, mut out) = (bar(BAR), BufWriter::new(file));
     let exported = export(&*log, &mut out, |done, all| show(&bar, done, all)).await;
     bar.finish_and_clear();
     let finished = exported.map_err(anyhow::Error::from).and_then(|records| {
@@ -163,7 +165,7 @@ pub(crate) async fn import(args: ImportArgs) -> anyhow::Result<()> {
 }
 
 async fn write(import: &Import, log: Arc<dyn Log>) -> anyhow::Result<u64> {
-    let bar = bar();
+    let bar = bar(BAR);
     let records = import.write_to(&*log, |done, all| show(&bar, done, all)).await;
     bar.finish_and_clear();
     Ok(records?)
@@ -200,19 +202,4 @@ fn settle(engines: LogArgs) -> anyhow::Result<Settings> {
 
 async fn open(settings: &Settings) -> anyhow::Result<Arc<dyn Log>> {
     engines::log_to_read(settings).await
-}
-
-fn bar() -> ProgressBar {
-    let template = "{bar:30} {percent:>3} %  {human_pos} records, {per_sec}, {eta} left";
-    let style = ProgressStyle::with_template(template).expect("the template is a valid constant");
-    let bar = ProgressBar::new(1).with_style(style);
-    if !std::io::stderr().is_terminal() {
-        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-    }
-    bar
-}
-
-fn show(bar: &ProgressBar, done: u64, all: u64) {
-    bar.set_length(all);
-    bar.set_position(done);
 }

@@ -1,18 +1,18 @@
 //! `seckill verify`: are the views what the log says?
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use reqwest::Response;
 use seckill_command::newest_snapshot;
 use seckill_log::{Log, LogError};
 use seckill_projector::{AskClaims, Claim, Report, Stage, Verifying, verify_watched};
 use seckill_telemetry::start_tracing;
 
+use crate::bar::{bar, show};
 use crate::engines;
 use crate::given::{EnginesArgs, Given};
 use crate::settings::Role;
@@ -43,14 +43,14 @@ pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<bool> {
     let VerifyArgs { engines, target, beside, json } = args;
     let settings = Given::from(engines).settle(Role::Verify)?.with_timeout(ENGINE_TIMEOUT);
     start_tracing("warn", settings.log_format)?;
-    let bar = bar();
+    let bar = bar("{bar:30} {percent:>3} % of the {msg}, {elapsed}").with_message("log");
     let report = match target {
         Some(target) => ask(&target, beside, &bar).await,
         None => {
             let log = engines::log_to_read(&settings).await?;
             let (views, _copy) = engines::views_to_read(&settings, log.partitions()).await?;
             let views = if beside { views.beside() } else { views };
-            let watch = &mut |stage, done, all| show(&bar, stage, done, all);
+            let watch = &mut |stage, done, all| show_stage(&bar, stage, done, all);
             let claims = snapshots(&*log).await?;
             verify_watched(&*log, &views, claims, watch).await.map_err(anyhow::Error::from)
         }
@@ -92,7 +92,7 @@ async fn ask(target: &str, beside: bool, bar: &ProgressBar) -> anyhow::Result<Re
     let mut said = Vec::new();
     while let Some(line) = next_line(&mut answer, &mut said).await? {
         match serde_json::from_slice(&line).context("the answer cannot be read")? {
-            Verifying::Progress { stage, done, all } => show(bar, stage, done, all),
+            Verifying::Progress { stage, done, all } => show_stage(bar, stage, done, all),
             Verifying::Report(report) => return Ok(report),
             Verifying::Failed(reason) => bail!("{reason}"),
         }
@@ -114,23 +114,12 @@ async fn next_line(answer: &mut Response, said: &mut Vec<u8>) -> anyhow::Result<
     }
 }
 
-fn bar() -> ProgressBar {
-    let template = "{bar:30} {percent:>3} % of the {msg}, {elapsed}";
-    let style = ProgressStyle::with_template(template).expect("the template is a valid constant");
-    let bar = ProgressBar::new(1).with_style(style).with_message("log");
-    if !std::io::stderr().is_terminal() {
-        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-    }
-    bar
-}
-
-fn show(bar: &ProgressBar, stage: Stage, done: u64, all: u64) {
+fn show_stage(bar: &ProgressBar, stage: Stage, done: u64, all: u64) {
     bar.set_message(match stage {
         Stage::Log => "log",
         Stage::Rows => "rows",
     });
-    bar.set_length(all);
-    bar.set_position(done);
+    show(bar, done, all);
 }
 
 /// What is kept beside the log, for a node that compares.

@@ -6,8 +6,17 @@ use seckill_proto::{CouponId, Position, partition_of};
 use serde::{Deserialize, Serialize};
 
 use crate::cql::value::{time, unsigned};
+use crate::key::Kind;
 use crate::position_text;
-use crate::view::Row;
+use crate::view::{Column, Row};
+
+/// Columns of what a coupon's promotion and serial do not tell.
+pub(crate) const VALUES: &[Column] = &[
+    ("customer_id", Kind::Text),
+    ("discount", Kind::Double),
+    ("grabbed_at", Kind::Time),
+    ("position_offset", Kind::Number),
+];
 
 /// A coupon as the API returns it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

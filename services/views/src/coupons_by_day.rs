@@ -57,12 +57,7 @@ impl View for CouponsByDay {
         name: "coupons_by_day",
         group: &[("day", Kind::Text), ("shard", Kind::Number)],
         within: &[("promotion_id", Kind::Text), ("serial", Kind::Number)],
-        values: &[
-            ("customer_id", Kind::Text),
-            ("discount", Kind::Double),
-            ("grabbed_at", Kind::Time),
-            ("position_offset", Kind::Number),
-        ],
+        values: coupon::VALUES,
         version: 1,
         rewritten: false,
         in_memory: false,

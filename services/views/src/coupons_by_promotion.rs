@@ -52,12 +52,7 @@ impl View for CouponsByPromotion {
         name: "coupons_by_promotion",
         group: &[("promotion_id", Kind::Text), ("bucket", Kind::Number)],
         within: &[("serial", Kind::Number)],
-        values: &[
-            ("customer_id", Kind::Text),
-            ("discount", Kind::Double),
-            ("grabbed_at", Kind::Time),
-            ("position_offset", Kind::Number),
-        ],
+        values: coupon::VALUES,
         version: 1,
         rewritten: false,
         in_memory: false,

@@ -192,6 +192,14 @@ impl Views {
         self.shared.engine.progress(id, partition).await
     }
 
+    /// The first offset that the rows of a partition do not reflect.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn next_offset(&self, partition: u32) -> Result<u64, ViewsError> {
+        Ok(self.progress(partition).await?.map_or(0, |progress| progress.next_offset))
+    }
+
     /// Every row of a view, in any order, for an auditor.
     ///
     /// # Errors

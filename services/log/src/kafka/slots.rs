@@ -120,10 +120,10 @@ impl Member {
             }
             if self.committed.elapsed() > COMMIT_EVERY {
                 self.committed = Instant::now();
-                self.commit(&consumer, CommitMode::Async);
+                self.commit(&consumer);
             }
         }
-        self.commit(&consumer, CommitMode::Async);
+        self.commit(&consumer);
         let _ = consumer.poll(POLL); // it is on its way by then; nobody waits for an absent broker
         leave(consumer);
     }
@@ -169,7 +169,7 @@ impl Member {
 
     /// Leaves the group's offsets with the broker, where one has changed: then all of them, as one may not
     /// have been taken.
-    fn commit(&mut self, consumer: &Slots, mode: CommitMode) {
+    fn commit(&mut self, consumer: &Slots) {
         let now = self.committer.offsets();
         if now == self.told {
             return;
@@ -187,7 +187,7 @@ impl Member {
             }
         }
         if offsets.count() > 0
-            && let Err(error) = consumer.commit(&offsets, mode)
+            && let Err(error) = consumer.commit(&offsets, CommitMode::Async)
         {
             tracing::debug!(%error, group = self.group.name(), "offsets were not committed");
         }

@@ -101,12 +101,12 @@ impl Hub {
         let (watched, mut reached) = (&self.watched[partition as usize], 0);
         loop {
             // First how far they are: who comes after that reads at least that by itself.
-            let progress = self.views.progress(partition).await;
+            let next_offset = self.views.next_offset(partition).await;
             let ids = watched.lock().still_watched();
             let Some(ids) = ids else { return };
             // Views that cannot be read now are read at the next look.
             let told = async {
-                let now = progress?.map_or(0, |progress| progress.next_offset);
+                let now = next_offset?;
                 if now != reached {
                     let rows = self.views.promotions_of_ids(partition, &ids).await?;
                     let mut watched = watched.lock();

@@ -6,7 +6,7 @@
 
 use prost::Message;
 
-use crate::v1::{Event, Fence, Record, record};
+use crate::v1::{Event, Fence, Record, Skip, record};
 
 /// A record that this version must not act on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +31,33 @@ pub fn decode_record(bytes: &[u8]) -> Result<record::Kind, Unreadable> {
     match record.kind.ok_or(Unreadable::Missing("kind"))? {
         record::Kind::Fence(fence) => check_fence(fence).map(record::Kind::Fence),
         record::Kind::Event(event) => check_event(event).map(record::Kind::Event),
+        record::Kind::Skip(skip) => check_skip(skip).map(record::Kind::Skip),
+    }
+}
+
+/// The place that a record takes among others, as far as any version can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A fence of this id.
+    Fence(Vec<u8>),
+    /// An event of a term, and its number there.
+    Event {
+        /// Offset of the fence.
+        term: u64,
+        /// 0, 1, 2, ... within the term.
+        seq: u64,
+    },
+    /// None.
+    None,
+}
+
+/// What can be told of a record that need not be readable.
+#[must_use]
+pub fn place_of(bytes: &[u8]) -> Place {
+    match Record::decode(bytes).ok().and_then(|record| record.kind) {
+        Some(record::Kind::Fence(fence)) => Place::Fence(fence.fence_id),
+        Some(record::Kind::Event(Event { term, seq, .. })) => Place::Event { term, seq },
+        Some(record::Kind::Skip(_)) | None => Place::None,
     }
 }
 
@@ -53,6 +80,20 @@ pub fn encode_event(event: Event) -> Vec<u8> {
 #[must_use]
 pub fn encode_fence(fence: Fence) -> Vec<u8> {
     Record { kind: Some(record::Kind::Fence(fence)) }.encode_to_vec()
+}
+
+/// Encodes a skip as a record of the log.
+#[must_use]
+pub fn encode_skip(skip: Skip) -> Vec<u8> {
+    Record { kind: Some(record::Kind::Skip(skip)) }.encode_to_vec()
+}
+
+fn check_skip(skip: Skip) -> Result<Skip, Unreadable> {
+    match (skip.by.is_empty(), skip.reason.is_empty()) {
+        (true, _) => Err(Unreadable::Missing("by")),
+        (false, true) => Err(Unreadable::Missing("reason")),
+        (false, false) => Ok(skip),
+    }
 }
 
 fn check_fence(fence: Fence) -> Result<Fence, Unreadable> {

@@ -9,7 +9,10 @@ mod position;
 mod problem;
 mod topic;
 
-pub use decode::{Unreadable, decode_record, decode_strictly, encode_event, encode_fence};
+pub use decode::{
+    Place, Unreadable, decode_record, decode_strictly, encode_event, encode_fence, encode_skip,
+    place_of,
+};
 pub use identifier::{CouponId, IdentifierError, MAX_IDENTIFIER_BYTES, check_identifier};
 pub use position::{Position, PositionError};
 pub use problem::{Outcome, ProblemKind};

@@ -74,6 +74,7 @@ kinds! {
     IncompleteBody      "incomplete-body"      400 Invalid None, "The body did not come whole";
     MalformedCommand    "malformed-command"    400 Invalid None, "The command between nodes cannot be read";
     NotFound            "not-found"            404 Refused None, "There is no such promotion or coupon";
+    NoSuchRecord        "no-such-record"       404 Refused None, "There is no such record in the log";
     NoSuchRoute         "no-such-route"        404 Invalid None, "There is nothing at this path";
     MethodNotAllowed    "method-not-allowed"   405 Invalid None, "The path does not take this method";
     BodyTooSlow         "body-too-slow"        408 Invalid None, "The body did not come in time";
@@ -84,6 +85,7 @@ kinds! {
     SoldOut             "sold-out"             409 Refused None, "The promotion is sold out";
     LimitReached        "limit-reached"        409 Refused None, "The customer holds as many coupons as one may";
     WrongPhase          "wrong-phase"          409 Refused None, "The rebuild is not where that is possible";
+    NotSkippable        "not-skippable"        409 Refused None, "The record is not skipped";
     BodyTooLarge        "body-too-large"       413 Invalid None, "The body is too large";
     UnsupportedMediaType "unsupported-media-type" 415 Invalid None, "The body must be JSON";
     UnsupportedContentEncoding "unsupported-content-encoding" 415 Invalid None, "The body must not be encoded";

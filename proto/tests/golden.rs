@@ -14,9 +14,9 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto};
 use seckill_proto::v1::{
     AcceptedLoss, Checkpoint, CouponGrabbed, CouponsGranted, Event, Fence, PromotionChanged,
     PromotionChanges, PromotionFinished, PromotionRestocked, PromotionScheduled, PromotionStarted,
-    SnapshotManifest, SnapshotPart, SnapshotSegment, Terms, event::Body,
+    Skip, SnapshotManifest, SnapshotPart, SnapshotSegment, Terms, event::Body,
 };
-use seckill_proto::{decode_record, decode_strictly, encode_event, encode_fence};
+use seckill_proto::{decode_record, decode_strictly, encode_event, encode_fence, encode_skip};
 
 const FILES: [&str; 3] =
     ["seckill/v1/log.proto", "seckill/v1/command.proto", "seckill/v1/snapshot.proto"];
@@ -124,8 +124,16 @@ fn records() -> Vec<(&'static str, Vec<u8>)> {
         idempotency_key: "k-1".into(),
     };
     let restocked = PromotionRestocked { coupons: 9_000, remaining: 8_700 };
+    let skip = Skip {
+        offset: 300,
+        hash: u64::MAX - 7,
+        by: "ann".into(),
+        reason: "a test message of another program".into(),
+        at_ms: 1_794_391_200_123,
+    };
     vec![
         ("fence", encode_fence(fence)),
+        ("skip", encode_skip(skip)),
         ("scheduled", event(Body::Scheduled(PromotionScheduled { terms: terms() }))),
         ("changed", event(Body::Changed(PromotionChanged { terms: terms() }))),
         ("started", event(Body::Started(PromotionStarted {}))),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use seckill_log::{Fetched, Fold, Folded, Log, LogError, Table, Witness};
+use seckill_log::{Fetched, Fold, Folded, Log, LogError, Skips, Table, Witness, fold_from};
 use seckill_promotion::{Book, Changes, Inconsistent, Restore};
 use seckill_proto::decode_strictly;
 use seckill_proto::v1::{
@@ -68,8 +68,9 @@ pub(crate) struct WhichArchived {
 pub(crate) async fn load(log: &dyn Log, partition: u32) -> Result<Snapshots, LogError> {
     let manifest = Manifest::read(log, partition).await?;
     let witnesses = manifest.witnesses();
-    let newest = restore(log, partition, &manifest.known()).await?;
-    Ok(Snapshots { newest, witnesses })
+    let Snapshot { book, fold } = restore(log, partition, &manifest.known()).await?;
+    let fold = fold.honouring(Skips::load(log, partition).await?);
+    Ok(Snapshots { newest: Snapshot { book, fold }, witnesses })
 }
 
 /// The newest snapshot of a partition, for whoever compares it with the log.
@@ -311,7 +312,7 @@ impl<'a> Maker<'a> {
             .last()
             .map_or((None, 0), |segment| (segment.checkpoint.clone(), segment.at_ms));
         log.sweep(Table::Snapshots, partition, all_keys(&segments)).await?;
-        let fold = checkpoint.map_or_else(Fold::default, |checkpoint| Fold::resume(&checkpoint));
+        let fold = fold_from(log, partition, &checkpoint.unwrap_or_default()).await?;
         let named =
             segments.iter().filter_map(|segment| segment.name.rsplit_once('-')?.1.parse().ok());
         let named = named.max().unwrap_or(0);
@@ -347,7 +348,7 @@ impl<'a> Maker<'a> {
                             .map_err(|reason| TakeoverError::inconsistent(offset, event, reason))?;
                     }
                     Folded::Fence(fence) => self.at_ms = fence.clock_ms.unwrap_or(self.at_ms),
-                    Folded::Void => {}
+                    Folded::Void | Folded::Skipped(_) | Folded::Skip(_) => {}
                 }
             }
             tokio::task::yield_now().await;
@@ -417,7 +418,7 @@ impl<'a> Maker<'a> {
         let kept = self.segments.last();
         let checkpoint = kept.and_then(|segment| segment.checkpoint.clone());
         self.at_ms = kept.map_or(0, |segment| segment.at_ms);
-        self.fold = checkpoint.map_or_else(Fold::default, |checkpoint| Fold::resume(&checkpoint));
+        self.fold = fold_from(self.log, self.partition, &checkpoint.unwrap_or_default()).await?;
         Ok(())
     }
 

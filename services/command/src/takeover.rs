@@ -86,6 +86,7 @@ impl Attempt<'_> {
     ) -> Result<Book, TakeoverError> {
         let Self { log, partition, identity, .. } = *self;
         let snapshots = snapshot::load(log, partition).await?;
+        owner.honour(snapshots.newest.fold.skips());
         let mut known = snapshots.witnesses;
         known.push(Witness::new("this node", self.known.clone()));
         proof::examine(log, partition, self.views, known).await?;

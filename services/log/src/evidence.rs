@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use seckill_proto::decode_record;
-use seckill_proto::v1::{Checkpoint, Fence, record};
+use seckill_proto::v1::Checkpoint;
+use seckill_proto::{Place, place_of};
 
 use crate::{History, Log, LogError};
 
@@ -148,9 +148,9 @@ pub async fn contradiction(
 }
 
 fn fence_id(record: &[u8]) -> Option<Vec<u8>> {
-    match decode_record(record) {
-        Ok(record::Kind::Fence(Fence { fence_id, .. })) => Some(fence_id),
-        Ok(record::Kind::Event(_)) | Err(_) => None,
+    match place_of(record) {
+        Place::Fence(fence_id) => Some(fence_id),
+        Place::Event { .. } | Place::None => None,
     }
 }
 
@@ -175,7 +175,7 @@ async fn record_at(log: &dyn Log, partition: u32, offset: u64) -> Result<Option<
 mod tests {
     use std::path::Path;
 
-    use seckill_proto::v1::{Event, PromotionStarted, event};
+    use seckill_proto::v1::{Event, Fence, PromotionStarted, event};
     use seckill_proto::{encode_event, encode_fence};
 
     use super::*;

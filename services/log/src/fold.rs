@@ -5,12 +5,18 @@
 //! hole nothing of that term counts any more: what counts of a term is always a prefix of what
 //! its owner decided, and was decided on exactly the state that every reader has.
 //!
+//! A record that cannot be read stops the fold, until an operator's [`Skip`] of it is known. What is
+//! skipped counts for nobody, also not for a version that can read it; it keeps its place, so that what
+//! follows it in its term still counts.
+//!
 //! Owner, projector and verifier all read through this, and nothing else decides.
 
-use seckill_proto::v1::{Checkpoint, Event, Fence, record};
-use seckill_proto::{Unreadable, decode_record};
+use std::sync::Arc;
 
-use crate::History;
+use seckill_proto::v1::{Checkpoint, Event, Fence, Skip, record};
+use seckill_proto::{Place, Unreadable, decode_record, place_of};
+
+use crate::{History, Skips};
 
 /// How far a partition has been folded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,6 +29,7 @@ pub struct Fold {
     history: History,
     /// The history without its last record.
     history_before_last: History,
+    skips: Arc<Skips>,
 }
 
 /// What a record turned out to be.
@@ -34,6 +41,10 @@ pub enum Folded {
     Event(Event),
     /// Counts for nobody: left behind by an owner that was deposed.
     Void,
+    /// Counts for nobody: an operator has said so in another record, which is this.
+    Skipped(Skip),
+    /// Such a word of an operator. It does nothing where it is.
+    Skip(Skip),
 }
 
 /// Why folding cannot go on.
@@ -68,7 +79,20 @@ impl Fold {
             fence_id: checkpoint.fence_id.clone(),
             history: History::from_number(checkpoint.history),
             history_before_last: History::from_number(checkpoint.history_before_last),
+            skips: Arc::default(),
         }
+    }
+
+    /// The same, which passes over what is skipped.
+    #[must_use]
+    pub fn honouring(self, skips: Skips) -> Self {
+        Self { skips: Arc::new(skips), ..self }
+    }
+
+    /// The skips that are known to it.
+    #[must_use]
+    pub fn skips(&self) -> &Skips {
+        &self.skips
     }
 
     /// How far it has got, for a snapshot or a view to keep.
@@ -116,26 +140,39 @@ impl Fold {
         if offset != self.next_offset {
             return Err(FoldError::Gap { expected: self.next_offset, found: offset });
         }
+        if let Some(skip) = self.skips.of(offset, record).cloned() {
+            self.advance(self.history.then(record));
+            self.take_place(offset, place_of(record));
+            return Ok(Folded::Skipped(skip));
+        }
         let kind =
             decode_record(record).map_err(|reason| FoldError::Unreadable { offset, reason })?;
         self.advance(self.history.then(record));
-        match kind {
+        Ok(match kind {
             record::Kind::Fence(fence) => {
-                self.term = Some(offset);
-                self.next_seq = 0;
-                self.fence_id.clone_from(&fence.fence_id);
-                Ok(Folded::Fence(fence))
+                self.take_place(offset, Place::Fence(fence.fence_id.clone()));
+                Folded::Fence(fence)
             }
-            record::Kind::Event(event) => Ok(self.event(event)),
-        }
+            record::Kind::Event(event) => {
+                let place = Place::Event { term: event.term, seq: event.seq };
+                if self.take_place(offset, place) { Folded::Event(event) } else { Folded::Void }
+            }
+            record::Kind::Skip(skip) => Folded::Skip(skip),
+        })
     }
 
-    fn event(&mut self, event: Event) -> Folded {
-        if self.term != Some(event.term) || self.next_seq != event.seq {
-            return Folded::Void;
+    /// Whether the record at this offset is the next of its term.
+    fn take_place(&mut self, offset: u64, place: Place) -> bool {
+        match place {
+            Place::Fence(fence_id) => {
+                (self.term, self.next_seq, self.fence_id) = (Some(offset), 0, fence_id);
+            }
+            Place::Event { term, seq } if self.term == Some(term) && self.next_seq == seq => {
+                self.next_seq = seq + 1;
+            }
+            Place::Event { .. } | Place::None => return false,
         }
-        self.next_seq = event.seq + 1;
-        Folded::Event(event)
+        true
     }
 
     /// Goes past an event that its owner knows to be the next and to count, to this history.
@@ -153,7 +190,7 @@ impl Fold {
 #[cfg(test)]
 mod tests {
     use seckill_proto::v1::{PromotionStarted, event};
-    use seckill_proto::{encode_event, encode_fence};
+    use seckill_proto::{encode_event, encode_fence, encode_skip};
 
     use super::*;
 
@@ -238,6 +275,58 @@ mod tests {
             }
             assert_eq!(resumed, whole, "from {from}");
         }
+    }
+
+    fn skip(offset: u64, record: &[u8]) -> Skip {
+        let (by, reason) = ("ann".into(), "junk".into());
+        Skip { offset, hash: crate::hash_of(record), by, reason, at_ms: 1 }
+    }
+
+    /// An event with a field that this version does not know.
+    fn of_a_newer_version(mut record: Vec<u8>) -> Vec<u8> {
+        record.extend([0xA0, 0x06, 0x01]); // field 100, varint 1
+        record
+    }
+
+    #[test]
+    fn what_is_skipped_counts_for_nobody_and_keeps_its_place() {
+        let newer = of_a_newer_version(event(0, 1));
+        let newer_fence = of_a_newer_version(fence());
+        let records = [
+            fence(),
+            event(0, 0),
+            b"junk".to_vec(),
+            newer.clone(),
+            event(0, 2),
+            newer_fence.clone(),
+            event(5, 0),
+            encode_skip(skip(2, b"junk")),
+            event(5, 1),
+        ];
+        let skips = [skip(2, b"junk"), skip(3, &newer), skip(5, &newer_fence)];
+        let mut fold = Fold::default().honouring(skips.into_iter().collect());
+        let mut counting = Vec::new();
+        for (offset, record) in (0..).zip(&records) {
+            let before = fold.history();
+            match fold.step(offset, record).expect("readable, or skipped") {
+                Folded::Event(_) => counting.push(offset),
+                Folded::Skipped(skip) => assert_eq!(skip.offset, offset),
+                Folded::Fence(_) | Folded::Void | Folded::Skip(_) => {}
+            }
+            assert_eq!(fold.history(), before.then(record), "what is skipped is part of it");
+        }
+        assert_eq!(counting, [1, 4, 6, 8]);
+        assert_eq!(fold.checkpoint().fence_id, [7; 16]);
+    }
+
+    /// A skip is of one record, and holds for those that could be read as well.
+    #[test]
+    fn only_the_record_that_was_meant_is_skipped() {
+        let mut fold = Fold::default().honouring([skip(0, b"other junk")].into_iter().collect());
+        assert!(matches!(fold.step(0, b"junk"), Err(FoldError::Unreadable { offset: 0, .. })));
+        fold = Fold::default().honouring([skip(0, &fence())].into_iter().collect());
+        assert!(matches!(fold.step(0, &fence()), Ok(Folded::Skipped(_))));
+        assert!(matches!(fold.step(1, &event(0, 0)), Ok(Folded::Event(_))));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod membership;
 mod owner;
 #[cfg(test)]
 mod simulation;
+mod skips;
 mod takeover;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub use fold::{Fold, FoldError, Folded};
 pub use history::History;
 pub use membership::{Committer, Group, Membership};
 pub use owner::{CaughtUp, LEASE_MS, Look, Owner, Phase, Settled};
+pub use skips::{Skips, fold_from, hash_of};
 pub use takeover::{Effect, Next, Outcome, Takeover};
 
 /// An engine that keeps the log.

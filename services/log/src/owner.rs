@@ -31,7 +31,7 @@ use seckill_proto::v1::{Checkpoint, Event, Fence};
 use seckill_proto::{encode_event, encode_fence};
 
 use crate::fold::{Fold, FoldError, Folded};
-use crate::{Delivery, History};
+use crate::{Delivery, History, Skips};
 
 /// How old the knowledge may be that a refusal rests on, in milliseconds.
 pub const LEASE_MS: u64 = 250;
@@ -213,7 +213,7 @@ impl<T> Owner<T> {
         Ok(match folded {
             Folded::Event(event) => CaughtUp::Apply(event),
             Folded::Fence(fence) => CaughtUp::Fence(fence),
-            Folded::Void => CaughtUp::Void,
+            Folded::Void | Folded::Skipped(_) | Folded::Skip(_) => CaughtUp::Void,
         })
     }
 
@@ -367,6 +367,12 @@ impl<T> Owner<T> {
         self.doubt.as_ref().map(Fold::next_offset)
     }
 
+    /// Lets what is in doubt be read past these.
+    pub fn honour(&mut self, skips: &Skips) {
+        let doubt = self.doubt.take();
+        self.doubt = doubt.map(|fold| fold.honouring(skips.clone()));
+    }
+
     /// Looks at the next record after the last confirmed one, and says what that settles. At the
     /// first fence all is known: what has not been found by then can never count.
     ///
@@ -380,8 +386,9 @@ impl<T> Owner<T> {
         let folded = doubt.step(offset, record)?;
         let confirmed = doubt.next_seq();
         match folded {
-            Folded::Void => Ok(Vec::new()),
+            Folded::Void | Folded::Skip(_) => Ok(Vec::new()),
             Folded::Event(_) => Ok(self.found(confirmed, offset)),
+            Folded::Skipped(_) => Ok(self.displaced(confirmed)),
             Folded::Fence(_) => Ok(self.end_of_doubt()),
         }
     }
@@ -389,6 +396,12 @@ impl<T> Owner<T> {
     fn found(&mut self, confirmed: u64, offset: u64) -> Vec<Settled<T>> {
         let ready = std::iter::from_fn(|| self.pop_if(|parked| parked.is_settled(confirmed)));
         ready.map(|waiting| Settled::Durable(waiting, offset)).collect()
+    }
+
+    /// What is skipped took the place of an own event, if of any: that one counts for nobody.
+    fn displaced(&mut self, confirmed: u64) -> Vec<Settled<T>> {
+        let is_it = |parked: &Parked<T>| parked.wrote && parked.after == confirmed;
+        self.pop_if(is_it).map(Settled::Void).into_iter().collect()
     }
 
     fn end_of_doubt(&mut self) -> Vec<Settled<T>> {
@@ -410,7 +423,7 @@ impl<T> Owner<T> {
 #[cfg(test)]
 mod tests {
     use seckill_proto::decode_record;
-    use seckill_proto::v1::{PromotionStarted, event, record};
+    use seckill_proto::v1::{PromotionStarted, Skip, event, record};
 
     use super::*;
 
@@ -567,6 +580,34 @@ mod tests {
         let void = vec![Settled::Void("two"), Settled::Void("refusal")];
         assert_eq!(owner.read_back(2, &foreign), Ok(void));
         assert_eq!((owner.phase(), owner.read_back_from()), (Phase::Idle, None));
+    }
+
+    #[test]
+    fn reading_back_passes_over_what_is_skipped() {
+        let skip = |record: &[u8]| Skip {
+            offset: 1,
+            hash: crate::hash_of(record),
+            by: "ann".into(),
+            reason: "junk".into(),
+            at_ms: 1,
+        };
+        let mut forged = event();
+        forged.seq = 0;
+        let mut forged = encode_event(forged);
+        forged.extend([0xA0, 0x06, 0x01]); // field 100, varint 1
+        for (foreign, settled) in [
+            (b"junk".to_vec(), Settled::Durable("one", 2)),
+            (forged, Settled::Void("one")), // in the place of the own one
+        ] {
+            let (mut owner, _) = serving();
+            let one = owner.submit(vec![event()], "one").remove(0);
+            owner.suspect();
+            assert!(owner.read_back(1, &foreign).is_err());
+            owner.honour(&[skip(&foreign)].into_iter().collect());
+            let mut told = owner.read_back(1, &foreign).expect("it is skipped");
+            told.extend(owner.read_back(2, &one).expect("readable"));
+            assert_eq!(told, [settled]);
+        }
     }
 
     #[test]

@@ -198,6 +198,8 @@ impl Stage {
                 Folded::Fence(fence) => format!("{offset} fence of {}\n", fence.node),
                 Folded::Event(event) => format!("{offset} counts: {}\n", event.promotion_id),
                 Folded::Void => format!("{offset} void\n"),
+                Folded::Skipped(_) => format!("{offset} skipped\n"),
+                Folded::Skip(skip) => format!("{offset} skips {}\n", skip.offset),
             }
         });
         records.collect()

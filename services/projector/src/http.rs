@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use crate::quarantine::{self, Quarantine};
 use crate::verify::{Claim, Report, Stage, VerifyError, verify_watched};
 
 /// How long a record of the log is waited for.
@@ -60,12 +61,14 @@ struct Looked {
 /// The routes of those who look after views.
 pub fn routes(log: Arc<dyn Log>, views: Views, claims: AskClaims) -> Router {
     let (looked, verifying) = (Arc::default(), Arc::new(Semaphore::new(1)));
+    let quarantine = Quarantine { log: Arc::clone(&log), views: views.clone() };
     Router::new()
         .route("/v1/progress", get(progress))
         .route("/v1/verify", post(verify))
         .route("/v1/rebuild", get(status).post(start))
         .route("/v1/rebuild/{step}", post(step))
         .with_state(Projections { log, views, looked, claims, verifying })
+        .merge(quarantine::routes(quarantine))
 }
 
 /// How far a partition of some tables is.
@@ -282,7 +285,7 @@ impl Projections {
         let events = records.iter().map(|(_, record)| decode_record(record));
         let at_ms = events.filter_map(|record| match record {
             Ok(record::Kind::Event(event)) => Some(event.at_ms),
-            Ok(record::Kind::Fence(_)) | Err(_) => None,
+            Ok(record::Kind::Fence(_) | record::Kind::Skip(_)) | Err(_) => None,
         });
         let first_ms = at_ms.into_iter().next()?;
         Some((now_ms() - first_ms).max(0) as f64 / 1_000.0)

@@ -4,7 +4,7 @@
 //! events that count (`rows.rs`), write them, progress last. Whatever goes wrong, the
 //! session is dropped and begins again at the progress that the views hold, because rows are
 //! keyed and repeat without harm. A record that cannot be read stops its partition with the reason
-//! shown; it is never skipped.
+//! shown; only an operator can have it skipped (`quarantine.rs`).
 //!
 //! Where a rebuild is under way, each partition writes new tables beside those that are read (`beside.rs`,
 //! `build.rs`), and whoever has the first partition leads it from phase to phase (`coordinate.rs`).
@@ -22,6 +22,7 @@ mod open;
 mod past;
 mod projection;
 mod projections;
+mod quarantine;
 #[cfg(test)]
 mod rebuild_under_faults;
 mod rows;
@@ -41,6 +42,7 @@ use crate::follow::Follower;
 
 pub use http::{AskClaims, Reached, RebuildStatus, Verifying, routes};
 pub use past::{Past, as_of};
+pub use quarantine::{NewSkip, QuarantineList, Quarantined};
 pub use verify::{Claim, Report, Stage, VerifyError, Watch, verify, verify_watched};
 
 /// A projector that runs.

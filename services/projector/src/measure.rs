@@ -34,6 +34,11 @@ pub(crate) fn describe_metrics() {
     );
     metrics::counter!("seckill_void_records_total").increment(0);
     metrics::describe_counter!(
+        "seckill_skipped_records_total",
+        "Records passed over because an operator has said so"
+    );
+    metrics::counter!("seckill_skipped_records_total").increment(0);
+    metrics::describe_counter!(
         "seckill_projector_sessions_failed_total",
         "Times that a partition's views had to begin again at their progress"
     );

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use seckill_edge::Bound;
-use seckill_log::{Fold, Folded, Log};
+use seckill_log::{Fold, Folded, Log, fold_from};
 use seckill_proto::v1::{Checkpoint, Event};
 use seckill_proto::{Position, partition_of};
 use seckill_views::{Changes, CouponRow, Progress, PromotionRow};
@@ -33,7 +33,8 @@ pub async fn as_of(
     let partition = partition_of(promotion_id, log.partitions());
     let end = log.end(partition).await?;
     let mut reader = log.read(partition, 0).await?;
-    let mut reading = Reading { promotion_id, partition, at, fold: Fold::default(), ended: false };
+    let fold = fold_from(log, partition, &Checkpoint::default()).await?;
+    let mut reading = Reading { promotion_id, partition, at, fold, ended: false };
     let (mut projections, mut past) = (Projections::default(), Past::default());
     while reading.fold.next_offset() < end && !reading.ended {
         let events = reading.take(next(&mut *reader, partition).await?)?;

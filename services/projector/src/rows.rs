@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use seckill_log::{Contradiction, Fold, FoldError, Folded, Log, LogError, Witness, contradiction};
-use seckill_proto::v1::{Checkpoint, Event};
+use seckill_log::{
+    Contradiction, Fold, FoldError, Folded, Log, LogError, Witness, contradiction, fold_from,
+};
+use seckill_proto::v1::{Checkpoint, Event, Skip};
 use seckill_views::{Changes, Progress, PromotionRow, Views, ViewsError};
 
 use crate::open::Open;
@@ -77,7 +79,7 @@ impl RowMaker {
         assert_history(&**log, partition, checkpoint).await?;
         let open = Open::resume(stored.open_promotions(partition).await?);
         let projections = Projections { promotions: Projection::default(), open };
-        let (log, fold) = (Arc::clone(log), Fold::resume(checkpoint));
+        let (log, fold) = (Arc::clone(log), fold_from(&**log, partition, checkpoint).await?);
         Ok(Self { log, partition, fold, projections })
     }
 
@@ -116,12 +118,18 @@ impl RowMaker {
         for (offset, record) in records {
             match self.fold.step(*offset, record) {
                 Ok(Folded::Event(event)) => events.push((*offset, event)),
-                Ok(Folded::Fence(_)) => {}
+                Ok(Folded::Fence(_) | Folded::Skip(_)) => {}
+                Ok(Folded::Skipped(skip)) => self.tell_skipped(&skip),
                 Ok(Folded::Void) => metrics::counter!("seckill_void_records_total").increment(1),
                 Err(error) => return (events, Some(error)),
             }
         }
         (events, None)
+    }
+
+    fn tell_skipped(&self, Skip { offset, by, reason, .. }: &Skip) {
+        tracing::warn!(partition = self.partition, offset, by, reason, "a record is skipped");
+        metrics::counter!("seckill_skipped_records_total").increment(1);
     }
 }
 

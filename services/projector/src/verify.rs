@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader};
+use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader, fold_from};
 use seckill_promotion::{Book, Inconsistent};
-use seckill_proto::v1::{Checkpoint, Event, Fence, record};
+use seckill_proto::v1::{Checkpoint, Event, Fence, Skip, record};
 use seckill_proto::{Position, decode_record};
 use seckill_views::{Changes, Progress, Views, ViewsError};
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,13 @@ impl Report {
         }
     }
 
+    /// Neither is a record that an operator has taken out.
+    fn note_skipped(&mut self, position: Position, Skip { by, reason, .. }: &Skip) {
+        if self.repairs.len() < SHOWN {
+            self.repairs.push(format!("the record at {position} is skipped by {by}: {reason}"));
+        }
+    }
+
     pub(crate) fn differ(&mut self, what: impl FnOnce() -> String) {
         self.different += 1;
         if self.differences.len() < SHOWN {
@@ -207,12 +214,13 @@ async fn expected_part(
     mut part: Part,
     expected: &Expected,
 ) -> Result<Part, VerifyError> {
-    let (partition, mut fold) = (part.partition, Fold::default());
+    let partition = part.partition;
     // A row may name a partition that there is not.
     let Some(end) = expected.ends.get(&partition).copied() else { return Ok(part) };
+    let mut fold = fold_from(log, partition, &Checkpoint::default()).await?;
     let step = |offset, record: &[u8]| match fold.step(offset, record) {
         Ok(Folded::Event(event)) => Ok(Some(event)),
-        Ok(Folded::Fence(_) | Folded::Void) => Ok(None),
+        Ok(_) => Ok(None),
         Err(reason) => Err(VerifyError::Fold { partition, reason }),
     };
     let read: &mut (dyn FnMut(u64) + Send) = &mut |_| {};
@@ -256,7 +264,8 @@ async fn fold(
     report: &mut Report,
 ) -> Result<(), VerifyError> {
     let end = log.end(partition).await?;
-    let mut folding = Folding { partition, ..Folding::default() };
+    let from_start = fold_from(log, partition, &Checkpoint::default()).await?;
+    let mut folding = Folding { partition, fold: from_start, ..Folding::default() };
     claims.retain(|claim| !claim.is_due(&folding.fold));
     let step = |offset, record: &[u8]| {
         let event = folding.step(offset, record, report)?;
@@ -314,6 +323,19 @@ impl Folding {
             Folded::Void => {
                 report.count("void records", 1);
                 name_foreign(partition, offset, record, &self.fences, report);
+            }
+            Folded::Skipped(skip) => {
+                report.count("skipped records", 1);
+                report.note_skipped(Position { partition, offset }, &skip);
+            }
+            Folded::Skip(skip) => {
+                report.count("skips", 1);
+                if self.fold.skips().iter().all(|known| known.offset != skip.offset) {
+                    let at = Position { partition, offset: skip.offset };
+                    report.differ(|| {
+                        format!("{at} is skipped by the record at offset {offset}, and readers do not know of it")
+                    });
+                }
             }
         }
         Ok(None)

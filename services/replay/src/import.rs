@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use seckill_log::{Delivery, Fold, FoldError, Log, LogError};
+use seckill_log::{Delivery, Fold, FoldError, Log, LogError, Skips};
+use seckill_proto::decode_record;
+use seckill_proto::v1::record;
 
 use crate::export::{BlockHead, END, Header, MAGIC};
 
@@ -75,6 +77,8 @@ pub enum ImportError {
 pub struct Import {
     path: PathBuf,
     ends: Vec<u64>,
+    /// Of each partition.
+    skips: Vec<Skips>,
 }
 
 /// Records of one partition.
@@ -90,8 +94,10 @@ impl Import {
     /// # Errors
     /// Says where it is not what an export wrote.
     pub fn check(path: &Path) -> Result<Self, ImportError> {
+        let skips = Self::skips(path)?;
         let mut blocks = Blocks::open(path)?;
-        let mut folds = vec![Fold::default(); blocks.ends.len()];
+        let mut folds: Vec<Fold> =
+            skips.iter().map(|skips| Fold::default().honouring(skips.clone())).collect();
         while let Some(block) = blocks.next()? {
             let fold = usize::try_from(block.partition).ok().and_then(|n| folds.get_mut(n));
             let damaged = |what: String| blocks.damaged(block.at, what);
@@ -106,7 +112,25 @@ impl Import {
             let what = format!("it has {reached:?} records, and should have {:?}", blocks.ends);
             return Err(blocks.damaged(blocks.at, what));
         }
-        Ok(Self { path: path.to_owned(), ends: blocks.ends })
+        Ok(Self { path: path.to_owned(), ends: blocks.ends, skips })
+    }
+
+    /// What operators have skipped, of each partition.
+    fn skips(path: &Path) -> Result<Vec<Skips>, ImportError> {
+        let mut blocks = Blocks::open(path)?;
+        let mut skips = vec![Skips::default(); blocks.ends.len()];
+        while let Some(block) = blocks.next()? {
+            let mut of_partition =
+                usize::try_from(block.partition).ok().and_then(|n| skips.get_mut(n));
+            for record in &block.records {
+                if let (Ok(record::Kind::Skip(skip)), Some(skips)) =
+                    (decode_record(record), &mut of_partition)
+                {
+                    skips.add(skip);
+                }
+            }
+        }
+        Ok(skips)
     }
 
     /// How many partitions the log has to have.
@@ -144,6 +168,9 @@ impl Import {
                 count += burst.len() as u64;
                 written(count, all);
             }
+        }
+        for (partition, skips) in (0..).zip(&self.skips) {
+            skips.publish(log, partition).await?;
         }
         Ok(count)
     }

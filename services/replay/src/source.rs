@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use seckill_log::{Fold, Folded, Log, LogError, Reader};
-use seckill_proto::v1::{Event, record};
+use seckill_log::{Fold, Folded, Log, LogError, Reader, fold_from};
+use seckill_proto::v1::{Checkpoint, Event, record};
 use seckill_proto::{Position, decode_record};
 
 use crate::ReplayError;
@@ -41,7 +41,8 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) async fn open(log: &dyn Log, partition: u32) -> Result<Self, LogError> {
         let (end, reader) = (log.end(partition).await?, log.read(partition, 0).await?);
-        let (fold, ready) = (Fold::default(), VecDeque::new());
+        let fold = fold_from(log, partition, &Checkpoint::default()).await?;
+        let ready = VecDeque::new();
         Ok(Self { partition, reader, fold, end, ready, ended: false })
     }
 
@@ -103,9 +104,11 @@ impl Source {
                 Folded::Event(event) => (event, false),
                 Folded::Void if selection.void => match decode_record(record) {
                     Ok(record::Kind::Event(event)) => (event, true),
-                    Ok(record::Kind::Fence(_)) | Err(_) => return Ok(()),
+                    Ok(_) | Err(_) => return Ok(()),
                 },
-                Folded::Fence(_) | Folded::Void => return Ok(()),
+                Folded::Fence(_) | Folded::Void | Folded::Skipped(_) | Folded::Skip(_) => {
+                    return Ok(());
+                }
             };
         let position = Position { partition, offset };
         self.ended = selection.has_ended(position);

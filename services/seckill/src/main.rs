@@ -9,6 +9,8 @@ mod engines;
 mod file;
 mod given;
 mod history;
+mod node;
+mod quarantine;
 mod ready;
 mod rebuild;
 mod repair;
@@ -72,6 +74,7 @@ enum Verb {
     Load(Box<LoadArgs>),
     Verify(verify::VerifyArgs),
     Rebuild(rebuild::RebuildArgs),
+    Quarantine(quarantine::QuarantineArgs),
     Replay(replay::ReplayArgs),
     Export(replay::ExportArgs),
     Import(replay::ImportArgs),
@@ -142,6 +145,7 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
             upgrade::run(Given::from(args).settle(Role::Upgrade)?).await.map(|()| true)
         }
         Verb::Rebuild(args) => rebuild::run(args).await,
+        Verb::Quarantine(args) => quarantine::run(args).await,
         Verb::Replay(args) => replay::replay(args).await.map(|()| true),
         Verb::Export(args) => replay::export_log(args).await.map(|()| true),
         Verb::Import(args) => replay::import(args).await.map(|()| true),

@@ -4,14 +4,16 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::Method;
 use seckill_projector::RebuildStatus;
 use seckill_views::{Phase, Rebuild};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+
+use crate::node::{Node, TargetArgs};
 
 /// Prints a line; whoever reads may have left.
 macro_rules! say {
@@ -23,7 +25,6 @@ macro_rules! say {
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two lines where no bar can be drawn.
 const PRINT_EVERY: Duration = Duration::from_secs(5);
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long a node that does not answer is asked again: it may be starting.
 const ASK_AGAIN_FOR: Duration = Duration::from_secs(60);
 
@@ -47,13 +48,6 @@ pub(crate) struct RebuildArgs {
     /// same as before, or the view is new; manual waits for `seckill rebuild switch`
     #[arg(long, value_enum, default_value_t = Switch::Auto)]
     switch: Switch,
-}
-
-#[derive(Args)]
-struct TargetArgs {
-    /// Node that writes the views, http://HOST:PORT; alone that role is on port 8084
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    target: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -100,17 +94,17 @@ pub(crate) async fn run(args: RebuildArgs) -> anyhow::Result<bool> {
         Some(step) => step.parts(),
         None => ("start", args.target),
     };
-    let node = Node::new(&target.target)?;
+    let node = Asking(Node::new(&target)?);
     match step {
         "status" => node.status().await.map(|status| show(&status)),
         "start" => {
             let switch = if args.switch == Switch::Auto { "auto" } else { "manual" };
             let body = json!({ "views": args.view, "rate": args.rate, "switch": switch });
-            node.ask(node.request(Method::POST, "").json(&body)).await?;
+            node.ask(Method::POST, "", Some(body)).await?;
             node.follow().await
         }
         step => {
-            node.ask(node.request(Method::POST, &format!("/{step}"))).await?;
+            node.ask(Method::POST, &format!("/{step}"), None).await?;
             match step {
                 "resume" => node.follow().await,
                 "abort" | "drop" => node.settle("The tables that were not read are deleted.").await,
@@ -120,35 +114,23 @@ pub(crate) async fn run(args: RebuildArgs) -> anyhow::Result<bool> {
     }
 }
 
-struct Node {
-    client: Client,
-    url: String,
-}
+/// The rebuild of a node.
+struct Asking(Node);
 
-impl Node {
-    fn new(target: &str) -> anyhow::Result<Self> {
-        let client = Client::builder().no_proxy().timeout(TIMEOUT).build()?;
-        Ok(Self { client, url: format!("{}/v1/rebuild", target.trim_end_matches('/')) })
-    }
-
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.url))
-    }
-
-    async fn ask(&self, request: RequestBuilder) -> anyhow::Result<RebuildStatus> {
-        let response =
-            request.send().await.with_context(|| format!("{} cannot be asked", self.url))?;
-        let (status, text) = (response.status(), response.text().await?);
-        if !status.is_success() {
-            let problem: Value = serde_json::from_str(&text).unwrap_or_default();
-            let said = problem["detail"].as_str().unwrap_or(&text);
-            bail!("{} answers {status}: {said}", self.url);
-        }
-        serde_json::from_str(&text).with_context(|| format!("{} is no such node", self.url))
+impl Asking {
+    async fn ask(
+        &self,
+        method: Method,
+        step: &str,
+        body: Option<Value>,
+    ) -> anyhow::Result<RebuildStatus> {
+        let request = self.0.request(method, &format!("/v1/rebuild{step}"));
+        let request = body.iter().fold(request, |request, body| request.json(body));
+        self.0.ask(request).await
     }
 
     async fn status(&self) -> anyhow::Result<RebuildStatus> {
-        self.ask(self.request(Method::GET, "")).await
+        self.ask(Method::GET, "", None).await
     }
 
     /// The same from a node that may be starting again.

@@ -14,7 +14,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use seckill_command::{Clock, forget_proof, known_of, newest_snapshot};
 use seckill_log::embedded::{Cut, EmbeddedLog};
-use seckill_log::{Contradiction, Delivery, Fold, Folded, Log, LogError, Witness, contradiction};
+use seckill_log::{
+    Contradiction, Delivery, Fold, Folded, Log, LogError, Witness, contradiction, fold_from,
+};
 use seckill_promotion::Book;
 use seckill_proto::v1::{AcceptedLoss, Checkpoint, Fence};
 use seckill_proto::{CouponId, encode_fence};
@@ -248,13 +250,14 @@ async fn settle_clock(log: &dyn Log, reset: bool) -> anyhow::Result<bool> {
 /// Time of the newest event: by the snapshot and what follows it, or by the whole log.
 async fn at_ms(log: &dyn Log, partition: u32) -> anyhow::Result<i64> {
     let snapshot = newest_snapshot(log, partition).await?;
-    let (fold, book) = snapshot
-        .map_or_else(Default::default, |(checkpoint, book)| (Fold::resume(&checkpoint), book));
+    let (checkpoint, book) = snapshot.unwrap_or_default();
+    let fold = fold_from(log, partition, &checkpoint).await?;
     Ok(fold_on(log, partition, fold, book).await?.1.at_ms())
 }
 
 async fn fold(log: &dyn Log, partition: u32) -> anyhow::Result<(Fold, Book)> {
-    fold_on(log, partition, Fold::default(), Book::default()).await
+    let fold = fold_from(log, partition, &Checkpoint::default()).await?;
+    fold_on(log, partition, fold, Book::default()).await
 }
 
 async fn fold_on(
@@ -276,7 +279,7 @@ async fn fold_on(
                 Folded::Fence(fence) => {
                     fence.clock_ms.into_iter().for_each(|at_ms| book.reset_clock(at_ms));
                 }
-                Folded::Void => {}
+                Folded::Void | Folded::Skipped(_) | Folded::Skip(_) => {}
             }
         }
     }

@@ -10,6 +10,7 @@ mod lost_end;
 #[cfg(feature = "real-engines")]
 mod offsets;
 mod original;
+mod quarantine;
 mod rebuild;
 mod recovery;
 mod replay;

@@ -1,0 +1,331 @@
+//! Records that nobody can read: what they are, and an operator's word to pass over them.
+//!
+//! Such a record stops the views of its partition, and its sales, where it is; those of the others go on.
+//! A program that can read it goes on by itself. A skip is for what nobody will ever read: it is written
+//! into the log, and refused where somebody has read the record, or where what follows rests on it.
+
+mod http;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use prost::Message;
+use seckill_edge::{now_ms, timestamp};
+use seckill_log::{
+    COMMAND_MARK, Delivery, Fold, FoldError, Folded, Log, LogError, PROJECTOR_MARK, Skips, Table,
+    hash_of,
+};
+use seckill_promotion::{Book, Inconsistent};
+use seckill_proto::v1::{Checkpoint, Skip};
+use seckill_proto::{Position, Unreadable, decode_record, encode_skip};
+use seckill_views::{Views, ViewsError};
+use serde::{Deserialize, Serialize};
+
+use crate::verify::next;
+
+pub(crate) use http::routes;
+
+/// Records of a partition that are listed, or skipped at once; the rest are counted.
+const SHOWN: usize = 100;
+/// Records that one skip may be of.
+const MOST: usize = 10_000;
+/// Of a record that is shown.
+const SHOWN_BYTES: usize = 4_096;
+
+/// Why a record is not skipped, or not shown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QuarantineError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Views(#[from] ViewsError),
+    #[error("there is no record at {0}")]
+    NotThere(Position),
+    #[error("the record at {0} can be read: there is nothing to skip")]
+    Readable(Position),
+    #[error("the record at {position} is skipped already, by {by}: {reason}")]
+    Already { position: Position, by: String, reason: String },
+    #[error(
+        "{who} has read the record at {position}: a newer version has written it, and this one has to be \
+         upgraded"
+    )]
+    ReadBy { who: &'static str, position: Position },
+    #[error(
+        "what follows rests on what would be skipped: at {position} an event of promotion {promotion_id:?} \
+         does not fit ({reason}). A newer version has written it, and this one has to be upgraded"
+    )]
+    RestsOnIt { position: Position, promotion_id: String, reason: Inconsistent },
+    #[error(
+        "there are more than {MOST} records to skip; `through` a nearer offset takes a part of them"
+    )]
+    TooMany,
+    #[error("the skip was not written for certain; ask for it again")]
+    NotWritten,
+}
+
+/// A record that cannot be read, or that was skipped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// Where it is, as PARTITION:OFFSET.
+    pub position: String,
+    /// Why this version cannot read it; none where it can, or where it is not looked at.
+    pub why: Option<String>,
+    /// How long it is; none where it is not looked at.
+    pub bytes: Option<u64>,
+    /// Who has skipped it.
+    pub skipped: Option<Skipped>,
+    /// Its first bytes, where it is shown alone.
+    pub content: Option<Content>,
+}
+
+/// The first bytes of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// In hexadecimal digits.
+    pub hex: String,
+    /// As text, with a replacement character for what is none.
+    pub text: String,
+}
+
+/// An operator's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Who said so.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When, in RFC 3339.
+    pub at: String,
+}
+
+impl Skipped {
+    fn of(skip: &Skip) -> Self {
+        let (by, reason, at) = (skip.by.clone(), skip.reason.clone(), timestamp(skip.at_ms));
+        Self { by, reason, at: at.to_string() }
+    }
+}
+
+/// What stands in the way of the partitions, and what was skipped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineList {
+    /// Records that cannot be read, where partitions have stopped.
+    pub unreadable: u64,
+    /// Records that were skipped.
+    pub skipped: u64,
+    /// The first of each partition: those that cannot be read, then the last that were skipped.
+    pub records: Vec<Quarantined>,
+}
+
+/// What is to be skipped.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSkip {
+    /// Who says so.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Also every other record of the partition that cannot be read, up to this offset.
+    #[serde(default)]
+    pub through: Option<u64>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Quarantine {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) views: Views,
+}
+
+impl Quarantine {
+    async fn list(&self) -> Result<QuarantineList, QuarantineError> {
+        let mut list = QuarantineList::default();
+        for partition in 0..self.log.partitions() {
+            let skips = Skips::load(&*self.log, partition).await?;
+            let unreadable = self.in_the_way(partition, &skips).await?;
+            list.unreadable += unreadable.len() as u64;
+            list.skipped += skips.len() as u64;
+            list.records.extend(unreadable.into_iter().take(SHOWN));
+            let last = skips.len().saturating_sub(SHOWN);
+            list.records.extend(skips.iter().skip(last).map(|skip| {
+                let position = Position { partition, offset: skip.offset };
+                quarantined(position, None, Some(skip))
+            }));
+        }
+        Ok(list)
+    }
+
+    /// From where the views have stopped.
+    async fn in_the_way(
+        &self,
+        partition: u32,
+        skips: &Skips,
+    ) -> Result<Vec<Quarantined>, QuarantineError> {
+        let progress = self.views.progress(partition).await?;
+        let stopped = progress.filter(|progress| progress.stopped.is_some());
+        let Some(from) = stopped.map(|progress| progress.next_offset) else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        let end = self.log.end(partition).await?;
+        self.each(partition, (from, end), |offset, record| {
+            if decode_record(record).is_err() && skips.of(offset, record).is_none() {
+                found.push(quarantined(Position { partition, offset }, Some(record), None));
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(found)
+    }
+
+    async fn show(&self, position: Position) -> Result<Quarantined, QuarantineError> {
+        let Position { partition, offset } = position;
+        let end = self.end(position).await?;
+        let skips = Skips::load(&*self.log, partition).await?;
+        let mut shown = None;
+        self.each(partition, (offset, end.min(offset + 1)), |_, record| {
+            let quarantined = quarantined(position, Some(record), skips.of(offset, record));
+            let first = &record[..record.len().min(SHOWN_BYTES)];
+            let hex = first.iter().map(|byte| format!("{byte:02x}")).collect();
+            let text = String::from_utf8_lossy(first).into_owned();
+            shown = Some(Quarantined { content: Some(Content { hex, text }), ..quarantined });
+            Ok(())
+        })
+        .await?;
+        shown.ok_or(QuarantineError::NotThere(position))
+    }
+
+    /// Where the partition ends, which has this position.
+    async fn end(&self, position: Position) -> Result<u64, QuarantineError> {
+        if position.partition >= self.log.partitions() {
+            return Err(QuarantineError::NotThere(position));
+        }
+        let end = self.log.end(position.partition).await?;
+        if position.offset < end { Ok(end) } else { Err(QuarantineError::NotThere(position)) }
+    }
+
+    /// Skips a record, and others that cannot be read through an offset. Nothing is written where one of
+    /// them must not be skipped.
+    async fn skip(
+        &self,
+        position: Position,
+        asked: NewSkip,
+    ) -> Result<Vec<Quarantined>, QuarantineError> {
+        let Position { partition, offset } = position;
+        let end = self.end(position).await?;
+        let known = Skips::load(&*self.log, partition).await?;
+        let through = asked.through.unwrap_or(offset).min(end - 1);
+        let mut new = Vec::new();
+        self.each(partition, (offset, through + 1), |at, record| {
+            match (decode_record(record), known.of(at, record)) {
+                (_, Some(Skip { by, reason, .. })) if at == offset => {
+                    let (by, reason) = (by.clone(), reason.clone());
+                    return Err(QuarantineError::Already { position, by, reason });
+                }
+                (Ok(_), None) if at == offset => return Err(QuarantineError::Readable(position)),
+                (Ok(_), _) | (Err(_), Some(_)) => {}
+                (Err(why), None) => new.push((why, new_skip(at, record, &asked))),
+            }
+            if new.len() > MOST { Err(QuarantineError::TooMany) } else { Ok(()) }
+        })
+        .await?;
+        self.assert_unread(position).await?;
+        let mut skips = known;
+        new.iter().for_each(|(_, skip)| skips.add(skip.clone()));
+        self.try_out(partition, end, skips).await?;
+        let records: Vec<_> = new.iter().map(|(_, skip)| encode_skip(skip.clone())).collect();
+        let deliveries = self.log.append(partition, records).deliveries().await;
+        if deliveries.contains(&Delivery::Unknown) {
+            return Err(QuarantineError::NotWritten);
+        }
+        let published: Skips = new.iter().map(|(_, skip)| skip.clone()).collect();
+        published.publish(&*self.log, partition).await?;
+        let done = new.into_iter().map(|(why, skip)| {
+            let position = Position { partition, offset: skip.offset };
+            let why = Some(why.to_string());
+            Quarantined { why, ..quarantined(position, None, Some(&skip)) }
+        });
+        Ok(done.collect())
+    }
+
+    /// Refuses what somebody could read and has gone past.
+    async fn assert_unread(&self, position: Position) -> Result<(), QuarantineError> {
+        let Position { partition, offset } = position;
+        let entries = self.log.scan(Table::Owners, partition).await?;
+        let reached = |mark: &str| {
+            let (_, value) = entries.iter().find(|(key, _)| key == mark)?;
+            Some(Checkpoint::decode(&value[..]).ok()?.next_offset)
+        };
+        let views = self.views.progress(partition).await?;
+        let readers = [
+            ("a command node", reached(COMMAND_MARK)),
+            ("a projector", reached(PROJECTOR_MARK)),
+            ("a projector", views.map(|progress| progress.next_offset)),
+        ];
+        let past = readers.into_iter().find(|(_, reached)| reached.is_some_and(|at| at > offset));
+        past.map_or(Ok(()), |(who, _)| Err(QuarantineError::ReadBy { who, position }))
+    }
+
+    /// Folds the partition as it would count then, up to whatever else cannot be read.
+    async fn try_out(&self, partition: u32, end: u64, skips: Skips) -> Result<(), QuarantineError> {
+        let (mut fold, mut book) = (Fold::default().honouring(skips), Book::default());
+        let mut stopped = false;
+        self.each(partition, (0, end), |offset, record| {
+            if stopped {
+                return Ok(());
+            }
+            match fold.step(offset, record) {
+                Ok(Folded::Event(event)) => {
+                    let applied = book.apply(&event);
+                    applied.map_err(|reason| QuarantineError::RestsOnIt {
+                        position: Position { partition, offset },
+                        promotion_id: event.promotion_id,
+                        reason,
+                    })?;
+                }
+                Ok(Folded::Fence(fence)) => {
+                    fence.clock_ms.into_iter().for_each(|at_ms| book.reset_clock(at_ms));
+                }
+                Ok(Folded::Void | Folded::Skipped(_) | Folded::Skip(_)) => {}
+                Err(FoldError::Unreadable { .. } | FoldError::Gap { .. }) => stopped = true,
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Hands on the records of a range.
+    async fn each(
+        &self,
+        partition: u32,
+        (from, end): (u64, u64),
+        mut take: impl FnMut(u64, &[u8]) -> Result<(), QuarantineError> + Send,
+    ) -> Result<(), QuarantineError> {
+        let mut reader = self.log.read(partition, from).await?;
+        let mut reached = from;
+        while reached < end {
+            for (offset, record) in next(&mut *reader, partition).await? {
+                if offset < end {
+                    take(offset, &record)?;
+                }
+                reached = offset + 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn quarantined(position: Position, record: Option<&[u8]>, skip: Option<&Skip>) -> Quarantined {
+    let why = record.and_then(|record| decode_record(record).err());
+    Quarantined {
+        position: position.to_string(),
+        why: why.map(|why: Unreadable| why.to_string()),
+        bytes: record.map(|record| record.len() as u64),
+        skipped: skip.map(Skipped::of),
+        content: None,
+    }
+}
+
+fn new_skip(offset: u64, record: &[u8], NewSkip { by, reason, .. }: &NewSkip) -> Skip {
+    let (by, reason, at_ms) = (by.clone(), reason.clone(), now_ms());
+    Skip { offset, hash: hash_of(record), by, reason, at_ms }
+}

@@ -2,8 +2,12 @@
 
 use std::error::Error;
 
-const FILES: [&str; 3] =
-    ["seckill/v1/log.proto", "seckill/v1/command.proto", "seckill/v1/snapshot.proto"];
+const FILES: [&str; 4] = [
+    "seckill/v1/log.proto",
+    "seckill/v1/command.proto",
+    "seckill/v1/snapshot.proto",
+    "seckill/v1/feed.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in FILES {

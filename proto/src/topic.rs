@@ -14,6 +14,8 @@ pub struct Topics {
     pub snapshots: String,
     /// Who owns which partition, compacted; a hint for routing.
     pub owners: String,
+    /// One record for every coupon granted, for programs of others. One partition.
+    pub coupons: String,
     /// Always empty: consumer groups share its partitions out, and so the work.
     pub slots: String,
 }
@@ -26,6 +28,7 @@ impl Topics {
             events: format!("{prefix}.events"),
             snapshots: format!("{prefix}.snapshots"),
             owners: format!("{prefix}.owners"),
+            coupons: format!("{prefix}.coupons"),
             slots: format!("{prefix}.slots"),
         }
     }

@@ -12,14 +12,19 @@ use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto};
 use seckill_proto::v1::{
-    AcceptedLoss, Checkpoint, CouponGrabbed, CouponsGranted, Event, Fence, PromotionChanged,
-    PromotionChanges, PromotionFinished, PromotionRestocked, PromotionScheduled, PromotionStarted,
-    Skip, SnapshotManifest, SnapshotPart, SnapshotSegment, Terms, event::Body,
+    AcceptedLoss, Checkpoint, Coupon, CouponGrabbed, CouponsGranted, Event, FedPartition, FeedLoss,
+    FeedProgress, Fence, PromotionChanged, PromotionChanges, PromotionFinished, PromotionRestocked,
+    PromotionScheduled, PromotionStarted, Skip, SnapshotManifest, SnapshotPart, SnapshotSegment,
+    Terms, event::Body,
 };
 use seckill_proto::{decode_record, decode_strictly, encode_event, encode_fence, encode_skip};
 
-const FILES: [&str; 3] =
-    ["seckill/v1/log.proto", "seckill/v1/command.proto", "seckill/v1/snapshot.proto"];
+const FILES: [&str; 4] = [
+    "seckill/v1/log.proto",
+    "seckill/v1/command.proto",
+    "seckill/v1/snapshot.proto",
+    "seckill/v1/feed.proto",
+];
 
 fn golden(name: &str) -> BTreeSet<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
@@ -172,10 +177,27 @@ fn values() -> Vec<(&'static str, Vec<u8>)> {
         granted: 2,
         grants: Some(grants),
     };
+    let coupon = Coupon {
+        id: "spring-300".into(),
+        promotion_id: "spring".into(),
+        serial: 300,
+        customer_id: "ann".into(),
+        discount: 0.15,
+        granted_at_ms: 1_794_391_200_123,
+        partition: 3,
+        offset: 1_042,
+    };
+    let feed = FeedProgress {
+        feed_end: 900,
+        partitions: vec![FedPartition { checkpoint: Some(checkpoint()), fed: 44 }],
+        losses: vec![FeedLoss { partition: 3, end: 40, feed_end: 800 }],
+    };
     vec![
         ("manifest", SnapshotManifest { segments: vec![segment] }.encode_to_vec()),
         ("part", SnapshotPart { promotions: vec![changes] }.encode_to_vec()),
         ("checkpoint", checkpoint().encode_to_vec()),
+        ("coupon", coupon.encode_to_vec()),
+        ("feed", feed.encode_to_vec()),
     ]
 }
 
@@ -189,6 +211,8 @@ fn read(name: &str, bytes: &[u8]) -> String {
         "manifest" => format!("{:?}", decode_strictly::<SnapshotManifest>(bytes).expect(name)),
         "part" => format!("{:?}", decode_strictly::<SnapshotPart>(bytes).expect(name)),
         "checkpoint" => format!("{:?}", decode_strictly::<Checkpoint>(bytes).expect(name)),
+        "coupon" => format!("{:?}", decode_strictly::<Coupon>(bytes).expect(name)),
+        "feed" => format!("{:?}", decode_strictly::<FeedProgress>(bytes).expect(name)),
         _ => format!("{:?}", decode_record(bytes).expect(name)),
     }
 }

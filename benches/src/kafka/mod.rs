@@ -93,9 +93,9 @@ impl KafkaEngine {
 
     /// Deletes the topics and the group of this run.
     pub(crate) async fn clean_up(self) -> anyhow::Result<()> {
-        let Topics { events, snapshots, owners, slots } = Topics::under(&self.prefix);
+        let Topics { events, snapshots, owners, slots, coupons } = Topics::under(&self.prefix);
         let raw = self.raw_topic();
-        let topics = [&events, &snapshots, &owners, &slots, &raw].map(String::as_str);
+        let topics = [&events, &snapshots, &owners, &slots, &coupons, &raw].map(String::as_str);
         let admin = self.admin()?;
         let deleted = admin.delete_topics(&topics, &options()).await;
         let group = format!("{}.{}", self.prefix, Group::Command.name());

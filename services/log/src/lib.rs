@@ -11,6 +11,7 @@ mod assigned;
 pub mod embedded;
 mod error;
 mod evidence;
+mod feed;
 mod fold;
 mod history;
 pub mod kafka;
@@ -21,6 +22,7 @@ mod simulation;
 mod skips;
 mod takeover;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use assigned::run_assigned;
 pub use error::{Damage, LogError};
 pub use evidence::{COMMAND_MARK, Contradiction, PROJECTOR_MARK, Witness, contradiction};
+pub use feed::{Fed, Feed, FeedRecord, FeedWriter};
 pub use fold::{Fold, FoldError, Folded};
 pub use history::History;
 pub use membership::{Committer, Group, Membership};
@@ -74,6 +77,9 @@ pub trait Log: Send + Sync + 'static {
 
     /// Takes part in sharing the partitions out among the processes of a group.
     async fn join(&self, group: Group) -> Result<Membership, LogError>;
+
+    /// What programs of others read.
+    fn feed(&self) -> Arc<dyn Feed>;
 
     /// The time by the engine's own clock, in milliseconds since 1970; none where it has none but this
     /// machine's, or does not say.

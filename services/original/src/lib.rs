@@ -8,9 +8,13 @@ mod coupons;
 mod date;
 mod promotions;
 mod queries;
+mod sync;
+
+use std::sync::Arc;
 
 use axum::Router;
 use seckill_command::Dispatcher;
+use seckill_log::Feed;
 use seckill_query::Gateway;
 
 /// What shoppers ask: `POST /command/coupons/`.
@@ -26,4 +30,9 @@ pub fn operator_routes(dispatcher: Dispatcher) -> Router {
 /// What readers ask: `GET /query/promotions` and `GET /query/coupons/{customerId}`.
 pub fn reader_routes() -> Router<Gateway> {
     queries::routes()
+}
+
+/// What a shop of others asks: `GET /sync/{latestId}`.
+pub fn shop_routes(feed: Arc<dyn Feed>) -> Router {
+    sync::routes(feed)
 }

@@ -15,6 +15,7 @@ mod beside;
 mod build;
 mod compare;
 mod coordinate;
+mod feed;
 mod follow;
 mod http;
 mod measure;
@@ -38,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::build::Turns;
 use crate::coordinate::Coordinator;
+use crate::feed::Feeder;
 use crate::follow::Follower;
 
 pub use http::{AskClaims, Reached, RebuildStatus, Verifying, routes};
@@ -66,13 +68,19 @@ impl Projector {
         let (turns, committer) = (Turns::new(), membership.committer());
         let mut joining = Some(health.part("projector/membership"));
         let task = run_assigned(membership, stop, move |partition, stop| {
-            let health = health.part(format!("projector/partition/{partition}"));
+            let part = health.part(format!("projector/partition/{partition}"));
             drop(joining.take());
             let coordinator = Coordinator::new(Arc::clone(&log), views.clone());
+            // Whoever has the first partition also leads rebuilds, and writes the feed.
+            let leads = partition == 0;
+            let feeder = leads.then(|| {
+                let part = health.part("projector/feed");
+                Feeder::new(Arc::clone(&log), views.clone(), part)
+            });
             let (log, views) = (Arc::clone(&log), views.clone());
-            let follower = Follower::new(log, views, partition, health, turns.clone())
+            let follower = Follower::new(log, views, partition, part, turns.clone())
                 .with_committer(committer.clone());
-            run(follower, coordinator, partition, stop)
+            run(follower, leads.then_some(coordinator), feeder, stop)
         });
         Ok(Self { task: tokio::spawn(task) })
     }
@@ -86,15 +94,26 @@ impl Projector {
     }
 }
 
-/// Whoever has the first partition also leads rebuilds.
 async fn run(
     follower: Follower,
-    coordinator: Coordinator,
-    partition: u32,
+    coordinator: Option<Coordinator>,
+    feeder: Option<Feeder>,
     stop: CancellationToken,
 ) {
+    let lead = async {
+        match coordinator {
+            Some(coordinator) => coordinator.run().await,
+            None => std::future::pending().await,
+        }
+    };
+    let feed = async {
+        if let Some(feeder) = feeder {
+            feeder.run(stop.clone()).await;
+        }
+    };
+    let follow = async { tokio::join!(follower.run(stop.clone()), feed) };
     tokio::select! {
-        () = follower.run(stop) => {}
-        () = coordinator.run(), if partition == 0 => {}
+        _ = follow => {}
+        () = lead => {}
     }
 }

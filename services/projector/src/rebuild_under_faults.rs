@@ -114,7 +114,8 @@ impl World {
         let (of_log, of_views) = (Arc::clone(&log), views.clone());
         let follower = Follower::new(of_log, of_views, partition, health, Turns::new());
         let coordinator = Coordinator::new(log, views);
-        let running = crate::run(follower, coordinator, partition, CancellationToken::new());
+        let coordinator = (partition == 0).then_some(coordinator);
+        let running = crate::run(follower, coordinator, None, CancellationToken::new());
         AbortOnDropHandle::new(tokio::spawn(running))
     }
 

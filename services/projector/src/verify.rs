@@ -13,6 +13,7 @@ use seckill_views::{Changes, Progress, Views, ViewsError};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{self, Expected, Newer, Part};
+use crate::feed::{FeedCheck, FeedError};
 use crate::projection::Unscheduled;
 use crate::projections::Projections;
 
@@ -61,9 +62,18 @@ pub enum VerifyError {
         "there are no such tables: no rebuild is there that has any beside those that are read"
     )]
     NoTables,
+    /// The feed could not be read.
+    #[error("the feed: {0}")]
+    Feed(String),
     /// The log has an event about nothing.
     #[error(transparent)]
     Unscheduled(#[from] Unscheduled),
+}
+
+impl From<FeedError> for VerifyError {
+    fn from(error: FeedError) -> Self {
+        Self::Feed(error.to_string())
+    }
 }
 
 /// How far a comparison is.
@@ -175,6 +185,7 @@ pub async fn verify_watched(
         all += log.end(partition).await?;
     }
     let mut report = Report::default();
+    let mut feed = FeedCheck::read(log, &mut report).await?;
     let built = views.built().await?;
     if built.is_empty() {
         return Err(VerifyError::NoTables);
@@ -194,11 +205,13 @@ pub async fn verify_watched(
             folded += records;
             watch(Stage::Log, folded, all);
         };
-        fold((log, partition, read), of_partition, &mut expected, &mut report).await?;
+        let noted = (&mut expected, &mut feed);
+        fold((log, partition, read), of_partition, noted, &mut report).await?;
     }
     if !report.counts.contains_key("fences") {
         return Err(VerifyError::Unused);
     }
+    feed.compare(&mut report);
     let found = compare::sums(views, &mut expected, &mut report, watch).await?;
     for part in found.differing.iter().flat_map(|differing| differing.parts()) {
         let part = expected_part(log, part, &expected).await?;
@@ -260,7 +273,7 @@ async fn read_changes(
 async fn fold(
     (log, partition, read): Source<'_>,
     mut claims: Vec<Claim>,
-    expected: &mut Expected,
+    (expected, feed): (&mut Expected, &mut FeedCheck),
     report: &mut Report,
 ) -> Result<(), VerifyError> {
     let end = log.end(partition).await?;
@@ -274,7 +287,11 @@ async fn fold(
         }
         Ok(event)
     };
-    read_changes((log, partition, read), end, step, |changes| expected.note(changes)).await?;
+    let note = |changes: &Changes| {
+        expected.note(changes);
+        feed.note(&changes.coupons);
+    };
+    read_changes((log, partition, read), end, step, note).await?;
     for claim in claims {
         report.differ(|| claim.lacks(end));
     }

@@ -110,13 +110,15 @@ pub(crate) async fn query(settings: Settings) -> anyhow::Result<()> {
     };
     let (app, (views, log)) = App::start_with(&settings, open).await?;
     let watching = background.run(ready::watch(views.clone(), app.health.part("query/views")));
-    let routes = background.answer(seckill_query::routes(
+    let shops = seckill_original::shop_routes(log.feed());
+    let readers = seckill_query::routes(
         views,
         log.partitions(),
         seckill_original::reader_routes(),
         Arc::new(OfLog(Arc::clone(&log))),
         app.stop.clone(),
-    ));
+    );
+    let routes = background.answer(readers.merge(shops));
     tokio::select! {
         served = app.serve(routes, "query gateway") => served,
         () = watching => unreachable!("nobody ends it"),

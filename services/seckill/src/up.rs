@@ -46,11 +46,12 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         Arc::new(OfLog(Arc::clone(&log))),
         app.stop.clone(),
     );
+    let shops = seckill_original::shop_routes(log.feed());
     let routes = seckill_command::routes(dispatcher.clone())
         .merge(seckill_admin::routes(dispatcher.clone()))
         .merge(seckill_original::shopper_routes(dispatcher.clone()))
         .merge(seckill_original::operator_routes(dispatcher))
-        .merge(background.answer(readers.merge(rebuilds).merge(replays)));
+        .merge(background.answer(readers.merge(rebuilds).merge(replays).merge(shops)));
     let failed = async { log.failed().await.into() };
     let what = engines::describe(&settings);
     let served = tokio::select! {

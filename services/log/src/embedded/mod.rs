@@ -9,6 +9,7 @@
 //! One process at a time; it is every member of every group.
 
 mod batch;
+mod feed;
 mod format;
 mod high_water;
 mod reader;
@@ -29,6 +30,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+use crate::embedded::feed::EmbeddedFeed;
 use crate::embedded::format::{cannot, partition_folder};
 use crate::embedded::high_water::{HighWater, Mark};
 use crate::embedded::reader::EmbeddedReader;
@@ -37,7 +39,7 @@ use crate::embedded::segment::Header;
 use crate::embedded::state::State;
 use crate::embedded::writer::Writer;
 use crate::{
-    Appending, Committer, Entries, FETCHED_AHEAD, Fetched, Group, History, Log, LogError,
+    Appending, Committer, Entries, FETCHED_AHEAD, Feed, Fetched, Group, History, Log, LogError,
     Membership, Reader, Table,
 };
 
@@ -55,6 +57,7 @@ pub struct EmbeddedLog {
     /// Held for as long as the log is open for reading only; a writer holds its own.
     _lock: Option<File>,
     everything: watch::Sender<BTreeSet<u32>>,
+    feed: Arc<EmbeddedFeed>,
 }
 
 impl EmbeddedLog {
@@ -120,7 +123,8 @@ impl EmbeddedLog {
 
     fn new(state: Arc<State>, writer: Option<Writer>, lock: Option<File>) -> Self {
         let (everything, _) = watch::channel((0..state.partitions()).collect());
-        Self { state, writer, _lock: lock, everything }
+        let feed = Arc::new(EmbeddedFeed::new(state.directory(), writer.is_none()));
+        Self { state, writer, _lock: lock, everything, feed }
     }
 }
 
@@ -233,8 +237,15 @@ impl Log for EmbeddedLog {
         Ok(Membership::new(self.everything.subscribe(), Committer::default(), Box::new(())))
     }
 
+    fn feed(&self) -> Arc<dyn Feed> {
+        Arc::clone(&self.feed) as Arc<dyn Feed>
+    }
+
     async fn failed(&self) -> LogError {
-        self.state.failed().await
+        tokio::select! {
+            failed = self.state.failed() => failed,
+            failed = self.feed.failed() => failed,
+        }
     }
 }
 

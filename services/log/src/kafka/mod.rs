@@ -9,6 +9,7 @@
 
 mod client;
 mod delivery;
+mod feed;
 mod producer;
 mod reader;
 mod slots;
@@ -24,12 +25,13 @@ use seckill_proto::Topics;
 use tokio::sync::mpsc;
 
 use crate::kafka::client::{blocking, unavailable};
+use crate::kafka::feed::KafkaFeed;
 use crate::kafka::producer::Producer;
 use crate::kafka::reader::KafkaReader;
 use crate::kafka::topics::Missing;
 use crate::{
-    Appending, Delivery, Entries, FETCHED_AHEAD, Fetched, Group, Log, LogError, Membership, Reader,
-    Table,
+    Appending, Delivery, Entries, FETCHED_AHEAD, Feed, Fetched, Group, Log, LogError, Membership,
+    Reader, Table,
 };
 
 /// Partitions of a new log, unless asked for otherwise.
@@ -73,6 +75,7 @@ pub struct KafkaLog {
     topics: Arc<Topics>,
     producer: Producer,
     partitions: u32,
+    feed: Arc<KafkaFeed>,
 }
 
 impl KafkaLog {
@@ -98,7 +101,8 @@ impl KafkaLog {
         let partitions = topics::ensure(&config, &topics, missing).await?;
         let (for_producer, known) = (Arc::clone(&config), topics.events.clone());
         let producer = blocking(move || Producer::connect(for_producer, &known)).await?;
-        Ok(Self { config, topics, producer, partitions })
+        let feed = Arc::new(KafkaFeed::new(&config, &topics.coupons));
+        Ok(Self { config, topics, producer, partitions, feed })
     }
 
     fn table_topic(&self, table: Table) -> &str {
@@ -174,6 +178,10 @@ impl Log for KafkaLog {
             return Err(LogError::Unavailable(format!("{topic} could not be written")));
         }
         Ok(())
+    }
+
+    fn feed(&self) -> Arc<dyn Feed> {
+        Arc::clone(&self.feed) as Arc<dyn Feed>
     }
 
     async fn time_ms(&self) -> Option<i64> {

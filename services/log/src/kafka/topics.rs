@@ -76,7 +76,8 @@ async fn attempt(
         (Some(found), _) => found,
         (None, asked) => asked.unwrap_or(DEFAULT_PARTITIONS),
     };
-    if all_led(&metadata, topics, partitions)? {
+    let fed = partition_count(&metadata, &topics.coupons).is_some();
+    if all_led(&metadata, topics, partitions)? && (fed || missing == Missing::Refuse) {
         assert_kept(admin, &metadata, &topics.events).await?;
         return Ok(Some(partitions));
     }
@@ -194,6 +195,7 @@ async fn create(
     let replication = config.replication.map_or(-1, i32::from);
     let in_sync = config.replication.and_then(in_sync).map(|replicas| replicas.to_string());
     let topic = |name| {
+        let partitions = if name == topics.coupons { 1 } else { partitions };
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
         in_sync
             .as_deref()
@@ -223,6 +225,7 @@ async fn create(
             .set("message.timestamp.type", "LogAppendTime")
             .set("flush.messages", "1"),
         topic(&topics.slots),
+        kept(&topics.coupons),
     ];
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(5)));
     let results =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use seckill_log::{Delivery, Entries, Group, Log, Table};
+use seckill_log::{Delivery, Entries, FeedRecord, Group, Log, Table};
 
 pub(crate) type AnyLog = Arc<dyn Log>;
 
@@ -130,6 +130,54 @@ pub(crate) async fn a_lone_member_gets_every_partition(log: AnyLog) {
     }
 }
 
+fn fed(range: std::ops::Range<u32>) -> Vec<FeedRecord> {
+    let record = |value| FeedRecord {
+        key: "spring".to_owned(),
+        headers: vec![("promotion", "spring".to_owned())],
+        value,
+    };
+    records(range).into_iter().map(record).collect()
+}
+
+/// The offsets, and that the records are these.
+async fn read_feed(log: &AnyLog, from: u64, limit: usize, expected: &[Vec<u8>]) -> Vec<u64> {
+    let read = log.feed().read(from, limit).await.expect("it is read");
+    let values: Vec<_> = read.iter().map(|(_, value)| value.to_vec()).collect();
+    assert_eq!(values, expected);
+    read.into_iter().map(|(offset, _)| offset).collect()
+}
+
+pub(crate) async fn the_feed_is_read_as_it_was_written(log: AnyLog) {
+    let feed = log.feed();
+    assert_eq!(feed.end().await.expect("an end"), 0);
+    assert!(read_feed(&log, 0, 10, &[]).await.is_empty());
+    let mut writer = feed.take_over().await.expect("a writer");
+    let first = writer.append(fed(0..3)).await.expect("it is written");
+    let second = writer.append(fed(3..5)).await.expect("it is written");
+    assert!(first >= 3 && second >= first + 2, "{first}, {second}");
+    let offsets = read_feed(&log, 0, 10, &records(0..5)).await;
+    assert!(offsets.is_sorted() && offsets[0] == 0 && offsets[4] + 1 == second, "{offsets:?}");
+    assert_eq!(read_feed(&log, 0, 2, &records(0..2)).await, offsets[..2]);
+    assert_eq!(read_feed(&log, offsets[1] + 1, 2, &records(2..4)).await, offsets[2..4]);
+    for beyond in [second, second + 1_000, u64::MAX / 2] {
+        assert!(read_feed(&log, beyond, 10, &[]).await.is_empty());
+    }
+}
+
+pub(crate) async fn only_who_took_the_feed_over_last_writes_it(log: AnyLog) {
+    let feed = log.feed();
+    let mut first = feed.take_over().await.expect("a writer");
+    first.append(fed(0..2)).await.expect("it is written");
+    let mut second = feed.take_over().await.expect("another writer");
+    for _ in 0..2 {
+        first.append(fed(7..9)).await.expect_err("it is not the writer any more");
+    }
+    second.append(fed(2..4)).await.expect("it is written");
+    drop(first);
+    second.append(fed(4..5)).await.expect("it is written");
+    read_feed(&log, 0, 10, &records(0..5)).await;
+}
+
 /// The suite as tests; `$open` makes a fresh log with at least three partitions.
 #[macro_export]
 macro_rules! conformance {
@@ -149,6 +197,8 @@ macro_rules! conformance {
             writers_side_by_side_lose_nothing
             a_table_keeps_the_last_value_of_a_key
             a_lone_member_gets_every_partition
+            the_feed_is_read_as_it_was_written
+            only_who_took_the_feed_over_last_writes_it
         }
     };
 }

@@ -2,6 +2,7 @@
 //! other; those that stop engines, fill disks or measure time stand in `tests/faults`.
 
 mod clock;
+mod feed;
 mod house;
 mod http;
 mod live;

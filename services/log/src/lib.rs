@@ -20,6 +20,7 @@ mod owner;
 #[cfg(test)]
 mod simulation;
 mod skips;
+mod stretch;
 mod takeover;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use history::History;
 pub use membership::{Committer, Group, Membership};
 pub use owner::{CaughtUp, LEASE_MS, Look, Owner, Phase, Settled};
 pub use skips::{Skips, fold_from, hash_of};
+pub use stretch::{Stretch, next_records};
 pub use takeover::{Effect, Next, Outcome, Takeover};
 
 /// An engine that keeps the log.

@@ -10,11 +10,9 @@ mod promotions;
 mod queries;
 mod sync;
 
-use std::sync::Arc;
-
 use axum::Router;
 use seckill_command::Dispatcher;
-use seckill_log::Feed;
+use seckill_feed::Shop;
 use seckill_query::Gateway;
 
 /// What shoppers ask: `POST /command/coupons/`.
@@ -33,6 +31,6 @@ pub fn reader_routes() -> Router<Gateway> {
 }
 
 /// What a shop of others asks: `GET /sync/{latestId}`.
-pub fn shop_routes(feed: Arc<dyn Feed>) -> Router {
-    sync::routes(feed)
+pub fn shop_routes(shop: Shop) -> Router {
+    sync::routes(shop)
 }

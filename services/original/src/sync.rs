@@ -7,10 +7,9 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::routing::get;
 use axum::{Json, Router};
-use prost::Message;
 use seckill_edge::{Problem, check_no_query};
-use seckill_log::Feed;
-use seckill_proto::{ProblemKind, v1};
+use seckill_feed::{FeedError, Shop, Told};
+use seckill_proto::ProblemKind;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
@@ -21,7 +20,7 @@ const MAX_ASKED: usize = 8;
 
 #[derive(Clone)]
 struct Sync {
-    feed: Arc<dyn Feed>,
+    shop: Shop,
     places: Arc<Semaphore>,
 }
 
@@ -36,11 +35,11 @@ struct Coupon {
     customer_id: String,
 }
 
-pub(crate) fn routes(feed: Arc<dyn Feed>) -> Router {
+pub(crate) fn routes(shop: Shop) -> Router {
     Router::new()
         .route("/sync/{latest}", get(after))
         .route("/sync/{latest}/", get(after))
-        .with_state(Sync { feed, places: Arc::new(Semaphore::new(MAX_ASKED)) })
+        .with_state(Sync { shop, places: Arc::new(Semaphore::new(MAX_ASKED)) })
 }
 
 async fn after(
@@ -60,20 +59,23 @@ async fn after(
         let detail = format!("At most {MAX_ASKED} read the feed at the same time.");
         Problem::new(ProblemKind::TooManyReaders, detail)
     })?;
-    // The id of a coupon is its offset in the feed and one: 0 is before the first.
-    let from = u64::try_from(latest).unwrap_or_default();
-    let fed = sync.feed.read(from, LIMIT).await.map_err(|error| unavailable(&error.to_string()))?;
-    let coupons = fed.into_iter().map(|(offset, record)| coupon(offset + 1, &record));
-    coupons.collect::<Result<_, _>>().map(Json)
+    let after = u64::try_from(latest).unwrap_or_default();
+    let told = sync.shop.after(after, LIMIT).await.map_err(unavailable)?;
+    Ok(Json(told.into_iter().map(Coupon::from).collect()))
 }
 
-fn coupon(id: u64, record: &[u8]) -> Result<Coupon, Problem> {
-    let v1::Coupon { promotion_id, granted_at_ms: time, discount, customer_id, .. } =
-        v1::Coupon::decode(record)
-            .map_err(|error| unavailable(&format!("{id} is no coupon: {error}")))?;
-    Ok(Coupon { id, promotion_id, time, discount, customer_id })
+impl From<Told> for Coupon {
+    fn from(Told { number, coupon }: Told) -> Self {
+        Self {
+            id: number,
+            promotion_id: coupon.promotion_id,
+            time: coupon.granted_at_ms,
+            discount: coupon.discount,
+            customer_id: coupon.customer_id,
+        }
+    }
 }
 
-fn unavailable(reason: &str) -> Problem {
-    Problem::new(ProblemKind::ViewsUnavailable, format!("The feed cannot be read: {reason}."))
+fn unavailable(error: FeedError) -> Problem {
+    Problem::new(ProblemKind::ViewsUnavailable, format!("The feed cannot be read: {error}."))
 }

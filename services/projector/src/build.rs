@@ -7,14 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use seckill_log::{Log, Reader};
+use seckill_log::{Log, Reader, next_records};
 use seckill_views::{Changes, Phase, Rebuild, Views, ViewsError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::follow::backoff;
 use crate::rows::{RowMaker, SessionError};
-use crate::verify::next;
 
 /// Records that are left to the session that writes the views: it stands still for them.
 const NEAR: u64 = 1_024;
@@ -158,7 +157,7 @@ impl Built {
     /// Writes up to so many of the records that follow. How many it was.
     async fn write(&mut self, most: usize) -> Result<usize, SessionError> {
         if self.read.is_empty() {
-            self.read.extend(next(&mut *self.reader, self.partition).await?);
+            self.read.extend(next_records(&mut *self.reader, self.partition).await?);
         }
         let records: Vec<_> = self.read.drain(..most.min(self.read.len())).collect();
         let made = self.rows.make(&records, &self.beside).await?;

@@ -15,7 +15,6 @@ mod beside;
 mod build;
 mod compare;
 mod coordinate;
-mod feed;
 mod follow;
 mod http;
 mod measure;
@@ -31,6 +30,7 @@ mod verify;
 
 use std::sync::Arc;
 
+use seckill_feed::Feeder;
 use seckill_log::{Group, Log, LogError, run_assigned};
 use seckill_telemetry::Health;
 use seckill_views::Views;
@@ -39,7 +39,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::build::Turns;
 use crate::coordinate::Coordinator;
-use crate::feed::Feeder;
 use crate::follow::Follower;
 
 pub use http::{AskClaims, Reached, RebuildStatus, Verifying, routes};
@@ -64,6 +63,7 @@ impl Projector {
         stop: CancellationToken,
     ) -> Result<Self, LogError> {
         measure::describe_metrics();
+        seckill_feed::describe_metrics();
         let membership = log.join(Group::Projector).await?;
         let (turns, committer) = (Turns::new(), membership.committer());
         let mut joining = Some(health.part("projector/membership"));

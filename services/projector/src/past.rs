@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use seckill_edge::Bound;
-use seckill_log::{Fold, Folded, Log, fold_from};
+use seckill_log::{Fold, Folded, Log, Stretch, fold_from};
 use seckill_proto::v1::{Checkpoint, Event};
 use seckill_proto::{Position, partition_of};
 use seckill_views::{Changes, CouponRow, Progress, PromotionRow};
 
 use crate::projections::Projections;
-use crate::verify::{VerifyError, next};
+use crate::verify::VerifyError;
 
 /// A promotion and some of its coupons, as of some place or time.
 #[derive(Debug, Default)]
@@ -31,13 +31,12 @@ pub async fn as_of(
     (after, limit): (u32, usize),
 ) -> Result<Past, VerifyError> {
     let partition = partition_of(promotion_id, log.partitions());
-    let end = log.end(partition).await?;
-    let mut reader = log.read(partition, 0).await?;
+    let mut stretch = Stretch::from(log, partition, 0).await?;
     let fold = fold_from(log, partition, &Checkpoint::default()).await?;
     let mut reading = Reading { promotion_id, partition, at, fold, ended: false };
     let (mut projections, mut past) = (Projections::default(), Past::default());
-    while reading.fold.next_offset() < end && !reading.ended {
-        let events = reading.take(next(&mut *reader, partition).await?)?;
+    while reading.fold.next_offset() < stretch.end() && !reading.ended {
+        let events = reading.take(stretch.next().await?)?;
         // Only the rows count here, not how far they reach.
         let progress = Progress::at(partition, &Checkpoint::default(), None);
         let Changes { promotions, coupons, .. } = projections.changes(&events, progress)?;

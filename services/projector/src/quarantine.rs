@@ -13,16 +13,14 @@ use std::sync::Arc;
 use prost::Message;
 use seckill_edge::{now_ms, timestamp};
 use seckill_log::{
-    COMMAND_MARK, Delivery, Fold, FoldError, Folded, Log, LogError, PROJECTOR_MARK, Skips, Table,
-    hash_of,
+    COMMAND_MARK, Delivery, Fold, FoldError, Folded, Log, LogError, PROJECTOR_MARK, Skips, Stretch,
+    Table, hash_of,
 };
 use seckill_promotion::{Book, Inconsistent};
 use seckill_proto::v1::{Checkpoint, Skip};
 use seckill_proto::{Position, Unreadable, decode_record, encode_skip};
 use seckill_views::{Views, ViewsError};
 use serde::{Deserialize, Serialize};
-
-use crate::verify::next;
 
 pub(crate) use http::routes;
 
@@ -300,17 +298,14 @@ impl Quarantine {
         (from, end): (u64, u64),
         mut take: impl FnMut(u64, &[u8]) -> Result<(), QuarantineError> + Send,
     ) -> Result<(), QuarantineError> {
-        let mut reader = self.log.read(partition, from).await?;
-        let mut reached = from;
-        while reached < end {
-            for (offset, record) in next(&mut *reader, partition).await? {
-                if offset < end {
-                    take(offset, &record)?;
-                }
-                reached = offset + 1;
+        let mut stretch = Stretch::between(&*self.log, partition, from, end).await?;
+        loop {
+            let records = stretch.next().await?;
+            if records.is_empty() {
+                return Ok(());
             }
+            records.iter().try_for_each(|(offset, record)| take(*offset, record))?;
         }
-        Ok(())
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
-use bytes::Bytes;
-use seckill_log::{Fold, FoldError, Folded, Log, LogError, Reader, fold_from};
+use seckill_feed::{FeedCheck, FeedCompared, FeedError};
+use seckill_log::{Fold, FoldError, Folded, Log, LogError, Stretch, fold_from};
 use seckill_promotion::{Book, Inconsistent};
 use seckill_proto::v1::{Checkpoint, Event, Fence, Skip, record};
 use seckill_proto::{Position, decode_record};
@@ -13,14 +12,11 @@ use seckill_views::{Changes, Progress, Views, ViewsError};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{self, Expected, Newer, Part};
-use crate::feed::{FeedCheck, FeedError};
 use crate::projection::Unscheduled;
 use crate::projections::Projections;
 
 /// Differences shown; the rest are counted.
 const SHOWN: usize = 20;
-/// A log that gives nothing for so long, though it has more, is not there.
-const STALLED: Duration = Duration::from_secs(20);
 
 /// Why nothing could be compared.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +133,17 @@ impl Report {
         }
     }
 
+    fn note_feed(&mut self, compared: FeedCompared) {
+        let FeedCompared { fed, lost, to_come, differences, different } = compared;
+        self.count("coupons in the feed", fed);
+        self.count("coupons not in the feed yet", to_come);
+        if lost > 0 {
+            self.count("coupons in the feed that the log has lost", lost);
+        }
+        self.different += different;
+        self.differences.extend(differences);
+    }
+
     pub(crate) fn differ(&mut self, what: impl FnOnce() -> String) {
         self.different += 1;
         if self.differences.len() < SHOWN {
@@ -185,7 +192,7 @@ pub async fn verify_watched(
         all += log.end(partition).await?;
     }
     let mut report = Report::default();
-    let mut feed = FeedCheck::read(log, &mut report).await?;
+    let mut feed = FeedCheck::read(log).await?;
     let built = views.built().await?;
     if built.is_empty() {
         return Err(VerifyError::NoTables);
@@ -211,7 +218,7 @@ pub async fn verify_watched(
     if !report.counts.contains_key("fences") {
         return Err(VerifyError::Unused);
     }
-    feed.compare(&mut report);
+    report.note_feed(feed.compare());
     let found = compare::sums(views, &mut expected, &mut report, watch).await?;
     for part in found.differing.iter().flat_map(|differing| differing.parts()) {
         let part = expected_part(log, part, &expected).await?;
@@ -251,23 +258,22 @@ async fn read_changes(
     mut step: impl FnMut(u64, &[u8]) -> Result<Option<Event>, VerifyError>,
     mut note: impl FnMut(&Changes),
 ) -> Result<(), VerifyError> {
-    let (mut projections, mut reached) = (Projections::default(), 0);
-    let mut reader = log.read(partition, 0).await?;
-    while reached < end {
-        let (mut events, before) = (Vec::new(), reached);
-        for (offset, record) in next(&mut *reader, partition).await? {
-            if offset >= end {
-                break;
-            }
-            events.extend(step(offset, &record)?.map(|event| (offset, event)));
-            reached = offset + 1;
+    let mut projections = Projections::default();
+    let mut stretch = Stretch::between(log, partition, 0, end).await?;
+    loop {
+        let records = stretch.next().await?;
+        if records.is_empty() {
+            return Ok(());
         }
-        read(reached - before);
+        let mut events = Vec::with_capacity(records.len());
+        for (offset, record) in &records {
+            events.extend(step(*offset, record)?.map(|event| (*offset, event)));
+        }
+        read(records.len() as u64);
         // Only the rows count here, not how far they reach.
         let progress = Progress::at(partition, &Checkpoint::default(), None);
         note(&projections.changes(&events, progress)?);
     }
-    Ok(())
 }
 
 async fn fold(
@@ -409,18 +415,6 @@ impl Claim {
             "partition {partition}: {what} is ahead of the log: it reached offset {reached}, the log ends at {end}"
         )
     }
-}
-
-/// The next records, of which there are some; a log that keeps still for long is not there.
-pub(crate) async fn next(
-    reader: &mut dyn Reader,
-    partition: u32,
-) -> Result<Vec<(u64, Bytes)>, LogError> {
-    let records = reader.next(STALLED).await?;
-    if records.is_empty() {
-        return Err(LogError::Unavailable(format!("partition {partition} cannot be read on")));
-    }
-    Ok(records)
 }
 
 /// Views behind the log, of another log, or ahead of this one.

@@ -4,10 +4,9 @@
 //! one partition, each block with its CRC-32. The last block is empty and says that nothing is missing.
 
 use std::io::Write;
-use std::time::Duration;
 
 use bytes::Bytes;
-use seckill_log::{Log, LogError};
+use seckill_log::{Log, Stretch};
 use serde::{Deserialize, Serialize};
 
 use crate::ReplayError;
@@ -18,8 +17,6 @@ pub(crate) const MAGIC: &str = "seckill log export, version 1\n";
 const BLOCK: usize = 1 << 20;
 /// The partition of the last block.
 pub(crate) const END: u32 = u32::MAX;
-/// A log that gives nothing for so long, though it has more, is not there.
-const STALLED: Duration = Duration::from_secs(20);
 
 /// The second line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,16 +78,12 @@ pub async fn export(
     let header = serde_json::to_string(&Header { ends: ends.clone() });
     writeln!(file, "{}", header.expect("numbers are plain JSON"))?;
     for (partition, end) in (0..).zip(ends) {
-        let mut reader = log.read(partition, 0).await?;
-        let mut reached = 0;
-        while reached < end {
-            let mut records = reader.next(STALLED).await?;
-            records.retain(|(offset, _)| *offset < end);
-            let Some((last, _)) = records.last() else {
-                let reason = format!("partition {partition} cannot be read on");
-                return Err(LogError::Unavailable(reason).into());
-            };
-            reached = last + 1;
+        let mut stretch = Stretch::between(log, partition, 0, end).await?;
+        loop {
+            let records = stretch.next().await?;
+            if records.is_empty() {
+                break;
+            }
             write_records(file, partition, &records)?;
             count += records.len() as u64;
             written(count, all);

@@ -6,16 +6,18 @@
 //! given, and whoever holds one was told so.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use seckill_command::{Clock, forget_proof, known_of, newest_snapshot};
+use seckill_feed::accept_feed_loss;
 use seckill_log::embedded::{Cut, EmbeddedLog};
 use seckill_log::{
-    Contradiction, Delivery, Fold, Folded, Log, LogError, Witness, contradiction, fold_from,
+    Contradiction, Delivery, Fold, Folded, Log, LogError, Stretch, Witness, contradiction,
+    fold_from,
 };
 use seckill_promotion::Book;
 use seckill_proto::v1::{AcceptedLoss, Checkpoint, Fence};
@@ -29,7 +31,6 @@ use crate::settings::{Role, Settings};
 
 /// How long an engine may take to answer.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lost coupons shown.
 const SHOWN: usize = 100;
 /// A log further ahead than this has seen a clock that was wrong, in milliseconds.
@@ -58,7 +59,11 @@ pub(crate) async fn run(args: RepairArgs) -> anyhow::Result<bool> {
         Some(_) => Some(Vec::new()),
         None => settle_files(&settings.data.join("log"), args.accept_loss).await?,
     };
-    let Some(cuts) = cuts else {
+    let feed_cuts = match feed_of(&settings) {
+        Some(feed) => settle_files(&feed, args.accept_loss).await?,
+        None => Some(Vec::new()),
+    };
+    let Some((cuts, feed_cuts)) = cuts.zip(feed_cuts) else {
         let left = EmbeddedLog::open_what_is_left(&settings.data.join("log"))?;
         lost(&left, &settings).await?;
         println!(
@@ -76,11 +81,20 @@ pub(crate) async fn run(args: RepairArgs) -> anyhow::Result<bool> {
         println!("Nothing was changed. `--accept-loss` goes on without the lost records.");
         return Ok(false); // nothing else is written to a log that has lost records
     }
+    if !feed_cuts.is_empty() {
+        settle_feed(&*log).await?;
+    }
     let timely = settle_clock(&*log, args.reset_clock).await?;
     if timely {
         println!("The log is whole.");
     }
     Ok(timely)
+}
+
+/// The folder of the feed of an embedded log.
+fn feed_of(settings: &Settings) -> Option<PathBuf> {
+    let embedded = settings.kafka.is_none();
+    embedded.then(|| EmbeddedLog::feed_folder(&settings.data.join("log"))).flatten()
 }
 
 /// Shows damaged files of the embedded log, and cuts them where that was asked for. What was cut; none
@@ -203,10 +217,23 @@ async fn settle_loss(
         println!("ACCEPTED: partition {partition} goes on from offset {end}; it says so at {at}.");
     }
     for partition in partitions {
+        let lost = accept_feed_loss(&**log, partition).await.context("the feed")?;
+        if lost > 0 {
+            println!("{lost} coupons of partition {partition} are in the feed and not in the log.");
+        }
         forget_proof(&**log, partition).await?;
     }
     clear_views(settings, log.partitions()).await?;
     Ok(true)
+}
+
+/// The feed itself was cut: what is missing in it is fed once more.
+async fn settle_feed(log: &dyn Log) -> anyhow::Result<()> {
+    for partition in 0..log.partitions() {
+        accept_feed_loss(log, partition).await.context("the feed")?;
+    }
+    println!("The feed was cut: coupons that are missing in it are fed again, with new ids.");
+    Ok(())
 }
 
 /// The views are made again from the log by the next projector.
@@ -266,14 +293,9 @@ async fn fold_on(
     mut fold: Fold,
     mut book: Book,
 ) -> anyhow::Result<(Fold, Book)> {
-    let end = log.end(partition).await?;
-    let mut reader = log.read(partition, fold.next_offset()).await?;
-    while fold.next_offset() < end {
-        let records = reader.next(READ_TIMEOUT).await?;
-        if records.is_empty() {
-            bail!("partition {partition} cannot be read from offset {} on", fold.next_offset());
-        }
-        for (offset, record) in records {
+    let mut stretch = Stretch::from(log, partition, fold.next_offset()).await?;
+    while fold.next_offset() < stretch.end() {
+        for (offset, record) in stretch.next().await? {
             match fold.step(offset, &record)? {
                 Folded::Event(event) => book.apply(&event)?,
                 Folded::Fence(fence) => {

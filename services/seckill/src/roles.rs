@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use seckill_command::{Clock, Dispatcher, Node, NodeConfig};
+use seckill_feed::Shop;
 use seckill_log::Log;
 use seckill_projector::Projector;
 use tokio_util::sync::CancellationToken;
@@ -110,7 +111,7 @@ pub(crate) async fn query(settings: Settings) -> anyhow::Result<()> {
     };
     let (app, (views, log)) = App::start_with(&settings, open).await?;
     let watching = background.run(ready::watch(views.clone(), app.health.part("query/views")));
-    let shops = seckill_original::shop_routes(log.feed());
+    let shops = seckill_original::shop_routes(Shop::of(&*log));
     let readers = seckill_query::routes(
         views,
         log.partitions(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use seckill_command::{Clock, Node, NodeConfig};
+use seckill_feed::Shop;
 use seckill_log::Log;
 use seckill_projector::Projector;
 use seckill_views::Views;
@@ -46,7 +47,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         Arc::new(OfLog(Arc::clone(&log))),
         app.stop.clone(),
     );
-    let shops = seckill_original::shop_routes(log.feed());
+    let shops = seckill_original::shop_routes(Shop::of(&*log));
     let routes = seckill_command::routes(dispatcher.clone())
         .merge(seckill_admin::routes(dispatcher.clone()))
         .merge(seckill_original::shopper_routes(dispatcher.clone()))

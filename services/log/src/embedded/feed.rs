@@ -7,12 +7,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::embedded::{EmbeddedLog, blocking};
+use crate::embedded::{EmbeddedLog, blocking, format};
 use crate::{Delivery, Fed, Feed, FeedRecord, FeedWriter, Log, LogError};
 
 const FOLDER: &str = "feed";
 /// Records that are there come within this.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where it is.
+fn folder(log: &Path) -> PathBuf {
+    log.join(FOLDER)
+}
+
+/// Where it is, if there is one.
+pub(super) fn existing_folder(log: &Path) -> Option<PathBuf> {
+    Some(folder(log)).filter(|folder| format::is_there(folder))
+}
 
 pub(super) struct EmbeddedFeed {
     directory: PathBuf,
@@ -25,9 +35,9 @@ pub(super) struct EmbeddedFeed {
 
 impl EmbeddedFeed {
     pub(super) fn new(log: &Path, read_only: bool) -> Self {
-        let folder = log.join(FOLDER);
+        let directory = folder(log);
         let (log, taken) = (OnceCell::new(), Arc::default());
-        Self { directory: folder, read_only, log, taken }
+        Self { directory, read_only, log, taken }
     }
 
     async fn log(&self) -> Result<&Arc<EmbeddedLog>, LogError> {
@@ -43,7 +53,7 @@ impl EmbeddedFeed {
 
     /// None where nothing was ever fed.
     async fn log_if_any(&self) -> Result<Option<&Arc<EmbeddedLog>>, LogError> {
-        if self.log.get().is_none() && !self.directory.exists() {
+        if self.log.get().is_none() && !format::is_there(&self.directory) {
             return Ok(None);
         }
         self.log().await.map(Some)
@@ -103,17 +113,22 @@ struct Writer {
 #[async_trait]
 impl FeedWriter for Writer {
     async fn append(&mut self, records: Vec<FeedRecord>) -> Result<u64, LogError> {
-        let taken = self.taken.lock().await;
-        if *taken != self.term {
-            return Err(LogError::Unavailable("somebody else writes the feed".to_owned()));
-        }
+        let (log, term, taken) = (Arc::clone(&self.log), self.term, Arc::clone(&self.taken));
         let records = records.into_iter().map(|record| record.value).collect();
-        match self.log.append(0, records).deliveries().await.last() {
-            Some(Delivery::At(last)) => Ok(last + 1),
-            Some(Delivery::Unknown) => {
-                Err(LogError::Unavailable("the feed could not be written".to_owned()))
+        // By itself: whoever takes over waits for what was begun, also where this is dropped meanwhile.
+        let appending = tokio::spawn(async move {
+            let taken = taken.lock().await;
+            if *taken != term {
+                return Err(LogError::Unavailable("somebody else writes the feed".to_owned()));
             }
-            None => self.log.end(0).await,
-        }
+            match log.append(0, records).deliveries().await.last() {
+                Some(Delivery::At(last)) => Ok(last + 1),
+                Some(Delivery::Unknown) => {
+                    Err(LogError::Unavailable("the feed could not be written".to_owned()))
+                }
+                None => log.end(0).await,
+            }
+        });
+        appending.await.map_err(|panic| LogError::Broken(panic.to_string()))?
     }
 }

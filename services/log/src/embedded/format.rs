@@ -33,6 +33,11 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether there is a log that was made to the end.
+pub(super) fn is_there(directory: &Path) -> bool {
+    directory.join(FORMAT).exists()
+}
+
 /// Where the lock is.
 pub(super) fn lock_path(directory: &Path) -> PathBuf {
     directory.join(LOCK)

@@ -23,7 +23,7 @@ mod writer;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -104,6 +104,12 @@ impl EmbeddedLog {
         };
         let recovered = look(directory, partitions)?;
         Ok(Self::new(Arc::new(State::new(directory, &recovered)), None, lock))
+    }
+
+    /// Where the feed of the log in a directory is, if it has one: a log of one partition.
+    #[must_use]
+    pub fn feed_folder(directory: &Path) -> Option<PathBuf> {
+        feed::existing_folder(directory)
     }
 
     async fn delete_if(

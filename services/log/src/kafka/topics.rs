@@ -227,9 +227,13 @@ async fn create(
         topic(&topics.slots),
         kept(&topics.coupons),
     ];
+    create_all(admin, &wanted).await
+}
+
+async fn create_all(admin: &Admin, wanted: &[NewTopic<'_>]) -> Result<(), LogError> {
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(5)));
     let results =
-        admin.create_topics(&wanted, &options).await.map_err(|error| unavailable(&error))?;
+        admin.create_topics(wanted, &options).await.map_err(|error| unavailable(&error))?;
     for result in results {
         match result {
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}

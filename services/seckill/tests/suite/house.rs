@@ -7,7 +7,7 @@ use seckill_proto::{Outcome, ProblemKind};
 use crate::source::{crates, files_in, top};
 
 /// Which crates of the workspace a crate may use: those below it, and of those what it is for.
-const MAY_USE: [(&str, &[&str]); 15] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("seckill-proto", &[]),
     ("seckill-promotion", &["proto"]),
     ("seckill-log", &["proto"]),
@@ -16,10 +16,11 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("seckill-edge", &["proto"]),
     ("seckill-command", &["proto", "promotion", "log", "edge", "telemetry"]),
     ("seckill-admin", &["proto", "promotion", "command", "edge"]),
-    ("seckill-projector", &["proto", "promotion", "log", "views", "edge", "telemetry"]),
+    ("seckill-projector", &["proto", "promotion", "log", "views", "edge", "telemetry", "feed"]),
     ("seckill-query", &["proto", "views", "edge"]),
     ("seckill-replay", &["proto", "log", "edge"]),
-    ("seckill-original", &["proto", "promotion", "views", "edge", "command", "query"]),
+    ("seckill-feed", &["proto", "log", "views", "telemetry"]),
+    ("seckill-original", &["proto", "promotion", "views", "edge", "command", "query", "feed"]),
     ("seckill-load", &["proto"]),
     (
         "seckill",
@@ -36,6 +37,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "query",
             "replay",
             "original",
+            "feed",
             "load",
         ],
     ),

@@ -13,8 +13,9 @@ use crate::system::engine::Engine;
 use crate::system::role::Role;
 use crate::system::{Engines, System, eventually, fresh_name, run, text};
 
-/// Kafka's own tool.
+/// Kafka's own tools.
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
+const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const COUPONS: u64 = 500_000;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// As long as the group takes to give a paused member up, and then some.
@@ -80,31 +81,68 @@ impl Load {
     }
 }
 
+/// Every role in a process of its own, and a sale under load.
+struct Sale {
+    system: System,
+    roles: [Role; 3],
+    load: Load,
+    stop: Arc<AtomicBool>,
+    watching: JoinHandle<u64>,
+}
+
+impl Sale {
+    /// With one projector.
+    async fn open() -> (Self, Role) {
+        let system = System::closed(Engines::real());
+        let [command, admin, query] =
+            ["command", "admin", "query"].map(|role| Role::start(role, &system));
+        let first = Role::start("projector", &system);
+        for role in [&command, &admin, &query, &first] {
+            role.ready().await;
+        }
+        let sale = json!({"id": "sale", "coupons": COUPONS, "discount": 0.5});
+        let url = format!("{}/v1/promotions", admin.url());
+        let offer = reqwest::Client::new().post(url).json(&sale);
+        assert_eq!(offer.send().await.expect("an answer").status(), 201);
+        eventually("the sale is on", PATIENCE, async || {
+            let answer = reqwest::get(format!("{}/v1/promotions/sale", query.url())).await;
+            answer.is_ok_and(|answer| answer.status() == 200)
+        })
+        .await;
+        let load = Load::start(&command, &query, &admin);
+        let stop = Arc::new(AtomicBool::new(false));
+        let watching = watch(&query, "sale", Arc::clone(&stop));
+        caught_up(&first).await;
+        (Self { system, roles: [command, admin, query], load, stop, watching }, first)
+    }
+
+    /// Ends the load, and holds the views and the feed against the log.
+    async fn close(self, projectors: Vec<Role>) {
+        let Self { system, roles, load, stop, watching } = self;
+        let audited = tokio::task::spawn_blocking(move || load.stop());
+        audited.await.expect("the audit passed");
+        stop.store(true, Ordering::Relaxed);
+        let reads = watching.await.expect("nothing that was shown is gone");
+        assert!(reads > 100, "{reads} reads");
+        for projector in &projectors {
+            caught_up(projector).await;
+        }
+        for role in roles.into_iter().chain(projectors) {
+            role.stop();
+        }
+        let verified = system.verify();
+        let said = text(&verified);
+        assert!(verified.status.success(), "{said}");
+        assert!(said.contains(" 0  coupons not in the feed yet"), "{said}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_three_and_two_projectors_with_one_killed_and_one_paused() {
     let _alone = alone().await;
-    let system = System::closed(Engines::real());
-    let [command, admin, query] =
-        ["command", "admin", "query"].map(|role| Role::start(role, &system));
-    let first = Role::start("projector", &system);
-    for role in [&command, &admin, &query, &first] {
-        role.ready().await;
-    }
-    let sale = json!({"id": "sale", "coupons": COUPONS, "discount": 0.5});
-    let offer = reqwest::Client::new().post(format!("{}/v1/promotions", admin.url())).json(&sale);
-    assert_eq!(offer.send().await.expect("an answer").status(), 201);
-    eventually("the sale is on", PATIENCE, async || {
-        let answer = reqwest::get(format!("{}/v1/promotions/sale", query.url())).await;
-        answer.is_ok_and(|answer| answer.status() == 200)
-    })
-    .await;
-    let load = Load::start(&command, &query, &admin);
-    let stop = Arc::new(AtomicBool::new(false));
-    let watching = watch(&query, "sale", Arc::clone(&stop));
-
-    caught_up(&first).await;
-    let second = Role::start("projector", &system);
-    let third = Role::start("projector", &system);
+    let (sale, first) = Sale::open().await;
+    let second = Role::start("projector", &sale.system);
+    let third = Role::start("projector", &sale.system);
     second.ready().await;
     third.ready().await;
     tokio::time::sleep(PAUSE).await;
@@ -119,16 +157,28 @@ async fn one_three_and_two_projectors_with_one_killed_and_one_paused() {
     tokio::time::sleep(PAUSE).await;
     caught_up(&first).await;
 
-    let (audited, watched) = (tokio::task::spawn_blocking(move || load.stop()), stop);
-    audited.await.expect("the audit passed");
-    watched.store(true, Ordering::Relaxed);
-    let reads = watching.await.expect("nothing that was shown is gone");
-    assert!(reads > 100, "{reads} reads");
-    caught_up(&first).await;
-    for role in [command, admin, query, first, third] {
-        role.stop();
+    sale.close(vec![first, third]).await;
+}
+
+/// Who writes the feed stands still, comes back beside a successor, and is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_feed_changes_hands() {
+    let _alone = alone().await;
+    let (sale, mut first) = Sale::open().await;
+    for _ in 0..2 {
+        // It has all partitions, and so the feed.
+        let second = Role::start("projector", &sale.system);
+        second.ready().await;
+        first.signal("STOP");
+        tokio::time::sleep(STANDSTILL).await;
+        first.signal("CONT");
+        tokio::time::sleep(PAUSE).await;
+        caught_up(&second).await;
+        drop(first); // kill -9
+        caught_up(&second).await;
+        first = second;
     }
-    system.assert_verified();
+    sale.close(vec![first]).await;
 }
 
 /// What Kafka's own tool tells of the group is where the views are.
@@ -158,5 +208,15 @@ async fn the_group_has_committed_where_the_views_are() {
     let rows: Vec<Vec<&str>> = rows.map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows.len(), 8, "{told}");
     assert!(rows.iter().any(|row| row[3].parse::<u64>().is_ok_and(|at| at > 300)), "{told}");
+
+    // And what a stock client reads of the feed, as docs/feed.md tells it.
+    let topic = format!("{name}.coupons");
+    let mut flags = vec!["--topic", &topic, "--from-beginning", "--max-messages", "300"];
+    flags.extend(["--isolation-level", "read_committed", "--timeout-ms", "60000"]);
+    flags.extend(["--formatter-property", "print.key=true"]);
+    flags.extend(["--formatter-property", "print.headers=true"]);
+    let told = broker.tool(CONSUMER, &flags);
+    assert_eq!(told.matches("promotion:load-").count(), 300, "{told}");
+    assert_eq!(told.matches(",position:").count(), 300, "{told}");
     system.stop();
 }

@@ -12,7 +12,7 @@ use crate::v1::{Event, Fence, Record, Skip, record};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// Not a protobuf message of this type.
-    #[error("it is no such message: {0}")]
+    #[error("it is no record of this log: {0}")]
     Malformed(String),
     /// Fields that this version does not know.
     #[error("it has fields that this version does not know")]
@@ -121,7 +121,13 @@ fn check_event(event: Event) -> Result<Event, Unreadable> {
         Body::Finished(finished) if crate::v1::FinishReason::try_from(finished.reason).is_err() => {
             return Err(Unreadable::Missing("reason"));
         }
-        Body::Grabbed(_) | Body::Started(_) | Body::Restocked(_) | Body::Finished(_) => {}
+        Body::Grabbed(_)
+        | Body::Started(_)
+        | Body::Restocked(_)
+        | Body::SoldOut(_)
+        | Body::Paused(_)
+        | Body::Resumed(_)
+        | Body::Finished(_) => {}
     }
     Ok(event)
 }

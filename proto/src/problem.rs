@@ -82,6 +82,7 @@ kinds! {
     AlreadyStarted      "already-started"      409 Refused None, "The promotion has started";
     NotStarted          "not-started"          409 Refused None, "The promotion has not started";
     Finished            "finished"             409 Refused None, "The promotion is over";
+    Paused              "paused"               409 Refused None, "The promotion is paused";
     SoldOut             "sold-out"             409 Refused None, "The promotion is sold out";
     LimitReached        "limit-reached"        409 Refused None, "The customer holds as many coupons as one may";
     WrongPhase          "wrong-phase"          409 Refused None, "The rebuild is not where that is possible";

@@ -13,9 +13,9 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto};
 use seckill_proto::v1::{
     AcceptedLoss, Checkpoint, Coupon, CouponGrabbed, CouponsGranted, Event, FedPartition, FeedLoss,
-    FeedProgress, Fence, PromotionChanged, PromotionChanges, PromotionFinished, PromotionRestocked,
-    PromotionScheduled, PromotionStarted, Skip, SnapshotManifest, SnapshotPart, SnapshotSegment,
-    Terms, event::Body,
+    FeedProgress, Fence, PromotionChanged, PromotionChanges, PromotionFinished, PromotionPaused,
+    PromotionRestocked, PromotionResumed, PromotionScheduled, PromotionSoldOut, PromotionStarted,
+    Skip, SnapshotManifest, SnapshotPart, SnapshotSegment, Terms, event::Body,
 };
 use seckill_proto::{decode_record, decode_strictly, encode_event, encode_fence, encode_skip};
 
@@ -145,6 +145,10 @@ fn records() -> Vec<(&'static str, Vec<u8>)> {
         ("grabbed", event(Body::Grabbed(grabbed))),
         ("restocked", event(Body::Restocked(restocked))),
         ("finished", event(Body::Finished(PromotionFinished { reason: 1 }))),
+        ("closed", event(Body::Finished(PromotionFinished { reason: 4 }))),
+        ("sold-out", event(Body::SoldOut(PromotionSoldOut {}))),
+        ("paused", event(Body::Paused(PromotionPaused {}))),
+        ("resumed", event(Body::Resumed(PromotionResumed {}))),
     ]
 }
 
@@ -176,6 +180,8 @@ fn values() -> Vec<(&'static str, Vec<u8>)> {
         archived: true,
         granted: 2,
         grants: Some(grants),
+        paused: Some(true),
+        sold_out_at_ms: Some(1_794_391_200_888),
     };
     let coupon = Coupon {
         id: "spring-300".into(),

@@ -1,10 +1,10 @@
-//! The operator's API: create, change, cancel and restock promotions.
+//! The operator's API: create and change promotions, restock, pause, resume, finish and cancel them.
 //!
 //! Holds no state and decides nothing: it checks what it is sent, makes a command of it, and
 //! brings that to the owner of the promotion.
 
-mod cancel;
 mod change;
+mod life;
 mod restock;
 mod schedule;
 
@@ -20,7 +20,7 @@ use serde::Serialize;
 pub fn routes(dispatcher: Dispatcher) -> Router {
     schedule::routes()
         .merge(change::routes())
-        .merge(cancel::routes())
+        .merge(life::routes())
         .merge(restock::routes())
         .with_state(dispatcher)
 }

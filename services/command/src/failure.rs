@@ -43,9 +43,10 @@ pub(crate) fn told_of(refusal: Refusal) -> (ProblemKind, &'static str) {
         Refusal::NotStarted => (ProblemKind::NotStarted, "Try again once it has started."),
         Refusal::AlreadyStarted => (
             ProblemKind::AlreadyStarted,
-            "The terms of a promotion that has started cannot be changed.",
+            "Of a promotion that has started only finishes_at can be changed.",
         ),
         Refusal::Finished => (ProblemKind::Finished, "It takes no more commands."),
+        Refusal::Paused => (ProblemKind::Paused, "Try again once it goes on."),
         Refusal::SoldOut => (ProblemKind::SoldOut, "Every coupon has been given."),
         Refusal::LimitReached => {
             (ProblemKind::LimitReached, "The promotion's limit per customer is reached.")

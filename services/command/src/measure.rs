@@ -12,6 +12,9 @@ pub(crate) fn kind(command: &Command) -> &'static str {
         Some(command::Body::Change(_)) => "change",
         Some(command::Body::Cancel(_)) => "cancel",
         Some(command::Body::Restock(_)) => "restock",
+        Some(command::Body::Pause(_)) => "pause",
+        Some(command::Body::Resume(_)) => "resume",
+        Some(command::Body::Finish(_)) => "finish",
         Some(command::Body::Grab(_)) => "grab",
         None => "none",
     }

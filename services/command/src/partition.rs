@@ -275,7 +275,7 @@ impl Partition {
     }
 
     /// Now and then: measures, and lets go of promotions that have been over for long.
-    fn tidy_up(&self, owner: &Owner<Waiting>, session: &mut Session) {
+    fn tidy_up(&self, owner: &mut Owner<Waiting>, session: &mut Session) {
         if Instant::now() < session.tidy_at {
             return;
         }
@@ -288,11 +288,17 @@ impl Partition {
         gauge("seckill_held_in_memory", session.book.size());
     }
 
-    /// Of promotions that are over for certain: no end of them is still on its way.
-    fn archive(&self, owner: &Owner<Waiting>, session: &mut Session) {
+    /// What nobody has restocked for long is ended; and of promotions that are over for certain, with no end
+    /// of them still on its way, coupons are let go of.
+    fn archive(&self, owner: &mut Owner<Waiting>, session: &mut Session) {
         let Some(retain) = self.retain else { return };
         let retain_ms = i64::try_from(retain.as_millis()).unwrap_or(i64::MAX);
-        let before_ms = self.clock.now_ms().saturating_sub(retain_ms);
+        let now_ms = self.clock.now_ms();
+        let before_ms = now_ms.saturating_sub(retain_ms);
+        if session.bursts.len() < MAX_BURSTS && self.no_room().is_none() {
+            let records = owner.stamp(session.book.finish_idle(before_ms, now_ms));
+            self.append(session, records, now_ms);
+        }
         let pending_ms = session.since.front().map_or(i64::MAX, |burst| burst.decided_ms);
         let archived = session.book.archive(before_ms.min(pending_ms));
         if !archived.is_empty() {

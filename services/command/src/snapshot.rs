@@ -483,7 +483,8 @@ mod tests {
     use seckill_log::embedded::EmbeddedLog;
     use seckill_promotion::end_of;
     use seckill_proto::v1::{
-        CancelPromotion, Command, Fence, GrabCoupon, SchedulePromotion, Terms, command,
+        CancelPromotion, Command, Fence, FinishPromotion, GrabCoupon, SchedulePromotion, Terms,
+        command,
     };
     use seckill_proto::{encode_event, encode_fence};
     use tempfile::TempDir;
@@ -633,6 +634,7 @@ mod tests {
             let id = format!("sale {number}");
             sale.offer(&id, 50_000).await;
             sale.grab(&id, 0..50_000).await;
+            sale.handle(&id, vec![command::Body::Finish(FinishPromotion {})]).await;
         }
         sale.offer("on sale", 1_000).await;
         sale.grab("on sale", 0..10).await;
@@ -667,6 +669,7 @@ mod tests {
         sale.offer("cancelled", 9).await;
         sale.grab("cancelled", 0..3).await;
         sale.grab("sold out", 60_000..120_000).await;
+        sale.handle("sold out", vec![command::Body::Finish(FinishPromotion {})]).await;
         sale.handle("cancelled", vec![command::Body::Cancel(CancelPromotion {})]).await;
         sale.offer("on sale", 1_000_000).await;
         sale.grab("on sale", 0..150_000).await;

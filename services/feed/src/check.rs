@@ -3,7 +3,7 @@
 use prost::Message;
 use seckill_log::Log;
 use seckill_proto::Position;
-use seckill_proto::v1::Coupon;
+use seckill_proto::v1::{Coupon, FeedProgress};
 use seckill_views::CouponRow;
 use twox_hash::XxHash3_64;
 
@@ -73,14 +73,22 @@ impl FeedCheck {
     /// # Errors
     /// It cannot be read.
     pub async fn read(log: &dyn Log) -> Result<Self, FeedError> {
-        let losses = load(log).await?.losses;
+        let FeedProgress { losses, feed_end, .. } = load(log).await?;
         let partitions = (0..log.partitions()).map(|_| Fed::default()).collect();
         let mut check = Self { partitions, ..Self::default() };
-        read_on(log, 0, |at, coupon| match is_lost(&losses, at, &coupon) {
+        let read = read_on(log, 0, |at, coupon| match is_lost(&losses, at, &coupon) {
             true => check.compared.lost += 1,
             false => check.take(at, &coupon),
         })
         .await?;
+        if read.end < feed_end {
+            let end = read.end;
+            let what = || format!("the feed ends at {end}, and was seen up to {feed_end}");
+            check.compared.differ(what);
+        }
+        for at in read.foreign {
+            check.compared.differ(|| format!("offset {at} of the feed is no coupon"));
+        }
         Ok(check)
     }
 

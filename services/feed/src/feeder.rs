@@ -30,8 +30,10 @@ const MAX_WRITTEN: usize = 10_000;
 const SAVE_EVERY: Duration = Duration::from_secs(2);
 /// Before the feed is taken over again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A session that went well for so long: what ends it is news.
+const LONG: Duration = Duration::from_secs(10);
 /// How long a feeder that is stopped may take to feed what is in the log.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// Writes the feed of a log.
 pub struct Feeder {
@@ -64,7 +66,11 @@ impl Feeder {
     pub async fn run(self, stop: CancellationToken) {
         let mut said = String::new();
         while !stop.is_cancelled() {
+            let begun = Instant::now();
             let Err(error) = self.session(&stop).await else { return };
+            if begun.elapsed() > LONG {
+                said.clear();
+            }
             let error = error.to_string();
             self.health.not_ready(format!("the feed stands still: {error}"));
             if error != said {
@@ -79,7 +85,10 @@ impl Feeder {
     }
 
     async fn session(&self, stop: &CancellationToken) -> Result<(), FeedError> {
-        let mut session = self.take_over().await?;
+        let mut session = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            session = self.take_over() => session?,
+        };
         let mut wait = Duration::ZERO;
         while !stop.is_cancelled() {
             let records = session.feed(wait).await?;
@@ -88,8 +97,7 @@ impl Feeder {
                 session.save().await?;
             }
         }
-        let deadline = Instant::now() + DRAIN;
-        while session.feed(COLLECT).await? > 0 && Instant::now() < deadline {}
+        session.finish().await?;
         session.save().await
     }
 
@@ -108,7 +116,12 @@ impl Feeder {
             let source = source.filter(|_| !is_lost(losses, at, &coupon));
             source.into_iter().for_each(|source| source.has(&coupon));
         })
-        .await?;
+        .await?
+        .end;
+        let checks: Vec<_> = sources.iter().map(Source::assert_of_this_log).collect();
+        for check in checks {
+            check.await?;
+        }
         tracing::debug!(end, "feeding");
         Ok(Session { feeder: self, writer, sources, end, kept, saved: Instant::now() })
     }
@@ -131,6 +144,21 @@ impl Session<'_> {
             None => self.feeder.health.ready(),
         }
         Ok(records)
+    }
+
+    /// Feeds what is in the log now.
+    async fn finish(&mut self) -> Result<(), FeedError> {
+        let (log, mut ends) = (&*self.feeder.log, Vec::new());
+        for partition in 0..log.partitions() {
+            ends.push(log.end(partition).await?);
+        }
+        let deadline = Instant::now() + DRAIN;
+        while self.sources.iter().zip(&ends).any(|(source, end)| source.next_offset() < *end)
+            && Instant::now() < deadline
+        {
+            self.feed(COLLECT).await?;
+        }
+        Ok(())
     }
 
     /// Keeps what this session itself has seen: another one may have taken over since, and know more.

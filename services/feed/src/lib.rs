@@ -14,7 +14,7 @@ mod under_faults;
 
 pub use check::{FeedCheck, FeedCompared};
 pub use feeder::Feeder;
-pub use loss::accept_feed_loss;
+pub use loss::{accept_feed_loss, lost_of_feed};
 pub use progress::FeedError;
 pub use shop::{Shop, Told};
 

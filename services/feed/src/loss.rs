@@ -1,10 +1,11 @@
-//! What becomes of the feed where the log has lost records: those who read it were told of coupons that the
-//! log does not have any more. They stay in the feed, and it goes on with what the log has instead.
+//! What becomes of the feed where the log has lost records, or the feed itself. Those who read it were told of
+//! coupons that the log does not have any more: they stay in the feed, and it goes on with what the log has
+//! instead.
 
 use std::collections::BTreeMap;
 
 use seckill_log::{Folded, Log, Stretch, fold_from};
-use seckill_proto::v1::{Checkpoint, Event, FedPartition, FeedLoss, event::Body};
+use seckill_proto::v1::{Checkpoint, Event, FedPartition, FeedLoss, FeedProgress, event::Body};
 
 use crate::FeedError;
 use crate::progress::{is_lost, load, read_on, store};
@@ -12,34 +13,46 @@ use crate::progress::{is_lost, load, read_on, store};
 /// What is granted: promotion, serial and customer.
 type Granted = (String, u32, String);
 
-/// Lets the feed go on after an operator has accepted that a partition has lost records: how many coupons in
-/// the feed the log does not have any more. Where the feed itself has lost records, that is to be called for
-/// every partition. Nobody else may write the log meanwhile.
+/// Records that the feed has lost, by what is known of it.
+///
+/// # Errors
+/// Log or feed cannot be read.
+pub async fn lost_of_feed(log: &dyn Log) -> Result<u64, FeedError> {
+    Ok(load(log).await?.feed_end.saturating_sub(log.feed().end().await?))
+}
+
+/// Lets the feed go on after an operator has accepted that it, or the log, has lost records: how many coupons
+/// in it the log does not have any more. What is missing in it is fed again. Nobody else may write the log
+/// meanwhile.
 ///
 /// # Errors
 /// Log or feed cannot be read, or the progress of the feed cannot be written.
-pub async fn accept_feed_loss(log: &dyn Log, partition: u32) -> Result<u64, FeedError> {
-    let mut progress = load(log).await?;
-    let (losses, mut fed) = (progress.losses.clone(), BTreeMap::new());
+pub async fn accept_feed_loss(log: &dyn Log) -> Result<u64, FeedError> {
+    let before = load(log).await?;
+    let mut fed = vec![BTreeMap::new(); log.partitions() as usize];
     let feed_end = read_on(log, 0, |at, coupon| {
-        if coupon.partition == partition && !is_lost(&losses, at, &coupon) {
+        let of_partition = fed.get_mut(coupon.partition as usize);
+        if let Some(fed) = of_partition.filter(|_| !is_lost(&before.losses, at, &coupon)) {
             let granted: Granted = (coupon.promotion_id, coupon.serial, coupon.customer_id);
             fed.insert(coupon.offset, granted);
         }
     })
-    .await?;
-    progress.feed_end = progress.feed_end.min(feed_end);
-    let kept = kept(log, partition, &fed).await?;
-    let lost = fed.range(kept..).count() as u64;
-    if lost > 0 {
-        progress.losses.push(FeedLoss { partition, end: kept, feed_end });
+    .await?
+    .end;
+    let mut now = FeedProgress { feed_end, partitions: Vec::new(), losses: before.losses };
+    let mut lost = 0;
+    for (partition, fed) in (0..).zip(&fed) {
+        let kept = kept(log, partition, fed).await?;
+        let gone = fed.range(kept..).count() as u64;
+        if gone > 0 {
+            now.losses.push(FeedLoss { partition, end: kept, feed_end });
+        }
+        lost += gone;
+        // The log is read from its beginning, and fed from where the feed does not have it.
+        let checkpoint = Some(Checkpoint::default());
+        now.partitions.push(FedPartition { checkpoint, fed: kept });
     }
-    // The log is read from its beginning, and fed from where the feed does not have it.
-    let partitions = log.partitions() as usize;
-    progress.partitions.resize_with(partitions, FedPartition::default);
-    progress.partitions[partition as usize] =
-        FedPartition { checkpoint: Some(Checkpoint::default()), fed: kept };
-    store(log, &progress).await?;
+    store(log, &now).await?;
     Ok(lost)
 }
 

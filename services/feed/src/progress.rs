@@ -30,7 +30,8 @@ pub enum FeedError {
     Contradiction(#[from] Contradiction),
     /// The feed has lost records.
     #[error(
-        "the feed ends at {end}, and was seen up to {seen}. Put it back from a copy, or see `seckill repair`"
+        "the feed ends at {end}, and was seen up to {seen}. Put it back from a copy, or see `seckill repair \
+         --help`"
     )]
     Lost {
         /// Where it ends.
@@ -39,11 +40,11 @@ pub enum FeedError {
         seen: u64,
     },
     /// The feed was written from another log.
-    #[error("the feed has a coupon of {0} that the log has not: it is the feed of another log")]
+    #[error(
+        "the feed has a coupon of {0} that the log has not: it is the feed of another log; delete the feed with \
+         its log, or see `seckill repair`"
+    )]
     OtherLog(Position),
-    /// Somebody else has written to the feed.
-    #[error("offset {0} of the feed is no coupon")]
-    Foreign(u64),
     /// A newer version has kept it.
     #[error("the progress of the feed in the table of owners cannot be read")]
     Progress,
@@ -65,25 +66,42 @@ pub(crate) async fn store(log: &dyn Log, progress: &FeedProgress) -> Result<(), 
     log.put(Table::Owners, FIRST, vec![entry]).await
 }
 
-/// Hands on the coupons of the feed from an offset on, with theirs; where it ends.
+/// What was found in the feed.
+pub(crate) struct Read {
+    /// After the last record.
+    pub(crate) end: u64,
+    /// Offsets of records that are no coupons: somebody else has written them, and they are passed over.
+    pub(crate) foreign: Vec<u64>,
+}
+
+/// Hands on the coupons of the feed from an offset on, with theirs.
 pub(crate) async fn read_on(
     log: &dyn Log,
     from: u64,
     mut take: impl FnMut(u64, Coupon),
-) -> Result<u64, FeedError> {
-    let (feed, mut next) = (log.feed(), from);
+) -> Result<Read, FeedError> {
+    let (feed, mut foreign, mut next) = (log.feed(), Vec::new(), from);
     let end = feed.end().await?;
     if end < from {
         return Err(FeedError::Lost { end, seen: from });
     }
     loop {
         let records = feed.read(next, READ).await?;
-        let Some((last, _)) = records.last() else { return Ok(next) };
+        let Some((last, _)) = records.last() else { return Ok(Read { end: next, foreign }) };
         next = last + 1;
         for (offset, record) in records {
-            take(offset, Coupon::decode(record).map_err(|_| FeedError::Foreign(offset))?);
+            match coupon_of(record) {
+                Some(coupon) => take(offset, coupon),
+                None => foreign.push(offset),
+            }
         }
     }
+}
+
+/// None where it is something else.
+pub(crate) fn coupon_of(record: Bytes) -> Option<Coupon> {
+    let coupon = Coupon::decode(record).ok()?;
+    (!coupon.promotion_id.is_empty() && coupon.serial > 0).then_some(coupon)
 }
 
 /// Whether an operator has accepted that the log lost a coupon, which is at this offset of the feed.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use prost::Message;
 use seckill_log::{Feed, Log};
 use seckill_proto::v1::Coupon;
 
 use crate::FeedError;
+use crate::progress::coupon_of;
 
 /// Tells of coupons.
 #[derive(Clone)]
@@ -33,12 +33,19 @@ impl Shop {
     /// # Errors
     /// The feed cannot be read.
     pub async fn after(&self, number: u64, limit: usize) -> Result<Vec<Told>, FeedError> {
-        // The number of a coupon is its offset and one.
-        let fed = self.0.read(number, limit).await?;
-        let told = fed.into_iter().map(|(offset, record)| {
-            let coupon = Coupon::decode(record).map_err(|_| FeedError::Foreign(offset))?;
-            Ok(Told { number: offset + 1, coupon })
-        });
-        told.collect()
+        let mut next = number;
+        loop {
+            let fed = self.0.read(next, limit).await?;
+            let Some((last, _)) = fed.last() else { return Ok(Vec::new()) };
+            next = last + 1;
+            // The number of a coupon is its offset and one.
+            let told = fed.into_iter().filter_map(|(offset, record)| {
+                coupon_of(record).map(|coupon| Told { number: offset + 1, coupon })
+            });
+            let told: Vec<_> = told.collect();
+            if !told.is_empty() {
+                return Ok(told);
+            }
+        }
     }
 }

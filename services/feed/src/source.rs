@@ -16,6 +16,8 @@ use crate::FeedError;
 const FEED: &str = "the feed";
 /// Before a partition that cannot be read on is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
+/// Views that are written as well have a promotion within this.
+const SHOWN_WITHIN: Duration = Duration::from_secs(2);
 
 pub(crate) struct Source {
     log: Arc<dyn Log>,
@@ -73,6 +75,26 @@ impl Source {
         FedPartition { checkpoint: Some(self.checkpoint.clone()), fed: self.fed }
     }
 
+    /// The first offset that is not taken yet.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.checkpoint.next_offset
+    }
+
+    /// A feed may be left of another log.
+    pub(crate) fn assert_of_this_log(
+        &self,
+    ) -> impl Future<Output = Result<(), FeedError>> + Send + use<> {
+        let (log, next_offset) = (Arc::clone(&self.log), self.next_offset());
+        // What was taken before is known by its history.
+        let last = self.last.clone().filter(|last| last.offset >= next_offset);
+        async move {
+            match last {
+                Some(last) => assert_granted(&*log, &last).await,
+                None => Ok(()),
+            }
+        }
+    }
+
     /// Why it stands still.
     pub(crate) fn stopped(&self) -> Option<String> {
         let (partition, reason) = (self.partition, self.stopped.as_ref()?);
@@ -97,20 +119,16 @@ impl Source {
     /// Whether it can be read on. What was taken before an error is not taken twice.
     fn note(&mut self, error: Option<FeedError>) {
         let reason = error.map(|error| error.to_string());
-        match (&reason, &self.open) {
-            (None, Some(open)) => {
-                self.checkpoint = open.fold.checkpoint();
-                self.fed = self.fed.max(self.checkpoint.next_offset);
+        if let Some(error) = &reason {
+            if self.stopped != reason {
+                let partition = self.partition;
+                tracing::warn!(partition, error, "the feed of a partition stands still");
             }
-            (None, None) => {}
-            (Some(error), _) => {
-                if self.stopped != reason {
-                    let partition = self.partition;
-                    tracing::warn!(partition, error, "the feed of a partition stands still");
-                }
-                self.open = None;
-                self.again = Instant::now() + AGAIN;
-            }
+            self.open = None;
+            self.again = Instant::now() + AGAIN;
+        } else if let Some(open) = &self.open {
+            self.checkpoint = open.fold.checkpoint();
+            self.fed = self.fed.max(self.checkpoint.next_offset);
         }
         self.stopped = reason;
     }
@@ -122,10 +140,7 @@ impl Source {
     ) -> Result<usize, FeedError> {
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => {
-                let (log, last) = (Arc::clone(&self.log), self.last.clone());
-                open(log, self.partition, self.checkpoint.clone(), last).await?
-            }
+            None => open(Arc::clone(&self.log), self.partition, self.checkpoint.clone()).await?,
         };
         let records = open.reader.next(wait).await?;
         for (offset, record) in &records {
@@ -139,16 +154,12 @@ impl Source {
     }
 }
 
-/// At a checkpoint that is one of this log, as the last coupon fed has to be.
+/// At a checkpoint that is one of this log.
 async fn open(
     log: Arc<dyn Log>,
     partition: u32,
     checkpoint: Checkpoint,
-    last: Option<Coupon>,
 ) -> Result<Open, FeedError> {
-    if let Some(last) = last.filter(|last| last.offset >= checkpoint.next_offset) {
-        assert_granted(&*log, &last).await?;
-    }
     let fold = fold_from(&*log, partition, &checkpoint).await?;
     let feed = [Witness::new(FEED, checkpoint)];
     if let Some(contradiction) = contradiction(&*log, partition, &feed).await? {
@@ -158,7 +169,7 @@ async fn open(
     Ok(Open { reader, fold, discounts: HashMap::new() })
 }
 
-/// A feed may be left of another log.
+/// What cannot be read says nothing: the fold comes to it too.
 async fn assert_granted(log: &dyn Log, coupon: &Coupon) -> Result<(), FeedError> {
     let Coupon { partition, offset, .. } = *coupon;
     let other = || FeedError::OtherLog(Position { partition, offset });
@@ -166,18 +177,18 @@ async fn assert_granted(log: &dyn Log, coupon: &Coupon) -> Result<(), FeedError>
         return Err(other());
     }
     let records = Stretch::between(log, partition, offset, offset + 1).await?.next().await?;
-    let record = records.first().and_then(|(_, record)| decode_record(record).ok());
-    let Some(record::Kind::Event(event)) = record else { return Err(other()) };
-    match event.body {
-        Some(Body::Grabbed(grabbed))
-            if event.promotion_id == coupon.promotion_id
-                && grabbed.serial == coupon.serial
-                && grabbed.customer_id == coupon.customer_id =>
-        {
-            Ok(())
-        }
-        _ => Err(other()),
+    match records.first().map(|(_, record)| decode_record(record)) {
+        Some(Err(_)) => Ok(()),
+        Some(Ok(record::Kind::Event(event))) if grants(&event, coupon) => Ok(()),
+        Some(Ok(_)) | None => Err(other()),
     }
+}
+
+fn grants(event: &Event, coupon: &Coupon) -> bool {
+    let Some(Body::Grabbed(grabbed)) = &event.body else { return false };
+    event.promotion_id == coupon.promotion_id
+        && grabbed.serial == coupon.serial
+        && grabbed.customer_id == coupon.customer_id
 }
 
 /// The coupon that an event grants, if it does.
@@ -218,8 +229,16 @@ async fn discount(
     if let Some(discount) = discounts.get(promotion_id) {
         return Ok(*discount);
     }
-    let row = views.promotion(promotion_id).await?;
-    let discount = row.ok_or_else(|| FeedError::Unknown(promotion_id.to_owned()))?.discount;
+    let deadline = Instant::now() + SHOWN_WITHIN;
+    let discount = loop {
+        match views.promotion(promotion_id).await? {
+            Some(row) => break row.discount,
+            None if Instant::now() > deadline => {
+                return Err(FeedError::Unknown(promotion_id.to_owned()));
+            }
+            None => tokio::time::sleep(SHOWN_WITHIN / 40).await,
+        }
+    };
     discounts.insert(promotion_id.to_owned(), discount);
     Ok(discount)
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use seckill_log::embedded::EmbeddedLog;
-use seckill_log::{Folded, Log, Stretch, fold_from};
+use seckill_log::{FeedRecord, Folded, Log, Stretch, fold_from};
 use seckill_proto::v1::{AcceptedLoss, Checkpoint, CouponGrabbed, Event, Fence, event::Body};
 use seckill_proto::{CouponId, Position, encode_event, encode_fence, partition_of};
 use seckill_telemetry::Health;
@@ -223,13 +223,39 @@ async fn after_an_accepted_loss_the_feed_goes_on() {
     let accepted_loss = Some(AcceptedLoss { end: 7, refuted: Vec::new() });
     let word = Fence { fence_id: vec![8; 16], accepted_loss, ..Fence::default() };
     world.append(1, vec![encode_fence(word)]).await;
-    assert_eq!(accept_feed_loss(&*world.log, 1).await.expect("it is accepted"), 3);
+    assert_eq!(accept_feed_loss(&*world.log).await.expect("it is accepted"), 3);
     world.append(1, vec![grab((7, 0), 1, 7), grab((7, 1), 1, 8)]).await;
     for _ in 0..2 {
         let compared = world.feed_all().await;
         let FeedCompared { fed, lost, different, .. } = compared;
         assert_eq!((fed, lost, different), (17, 3, 0), "{compared:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_write_into_the_feed_is_passed_over_and_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let world = World::open(directory.path()).await;
+    world.append(0, vec![fence(), grab((0, 0), 0, 1)]).await;
+    assert_eq!(world.feed_all().await.fed, 1);
+    let junk = |value: &[u8]| FeedRecord {
+        key: String::new(),
+        headers: Vec::new(),
+        value: value.to_vec(),
+    };
+    let mut writer = world.log.feed().take_over().await.expect("a writer");
+    writer.append(vec![junk(b"junk"), junk(b"")]).await.expect("it is written");
+    world.append(0, vec![grab((0, 1), 0, 2)]).await;
+    let compared = world.feed_all().await;
+    assert_eq!((compared.fed, compared.different), (2, 2), "{compared:?}");
+    let shop = Shop::of(&*world.log);
+    let numbers = async |after, limit| {
+        let told = shop.after(after, limit).await.expect("it is read");
+        told.iter().map(|told| told.number).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(0, 10).await, [1, 4]);
+    assert_eq!(numbers(1, 1).await, [4], "what follows junk is found");
+    assert!(numbers(4, 10).await.is_empty());
 }
 
 /// As a topic that was left when all others were deleted.

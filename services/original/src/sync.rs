@@ -55,12 +55,18 @@ async fn after(
             "The latest id is a whole number; 0 gives all.",
         )
     })?;
-    let _place = sync.places.try_acquire().map_err(|_| {
+    let place = Arc::clone(&sync.places).try_acquire_owned().map_err(|_| {
         let detail = format!("At most {MAX_ASKED} read the feed at the same time.");
         Problem::new(ProblemKind::TooManyReaders, detail)
     })?;
     let after = u64::try_from(latest).unwrap_or_default();
-    let told = sync.shop.after(after, LIMIT).await.map_err(unavailable)?;
+    // By itself: a read that was begun goes on, and has its place, also where nobody waits any more.
+    let reading = tokio::spawn(async move {
+        let _place = place;
+        sync.shop.after(after, LIMIT).await
+    });
+    let told = reading.await.map_err(|error| unavailable(&error.to_string()))?;
+    let told = told.map_err(|error: FeedError| unavailable(&error.to_string()))?;
     Ok(Json(told.into_iter().map(Coupon::from).collect()))
 }
 
@@ -76,6 +82,6 @@ impl From<Told> for Coupon {
     }
 }
 
-fn unavailable(error: FeedError) -> Problem {
-    Problem::new(ProblemKind::ViewsUnavailable, format!("The feed cannot be read: {error}."))
+fn unavailable(reason: &str) -> Problem {
+    Problem::new(ProblemKind::ViewsUnavailable, format!("The feed cannot be read: {reason}."))
 }

@@ -23,8 +23,11 @@ impl Open {
 
     /// Applies an event. A row is written even where the same stretch of the log takes the promotion
     /// out again: another writer may have stopped in between.
-    pub(crate) fn apply(&mut self, event: &Event, position: Position) {
-        let Some(state) = event.body.as_ref().and_then(comes_to) else { return };
+    /// `state` is the one that the event brings its promotion to.
+    pub(crate) fn apply(&mut self, event: &Event, state: PromotionState, position: Position) {
+        if !event.body.as_ref().is_some_and(moves) {
+            return;
+        }
         let number = OpenPromotions::row_of(&event.promotion_id);
         let row = self.rows.entry(number);
         let row = row.or_insert_with(|| OpenPromotions::empty(position.partition, number));
@@ -40,14 +43,9 @@ impl Open {
     }
 }
 
-/// The state that an event brings its promotion to.
-fn comes_to(body: &event::Body) -> Option<PromotionState> {
-    match body {
-        event::Body::Scheduled(_) => Some(PromotionState::Scheduled),
-        event::Body::Started(_) => Some(PromotionState::Active),
-        event::Body::Finished(_) => Some(PromotionState::Finished),
-        _ => None, // it stays where it is
-    }
+/// Whether an event may bring its promotion to another state.
+fn moves(body: &event::Body) -> bool {
+    !matches!(body, event::Body::Grabbed(_) | event::Body::Changed(_))
 }
 
 #[cfg(test)]
@@ -58,7 +56,12 @@ mod tests {
 
     fn apply(open: &mut Open, offset: u64, id: &str, body: Body) {
         let event = Event { promotion_id: id.into(), body: Some(body), ..Event::default() };
-        open.apply(&event, Position { partition: 0, offset });
+        let state = match event.body {
+            Some(Body::Scheduled(_)) => PromotionState::Scheduled,
+            Some(Body::Finished(_)) => PromotionState::Finished,
+            _ => PromotionState::Active,
+        };
+        open.apply(&event, state, Position { partition: 0, offset });
     }
 
     fn life(open: &mut Open, from: u64) {

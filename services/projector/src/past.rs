@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use seckill_edge::Bound;
-use seckill_log::{Fold, Folded, Log, Stretch, fold_from};
+use seckill_log::{Fold, FoldError, Folded, Log, Stretch, fold_from};
 use seckill_proto::v1::{Checkpoint, Event};
 use seckill_proto::{Position, partition_of};
 use seckill_views::{Changes, CouponRow, Progress, PromotionRow};
@@ -61,8 +61,19 @@ impl Reading<'_> {
     fn take(&mut self, records: Vec<(u64, Bytes)>) -> Result<Vec<(u64, Event)>, VerifyError> {
         let (partition, mut events) = (self.partition, Vec::new());
         for (offset, record) in records {
-            let folded = self.fold.step(offset, &record);
-            let folded = folded.map_err(|reason| VerifyError::Fold { partition, reason })?;
+            if matches!(self.at, Bound::Position(bound) if bound.offset < offset) {
+                self.ended = true;
+                break;
+            }
+            let folded = match (self.fold.step(offset, &record), self.at) {
+                (Ok(folded), _) => folded,
+                // The views stand still there as well.
+                (Err(FoldError::Unreadable { .. }), Bound::Time(_)) => {
+                    self.ended = true;
+                    break;
+                }
+                (Err(reason), _) => return Err(VerifyError::Fold { partition, reason }),
+            };
             let Folded::Event(event) = folded else { continue };
             let is_later = self.at.is_before(Position { partition, offset }, event.at_ms);
             // Time may have been set back by an operator: only a place is an end.

@@ -97,8 +97,9 @@ fn new_row(event: &Event, terms: &Terms, position: Position) -> PromotionRow {
 
 fn set_terms(row: &mut PromotionRow, terms: &Terms) {
     row.name.clone_from(&terms.name);
+    let granted = row.coupons - row.remaining;
     row.coupons = terms.coupons;
-    row.remaining = terms.coupons;
+    row.remaining = terms.coupons.saturating_sub(granted);
     row.discount = terms.discount;
     row.limit_per_customer = terms.limit_per_customer;
     row.starts_at = timestamp(terms.starts_at_ms);
@@ -111,11 +112,16 @@ fn update(row: &mut PromotionRow, body: &event::Body) {
         event::Body::Changed(changed) => {
             changed.terms.iter().for_each(|terms| set_terms(row, terms));
         }
-        event::Body::Started(_) => row.state = PromotionState::Active,
+        event::Body::Started(_) | event::Body::Resumed(_) => row.state = PromotionState::Active,
+        event::Body::Paused(_) => row.state = PromotionState::Paused,
+        event::Body::SoldOut(_) => row.state = PromotionState::SoldOut,
         event::Body::Grabbed(grabbed) => row.remaining = grabbed.remaining,
         event::Body::Restocked(restocked) => {
             row.coupons = restocked.coupons;
             row.remaining = restocked.remaining;
+            if row.state == PromotionState::SoldOut {
+                row.state = PromotionState::Active;
+            }
         }
         event::Body::Finished(finished) => {
             row.state = PromotionState::Finished;
@@ -128,6 +134,7 @@ fn finish_reason(reason: v1::FinishReason) -> FinishReason {
     match reason {
         v1::FinishReason::SoldOut => FinishReason::SoldOut,
         v1::FinishReason::Time => FinishReason::Time,
+        v1::FinishReason::Closed => FinishReason::Closed,
         // Strict decoding lets no record without a reason through.
         v1::FinishReason::Cancelled | v1::FinishReason::Unspecified => FinishReason::Cancelled,
     }

@@ -33,7 +33,9 @@ impl Projections {
                 seconds.insert((event.promotion_id.as_str(), row.second), row);
                 coupons.push(coupon);
             }
-            self.open.apply(event, position);
+            if let Some(row) = self.promotions.get(&event.promotion_id) {
+                self.open.apply(event, row.state, position);
+            }
             touched.insert(event.promotion_id.as_str());
         }
         let promotions = touched.into_iter().filter_map(|id| self.promotions.get(id).cloned());

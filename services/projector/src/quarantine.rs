@@ -17,14 +17,14 @@ use seckill_log::{
     Table, hash_of,
 };
 use seckill_promotion::{Book, Inconsistent};
-use seckill_proto::v1::{Checkpoint, Skip};
+use seckill_proto::v1::{Checkpoint, Skip, record};
 use seckill_proto::{Position, Unreadable, decode_record, encode_skip};
 use seckill_views::{Views, ViewsError};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use http::routes;
 
-/// Records of a partition that are listed, or skipped at once; the rest are counted.
+/// Records of a partition that are listed; the rest are counted.
 const SHOWN: usize = 100;
 /// Records that one skip may be of.
 const MOST: usize = 10_000;
@@ -42,6 +42,8 @@ pub(crate) enum QuarantineError {
     NotThere(Position),
     #[error("the record at {0} can be read: there is nothing to skip")]
     Readable(Position),
+    #[error("the record at {0} cannot be read either, and comes first")]
+    NotFirst(Position),
     #[error("the record at {position} is skipped already, by {by}: {reason}")]
     Already { position: Position, by: String, reason: String },
     #[error(
@@ -55,7 +57,8 @@ pub(crate) enum QuarantineError {
     )]
     RestsOnIt { position: Position, promotion_id: String, reason: Inconsistent },
     #[error(
-        "there are more than {MOST} records to skip; `through` a nearer offset takes a part of them"
+        "more than {MOST} records up to there cannot be read: nothing was skipped; `through` a nearer offset takes a \
+         part of them"
     )]
     TooMany,
     #[error("the skip was not written for certain; ask for it again")]
@@ -111,8 +114,10 @@ pub struct QuarantineList {
     pub unreadable: u64,
     /// Records that were skipped.
     pub skipped: u64,
-    /// The first of each partition: those that cannot be read, then the last that were skipped.
+    /// Of each partition the first that cannot be read, up to a hundred; then as many that were skipped last.
     pub records: Vec<Quarantined>,
+    /// The last record of each stopped partition that cannot be read, as PARTITION:OFFSET.
+    pub last_unreadable: Vec<String>,
 }
 
 /// What is to be skipped.
@@ -136,43 +141,49 @@ pub(crate) struct Quarantine {
 
 impl Quarantine {
     async fn list(&self) -> Result<QuarantineList, QuarantineError> {
-        let mut list = QuarantineList::default();
+        let (mut list, mut skipped) = (QuarantineList::default(), Vec::new());
         for partition in 0..self.log.partitions() {
             let skips = Skips::load(&*self.log, partition).await?;
-            let unreadable = self.in_the_way(partition, &skips).await?;
-            list.unreadable += unreadable.len() as u64;
+            let (unreadable, first, last_unreadable) = self.in_the_way(partition, &skips).await?;
+            list.unreadable += unreadable;
             list.skipped += skips.len() as u64;
-            list.records.extend(unreadable.into_iter().take(SHOWN));
+            list.records.extend(first);
+            list.last_unreadable.extend(last_unreadable);
             let last = skips.len().saturating_sub(SHOWN);
-            list.records.extend(skips.iter().skip(last).map(|skip| {
+            skipped.extend(skips.iter().skip(last).map(|skip| {
                 let position = Position { partition, offset: skip.offset };
                 quarantined(position, None, Some(skip))
             }));
         }
+        list.records.append(&mut skipped);
         Ok(list)
     }
 
-    /// From where the views have stopped.
+    /// From where the views have stopped: how many, the first of them, and where the last one is.
     async fn in_the_way(
         &self,
         partition: u32,
         skips: &Skips,
-    ) -> Result<Vec<Quarantined>, QuarantineError> {
+    ) -> Result<(u64, Vec<Quarantined>, Option<String>), QuarantineError> {
         let progress = self.views.progress(partition).await?;
         let stopped = progress.filter(|progress| progress.stopped.is_some());
         let Some(from) = stopped.map(|progress| progress.next_offset) else {
-            return Ok(Vec::new());
+            return Ok((0, Vec::new(), None));
         };
-        let mut found = Vec::new();
+        let (mut count, mut first, mut last) = (0, Vec::new(), None);
         let end = self.log.end(partition).await?;
         self.each(partition, (from, end), |offset, record| {
             if decode_record(record).is_err() && skips.of(offset, record).is_none() {
-                found.push(quarantined(Position { partition, offset }, Some(record), None));
+                count += 1;
+                last = Some(Position { partition, offset }.to_string());
+                if first.len() < SHOWN {
+                    first.push(quarantined(Position { partition, offset }, Some(record), None));
+                }
             }
             Ok(())
         })
         .await?;
-        Ok(found)
+        Ok((count, first, last))
     }
 
     async fn show(&self, position: Position) -> Result<Quarantined, QuarantineError> {
@@ -211,38 +222,69 @@ impl Quarantine {
         let Position { partition, offset } = position;
         let end = self.end(position).await?;
         let known = Skips::load(&*self.log, partition).await?;
+        let logged = self.logged(position, end).await?;
         let through = asked.through.unwrap_or(offset).min(end - 1);
+        let new = self.to_skip(position, through, (&known, &logged), &asked).await?;
+        let unlogged = |skip: &&Skip| logged.iter().all(|logged| logged != *skip);
+        let records: Vec<_> =
+            new.iter().filter(unlogged).map(|skip| encode_skip(skip.clone())).collect();
+        if !records.is_empty() {
+            let mut skips = known;
+            new.iter().for_each(|skip| skips.add(skip.clone()));
+            self.try_out(position, end, skips).await?;
+            self.assert_unread(position).await?;
+            let deliveries = self.log.append(partition, records).deliveries().await;
+            if deliveries.contains(&Delivery::Unknown) {
+                return Err(QuarantineError::NotWritten);
+            }
+        }
+        Skips::from_iter(new.iter().cloned()).publish(&*self.log, partition).await?;
+        let done = new
+            .iter()
+            .map(|skip| quarantined(Position { partition, offset: skip.offset }, None, Some(skip)));
+        Ok(done.collect())
+    }
+
+    /// Skips that are in the log from a record on: the table may have lost them, or never have had them.
+    async fn logged(&self, position: Position, end: u64) -> Result<Skips, QuarantineError> {
+        let Position { partition, offset } = position;
+        let mut logged = Skips::default();
+        self.each(partition, (offset, end), |_, record| {
+            if let Ok(record::Kind::Skip(skip)) = decode_record(record) {
+                logged.add(skip);
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(logged)
+    }
+
+    /// The skips of a stretch that readers do not know of yet: as they are in the log, or new.
+    async fn to_skip(
+        &self,
+        position: Position,
+        through: u64,
+        (known, logged): (&Skips, &Skips),
+        asked: &NewSkip,
+    ) -> Result<Vec<Skip>, QuarantineError> {
+        let Position { partition, offset } = position;
         let mut new = Vec::new();
         self.each(partition, (offset, through + 1), |at, record| {
-            match (decode_record(record), known.of(at, record)) {
-                (_, Some(Skip { by, reason, .. })) if at == offset => {
+            let is_it = at == offset;
+            match (known.of(at, record), logged.of(at, record), decode_record(record)) {
+                (Some(Skip { by, reason, .. }), _, _) if is_it => {
                     let (by, reason) = (by.clone(), reason.clone());
                     return Err(QuarantineError::Already { position, by, reason });
                 }
-                (Ok(_), None) if at == offset => return Err(QuarantineError::Readable(position)),
-                (Ok(_), _) | (Err(_), Some(_)) => {}
-                (Err(why), None) => new.push((why, new_skip(at, record, &asked))),
+                (None, None, Ok(_)) if is_it => return Err(QuarantineError::Readable(position)),
+                (None, Some(skip), _) => new.push(skip.clone()),
+                (None, None, Err(_)) => new.push(new_skip(at, record, asked)),
+                (Some(_), _, _) | (None, None, Ok(_)) => {}
             }
             if new.len() > MOST { Err(QuarantineError::TooMany) } else { Ok(()) }
         })
         .await?;
-        self.assert_unread(position).await?;
-        let mut skips = known;
-        new.iter().for_each(|(_, skip)| skips.add(skip.clone()));
-        self.try_out(partition, end, skips).await?;
-        let records: Vec<_> = new.iter().map(|(_, skip)| encode_skip(skip.clone())).collect();
-        let deliveries = self.log.append(partition, records).deliveries().await;
-        if deliveries.contains(&Delivery::Unknown) {
-            return Err(QuarantineError::NotWritten);
-        }
-        let published: Skips = new.iter().map(|(_, skip)| skip.clone()).collect();
-        published.publish(&*self.log, partition).await?;
-        let done = new.into_iter().map(|(why, skip)| {
-            let position = Position { partition, offset: skip.offset };
-            let why = Some(why.to_string());
-            Quarantined { why, ..quarantined(position, None, Some(&skip)) }
-        });
-        Ok(done.collect())
+        Ok(new)
     }
 
     /// Refuses what somebody could read and has gone past.
@@ -263,28 +305,39 @@ impl Quarantine {
         past.map_or(Ok(()), |(who, _)| Err(QuarantineError::ReadBy { who, position }))
     }
 
-    /// Folds the partition as it would count then, up to whatever else cannot be read.
-    async fn try_out(&self, partition: u32, end: u64, skips: Skips) -> Result<(), QuarantineError> {
-        let (mut fold, mut book) = (Fold::default().honouring(skips), Book::default());
-        let mut stopped = false;
+    /// Folds the partition as it would count then, and if whatever else cannot be read were skipped too.
+    async fn try_out(
+        &self,
+        position: Position,
+        end: u64,
+        mut skips: Skips,
+    ) -> Result<(), QuarantineError> {
+        let partition = position.partition;
+        let (mut fold, mut book) = (Fold::default().honouring(skips.clone()), Book::default());
         self.each(partition, (0, end), |offset, record| {
-            if stopped {
-                return Ok(());
+            let at = Position { partition, offset };
+            let mut folded = fold.step(offset, record);
+            if let Err(FoldError::Unreadable { .. }) = folded {
+                if offset < position.offset {
+                    return Err(QuarantineError::NotFirst(at));
+                }
+                skips.add(Skip { offset, hash: hash_of(record), ..Skip::default() });
+                fold = fold.clone().honouring(skips.clone());
+                folded = fold.step(offset, record);
             }
-            match fold.step(offset, record) {
-                Ok(Folded::Event(event)) => {
+            match folded.map_err(|error| LogError::Broken(error.to_string()))? {
+                Folded::Event(event) => {
                     let applied = book.apply(&event);
                     applied.map_err(|reason| QuarantineError::RestsOnIt {
-                        position: Position { partition, offset },
+                        position: at,
                         promotion_id: event.promotion_id,
                         reason,
                     })?;
                 }
-                Ok(Folded::Fence(fence)) => {
+                Folded::Fence(fence) => {
                     fence.clock_ms.into_iter().for_each(|at_ms| book.reset_clock(at_ms));
                 }
-                Ok(Folded::Void | Folded::Skipped(_) | Folded::Skip(_)) => {}
-                Err(FoldError::Unreadable { .. } | FoldError::Gap { .. }) => stopped = true,
+                Folded::Void | Folded::Skipped(_) | Folded::Skip(_) => {}
             }
             Ok(())
         })

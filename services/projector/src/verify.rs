@@ -1,6 +1,7 @@
 //! Folds the whole log and compares every row of every view with it, and every snapshot and progress.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use seckill_feed::{FeedCheck, FeedCompared, FeedError};
@@ -128,8 +129,13 @@ impl Report {
 
     /// Neither is a record that an operator has taken out.
     fn note_skipped(&mut self, position: Position, Skip { by, reason, .. }: &Skip) {
-        if self.repairs.len() < SHOWN {
-            self.repairs.push(format!("the record at {position} is skipped by {by}: {reason}"));
+        match self.repairs.len().cmp(&SHOWN) {
+            Ordering::Less => {
+                let skipped = format!("the record at {position} is skipped by {by}: {reason}");
+                self.repairs.push(skipped);
+            }
+            Ordering::Equal => self.repairs.push("and more: `seckill quarantine list`".to_owned()),
+            Ordering::Greater => {}
         }
     }
 

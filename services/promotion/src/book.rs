@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use seckill_proto::v1::{Accepted, Command, Event, Refusal, answer, event};
+use seckill_proto::v1::{Accepted, Command, Event, FinishReason, Refusal, answer, event};
 
+use crate::finish;
 use crate::holders::Holders;
 use crate::promotion::{self, Decision, Inconsistent, Promotion};
 
@@ -15,6 +16,8 @@ pub struct Book {
     due: BTreeSet<(i64, String)>,
     /// (when it was over, promotion) of everything that can be archived.
     over: BTreeSet<(i64, String)>,
+    /// (since when, promotion) of everything that is sold out and has no end.
+    idle: BTreeSet<(i64, String)>,
     /// Time of the newest event: time never goes back within a partition.
     at_ms: i64,
     /// Coupons whose holders are known here.
@@ -105,7 +108,7 @@ impl Book {
     pub fn apply(&mut self, event: &Event) -> Result<(), Inconsistent> {
         let body = event.body.as_ref().ok_or(Inconsistent("an event without a body"))?;
         let id = event.promotion_id.as_str();
-        let due_before = self.promotions.get(id).and_then(Promotion::due_at_ms);
+        let before = self.promotions.get(id).map(Agenda::of).unwrap_or_default();
         self.at_ms = self.at_ms.max(event.at_ms);
         match self.promotions.get_mut(id) {
             // A snapshot that knows the end of it, and the log from before that.
@@ -116,10 +119,7 @@ impl Book {
             }
         }
         self.coupons += u64::from(matches!(body, event::Body::Grabbed(_)));
-        self.reschedule(id, due_before);
-        if matches!(body, event::Body::Finished(_)) {
-            self.note_over(id);
-        }
+        self.reschedule(id, before);
         Ok(())
     }
 
@@ -134,6 +134,18 @@ impl Book {
             archived.push(promotion.archive(promotion.granted));
         }
         Archived(archived)
+    }
+
+    /// Ends what was sold out before `before_ms` and has no end of its own: nobody has restocked it.
+    pub fn finish_idle(&mut self, before_ms: i64, now_ms: i64) -> Vec<Event> {
+        let (now_ms, mut events) = (now_ms.max(self.at_ms), Vec::new());
+        while let Some((_, id)) = self.idle.first().filter(|(at_ms, _)| *at_ms < before_ms).cloned()
+        {
+            let promotion = self.promotions.get(&id).expect("what is sold out was offered");
+            let body = finish::finished(promotion, FinishReason::SoldOut);
+            self.write(&id, body, now_ms, &mut events);
+        }
+        events
     }
 
     /// Whether two books are of the same events, though one may have archived more.
@@ -193,17 +205,7 @@ impl Book {
             let Some(promotion) = self.promotions.get_mut(&id) else { continue };
             promotion.holders.restored();
             self.coupons += u64::from(promotion.holders.len());
-            self.due.extend(promotion.due_at_ms().map(|at_ms| (at_ms, id.clone())));
-            self.note_over(&id);
-        }
-    }
-
-    fn note_over(&mut self, id: &str) {
-        let Some(promotion) = self.promotions.get(id) else { return };
-        if let (Some(finished), false) = (promotion.finished, promotion.archived)
-            && !promotion.holders.has_keys()
-        {
-            self.over.insert((finished.at_ms, id.to_owned()));
+            self.reschedule(&id, Agenda::default());
         }
     }
 
@@ -219,15 +221,32 @@ impl Book {
         events.push(event);
     }
 
-    fn reschedule(&mut self, id: &str, due_before: Option<i64>) {
-        let due_now = self.promotions.get(id).and_then(Promotion::due_at_ms);
-        if due_before == due_now {
-            return;
+    fn reschedule(&mut self, id: &str, before: Agenda) {
+        let now = self.promotions.get(id).map(Agenda::of).unwrap_or_default();
+        let sets = [&mut self.due, &mut self.over, &mut self.idle];
+        for ((set, before), now) in sets.into_iter().zip(before.0).zip(now.0) {
+            if before != now {
+                if let Some(at_ms) = before {
+                    set.remove(&(at_ms, id.to_owned()));
+                }
+                set.extend(now.map(|at_ms| (at_ms, id.to_owned())));
+            }
         }
-        if let Some(at_ms) = due_before {
-            self.due.remove(&(at_ms, id.to_owned()));
-        }
-        self.due.extend(due_now.map(|at_ms| (at_ms, id.to_owned())));
+    }
+}
+
+/// When something is due by the clock, since when it is over and can be archived, since when it is sold
+/// out and waits for no end.
+#[derive(Clone, Copy, Default)]
+struct Agenda([Option<i64>; 3]);
+
+impl Agenda {
+    fn of(promotion: &Promotion) -> Self {
+        let over = promotion.finished.filter(|_| !promotion.archived);
+        let over = over.filter(|_| !promotion.holders.has_keys()).map(|finished| finished.at_ms);
+        let open_end = promotion.finished.is_none() && promotion.terms.finishes_at_ms.is_none();
+        let idle = promotion.sold_out_at_ms.filter(|_| open_end);
+        Self([promotion.due_at_ms(), over, idle])
     }
 }
 
@@ -245,12 +264,13 @@ mod tests {
     use super::*;
     use crate::scenario::{Scenario, terms};
 
-    /// One promotion sold out at 1,000 ms, and one on sale.
+    /// One promotion ended at 1,000 ms, and one on sale.
     fn scenario() -> Scenario {
         Scenario::at(1_000)
             .schedule("over", terms(1))
             .schedule("open", terms(5))
             .grab("over", "a")
+            .finish("over")
             .grab("open", "a")
             .grab("open", "b")
     }
@@ -328,6 +348,7 @@ mod tests {
             .schedule("over", terms(1))
             .schedule("open", terms(5))
             .grab("over", "a")
+            .finish("over")
             .grab("open", "a")
             .grab("open", "c");
         let granted = scenario().grab("open", "c");
@@ -335,6 +356,7 @@ mod tests {
             .schedule("over", Terms { discount: 0.1, ..terms(1) })
             .schedule("open", terms(5))
             .grab("over", "a")
+            .finish("over")
             .grab("open", "a")
             .grab("open", "b")
             .book()
@@ -344,6 +366,31 @@ mod tests {
         }
         drop(other_terms.archive(i64::MAX));
         assert!(!other_terms.agrees_with(&archived) && !whole.agrees_with(&other_terms));
+    }
+
+    /// Nobody has restocked it for so long.
+    #[test]
+    fn what_is_sold_out_and_has_no_end_is_ended_after_a_while() {
+        let end = Terms { finishes_at_ms: Some(9_000), ..terms(1) };
+        let scenario = Scenario::at(1_000)
+            .schedule("open end", terms(1))
+            .schedule("restocked", terms(1))
+            .schedule("has an end", end)
+            .grab("open end", "a")
+            .grab("restocked", "a")
+            .grab("has an end", "a")
+            .at_time(1_500)
+            .restock("restocked", 2)
+            .grab("restocked", "b");
+        let mut book = scenario.book().clone();
+        assert!(book.finish_idle(1_000, 2_000).is_empty());
+        let events = book.finish_idle(1_001, 2_000);
+        assert_eq!((events.len(), events[0].promotion_id.as_str()), (1, "open end"));
+        let reason = |book: &Book, id: &str| book.get(id).expect("one").finished();
+        assert_eq!(reason(&book, "open end"), Some(FinishReason::SoldOut));
+        assert_eq!(book.finish_idle(i64::MAX, 2_000).len(), 1);
+        assert_eq!(reason(&book, "has an end"), None);
+        assert!(book.finish_idle(i64::MAX, 2_000).is_empty());
     }
 
     #[test]

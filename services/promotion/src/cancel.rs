@@ -57,6 +57,7 @@ mod tests {
         Scenario::at(1_000)
             .schedule("p", terms(1))
             .grab("p", "c")
+            .finish("p")
             .cancel("p")
             .refused(Refusal::Finished);
     }

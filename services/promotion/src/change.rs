@@ -1,4 +1,4 @@
-//! Changing the terms: possible until the start, never after.
+//! Changing the terms: all of them until the start, after it the end alone, until that has come.
 
 use seckill_proto::v1::{Accepted, ChangePromotion, PromotionChanged, Refusal, Terms, event};
 
@@ -11,13 +11,13 @@ pub(crate) fn decide(
     now_ms: i64,
 ) -> Decision {
     let Some(promotion) = promotion else { return Decision::Refuse(Refusal::NotFound) };
-    if promotion.started {
+    let terms = merge(&promotion.terms, command);
+    if promotion.started && !differs_in_its_end_alone(&promotion.terms, &terms) {
         return Decision::Refuse(Refusal::AlreadyStarted);
     }
     if promotion.finished.is_some() {
         return Decision::Refuse(Refusal::Finished);
     }
-    let terms = merge(&promotion.terms, command);
     if terms == promotion.terms {
         return Decision::Repeat(Accepted { repeated: true, ..Accepted::default() });
     }
@@ -25,6 +25,10 @@ pub(crate) fn decide(
         return Decision::Refuse(refusal);
     }
     Decision::Accept(event::Body::Changed(PromotionChanged { terms: Some(terms) }))
+}
+
+fn differs_in_its_end_alone(before: &Terms, after: &Terms) -> bool {
+    Terms { finishes_at_ms: before.finishes_at_ms, ..after.clone() } == *before
 }
 
 fn merge(terms: &Terms, change: &ChangePromotion) -> Terms {
@@ -46,10 +50,12 @@ pub(crate) fn apply(
     promotion: &mut Promotion,
     event: &PromotionChanged,
 ) -> Result<(), Inconsistent> {
-    if promotion.started || promotion.finished.is_some() {
+    let terms = event.terms.clone().ok_or(Inconsistent("changed without terms"))?;
+    let its_end = differs_in_its_end_alone(&promotion.terms, &terms);
+    if promotion.finished.is_some() || (promotion.started && !its_end) {
         return Err(Inconsistent("changed after the start"));
     }
-    promotion.terms = event.terms.clone().ok_or(Inconsistent("changed without terms"))?;
+    promotion.terms = terms;
     Ok(())
 }
 
@@ -99,6 +105,37 @@ mod tests {
             .at_time(9_000)
             .grab("p", "c")
             .granted(1);
+    }
+
+    #[test]
+    fn after_the_start_the_end_can_be_moved_until_it_comes() {
+        let end = |finishes_at_ms| ChangePromotion {
+            finishes_at_ms: Some(finishes_at_ms),
+            ..ChangePromotion::default()
+        };
+        let scenario = Scenario::at(1_000)
+            .schedule("p", Terms { finishes_at_ms: Some(2_000), ..terms(2) })
+            .at_time(1_500)
+            .change("p", end(3_000))
+            .accepted()
+            .change("p", end(1_500))
+            .refused(Refusal::EndTooEarly)
+            .at_time(2_500)
+            .grab("p", "a")
+            .granted(1)
+            .grab("p", "b")
+            .granted(2)
+            .change("p", end(4_000))
+            .accepted()
+            .at_time(3_999)
+            .restock("p", 3)
+            .accepted()
+            .at_time(4_000)
+            .change("p", end(9_000))
+            .refused(Refusal::Finished)
+            .grab("p", "late")
+            .refused(Refusal::Finished);
+        assert_eq!(scenario.promotion("p").remaining(), 1);
     }
 
     #[test]

@@ -1,23 +1,31 @@
-//! Finishing: sold out, or its time is over. Cancelling is in `cancel.rs`.
+//! Finishing: it is over for good, because its time is over or an operator says so. Cancelling is in
+//! `cancel.rs`.
 
-use seckill_proto::v1::{FinishReason, PromotionFinished, event};
+use seckill_proto::v1::{Accepted, FinishReason, PromotionFinished, Refusal, event};
 
-use crate::promotion::{Finished, Inconsistent, Promotion};
+use crate::promotion::{Decision, Finished, Inconsistent, Promotion};
 
-/// Also repairs a log that ends between the last grab and its finish.
 pub(crate) fn due(promotion: &Promotion, now_ms: i64) -> Option<event::Body> {
-    if !promotion.started || promotion.finished.is_some() {
-        return None;
+    let on_sale = promotion.started && promotion.finished.is_none();
+    let ended = promotion.terms.finishes_at_ms.is_some_and(|end_ms| now_ms >= end_ms);
+    (on_sale && ended).then(|| finished(promotion, FinishReason::Time))
+}
+
+/// That nothing was left says more than who ended it.
+pub(crate) fn finished(promotion: &Promotion, reason: FinishReason) -> event::Body {
+    let reason = if promotion.remaining() == 0 { FinishReason::SoldOut } else { reason };
+    event::Body::Finished(PromotionFinished { reason: reason.into() })
+}
+
+pub(crate) fn decide(promotion: Option<&Promotion>) -> Decision {
+    let Some(promotion) = promotion else { return Decision::Refuse(Refusal::NotFound) };
+    if promotion.finished.is_some() {
+        return Decision::Repeat(Accepted { repeated: true, ..Accepted::default() });
     }
-    let reason = if promotion.remaining() == 0 {
-        FinishReason::SoldOut
-    } else if promotion.terms.finishes_at_ms.is_some_and(|finishes_at_ms| now_ms >= finishes_at_ms)
-    {
-        FinishReason::Time
-    } else {
-        return None;
-    };
-    Some(event::Body::Finished(PromotionFinished { reason: reason.into() }))
+    if !promotion.started {
+        return Decision::Refuse(Refusal::NotStarted);
+    }
+    Decision::Accept(finished(promotion, FinishReason::Closed))
 }
 
 pub(crate) fn apply(
@@ -39,14 +47,39 @@ mod tests {
     use crate::scenario::{Scenario, terms};
 
     #[test]
-    fn the_last_coupon_finishes_it() {
-        let scenario = Scenario::at(1_000)
-            .schedule("p", terms(2))
+    fn an_operator_ends_it_before_its_time() {
+        let scenario = Scenario::at(0)
+            .finish("p")
+            .refused(Refusal::NotFound)
+            .schedule("p", terms(3))
+            .finish("p")
+            .refused(Refusal::NotStarted)
+            .at_time(1_000)
             .grab("p", "a")
+            .finish("p")
+            .accepted()
+            .grab("p", "b")
+            .refused(Refusal::Finished)
+            .grab("p", "a")
+            .already(1)
+            .finish("p")
+            .repeated()
+            .restock("p", 9)
+            .refused(Refusal::Finished);
+        assert_eq!(scenario.promotion("p").finished(), Some(FinishReason::Closed));
+    }
+
+    /// Whoever was told "sold out" is told so for ever.
+    #[test]
+    fn what_was_sold_out_is_ended_as_such() {
+        let scenario = Scenario::at(1_000)
+            .schedule("p", terms(1))
+            .grab("p", "a")
+            .finish("p")
+            .accepted()
             .wrote(1)
             .grab("p", "b")
-            .granted(2)
-            .wrote(2);
+            .refused(Refusal::SoldOut);
         assert_eq!(scenario.promotion("p").finished(), Some(FinishReason::SoldOut));
     }
 

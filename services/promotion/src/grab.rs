@@ -28,6 +28,9 @@ pub(crate) fn decide(promotion: Option<&Promotion>, grab: &GrabCoupon, now_ms: i
     if newest.is_some_and(|coupon| coupon.nth >= promotion.terms.limit_per_customer) {
         return Decision::Refuse(Refusal::LimitReached);
     }
+    if promotion.paused {
+        return Decision::Refuse(Refusal::Paused);
+    }
     Decision::Accept(event::Body::Grabbed(grabbed(promotion, grab)))
 }
 
@@ -46,9 +49,10 @@ fn same_request<'a>(
 fn refuse_finished(promotion: &Promotion, reason: FinishReason) -> Decision {
     let refusal = match reason {
         FinishReason::SoldOut => Refusal::SoldOut,
-        FinishReason::Time | FinishReason::Cancelled | FinishReason::Unspecified => {
-            Refusal::Finished
-        }
+        FinishReason::Time
+        | FinishReason::Cancelled
+        | FinishReason::Closed
+        | FinishReason::Unspecified => Refusal::Finished,
     };
     // Above a limit of one only a key says that a request is asked again, and with keys nothing is archived.
     if promotion.archived && promotion.terms.limit_per_customer == 1 {
@@ -73,7 +77,7 @@ pub(crate) fn apply(
     event: &CouponGrabbed,
     at_ms: i64,
 ) -> Result<(), Inconsistent> {
-    if !promotion.started || promotion.finished.is_some() {
+    if !promotion.started || promotion.finished.is_some() || promotion.paused {
         return Err(Inconsistent("grabbed while the promotion was not active"));
     }
     if Some(event.serial) != promotion.granted.checked_add(1) {

@@ -17,10 +17,12 @@ mod finish;
 mod grab;
 mod holders;
 mod index;
+mod pause;
 mod promotion;
 mod restock;
 mod schedule;
 mod snapshot;
+mod sold_out;
 mod start;
 mod terms;
 

@@ -3,7 +3,7 @@
 use seckill_proto::v1::{Accepted, FinishReason, Refusal, Terms, command, event};
 
 use crate::holders::Holders;
-use crate::{cancel, change, finish, grab, restock, schedule, start};
+use crate::{cancel, change, finish, grab, pause, restock, schedule, sold_out, start};
 
 /// The state of a promotion, as the events so far have made it.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +11,10 @@ pub struct Promotion {
     pub(crate) terms: Terms,
     pub(crate) started: bool,
     pub(crate) finished: Option<Finished>,
+    /// No coupon is given until it is resumed.
+    pub(crate) paused: bool,
+    /// When the last coupon was given; none while there is one.
+    pub(crate) sold_out_at_ms: Option<i64>,
     /// Coupons given so far, and the serial of the last one.
     pub(crate) granted: u32,
     /// Who holds what. Kept after the end, because a customer may ask again at any time; until it is
@@ -55,7 +59,9 @@ impl std::error::Error for Inconsistent {}
 impl Promotion {
     pub(crate) fn new(terms: Terms) -> Self {
         let holders = Holders::default();
-        Self { terms, started: false, finished: None, granted: 0, holders, archived: false }
+        let (started, finished, paused, sold_out_at_ms) = (false, None, false, None);
+        let (granted, archived) = (0, false);
+        Self { terms, started, finished, paused, sold_out_at_ms, granted, holders, archived }
     }
 
     /// The terms now in force.
@@ -68,6 +74,12 @@ impl Promotion {
     #[must_use]
     pub fn is_started(&self) -> bool {
         self.started
+    }
+
+    /// Whether grabs are turned away until it is resumed.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Why it is over; `None` while it is not.
@@ -96,7 +108,7 @@ impl Promotion {
 
     /// Forgets its holders, of whom there were so many.
     pub(crate) fn archive(&mut self, granted: u32) -> Holders {
-        self.archived = true;
+        (self.archived, self.paused, self.sold_out_at_ms) = (true, false, None);
         self.granted = self.granted.max(granted);
         std::mem::take(&mut self.holders)
     }
@@ -113,8 +125,10 @@ impl Promotion {
             let Self { terms, started, finished, granted, .. } = promotion;
             (terms.clone(), *started, *finished, *granted)
         };
+        let until_its_end = |promotion: &Self| (promotion.paused, promotion.sold_out_at_ms);
         let archived = self.archived || other.archived;
-        heads(self) == heads(other) && (archived || self.holders == other.holders)
+        let same = until_its_end(self) == until_its_end(other) && self.holders == other.holders;
+        heads(self) == heads(other) && (archived || same)
     }
 
     /// Coupons left.
@@ -126,7 +140,8 @@ impl Promotion {
     /// What the clock alone makes of it: the event that is due at `now_ms`, if any.
     #[must_use]
     pub fn due(&self, now_ms: i64) -> Option<event::Body> {
-        start::due(self, now_ms).or_else(|| finish::due(self, now_ms))
+        let due = start::due(self, now_ms).or_else(|| sold_out::due(self));
+        due.or_else(|| finish::due(self, now_ms))
     }
 
     /// When [`Promotion::due`] will have something to say, if ever.
@@ -136,7 +151,7 @@ impl Promotion {
             None
         } else if !self.started {
             Some(self.terms.starts_at_ms)
-        } else if self.remaining() == 0 {
+        } else if self.remaining() == 0 && self.sold_out_at_ms.is_none() {
             Some(i64::MIN)
         } else {
             self.terms.finishes_at_ms
@@ -155,7 +170,10 @@ pub(crate) fn decide(
         command::Body::Schedule(schedule) => schedule::decide(promotion, schedule, now_ms),
         command::Body::Change(change) => change::decide(promotion, change, now_ms),
         command::Body::Cancel(_) => cancel::decide(promotion),
-        command::Body::Restock(restock) => restock::decide(promotion, restock),
+        command::Body::Restock(restock) => restock::decide(promotion, restock, now_ms),
+        command::Body::Pause(_) => pause::decide(promotion),
+        command::Body::Resume(_) => pause::decide_resume(promotion),
+        command::Body::Finish(_) => finish::decide(promotion),
         command::Body::Grab(grab) => grab::decide(promotion, grab, now_ms),
     }
 }
@@ -173,6 +191,9 @@ pub(crate) fn apply(
         event::Body::Grabbed(grabbed) => grab::apply(promotion, grabbed, at_ms),
         event::Body::Restocked(restocked) => restock::apply(promotion, restocked),
         event::Body::Finished(finished) => finish::apply(promotion, finished, at_ms),
+        event::Body::SoldOut(_) => sold_out::apply(promotion, at_ms),
+        event::Body::Paused(_) => pause::apply(promotion, true),
+        event::Body::Resumed(_) => pause::apply(promotion, false),
     }
 }
 
@@ -184,6 +205,9 @@ pub(crate) fn apply_first(body: &event::Body) -> Result<Promotion, Inconsistent>
         | event::Body::Started(_)
         | event::Body::Grabbed(_)
         | event::Body::Restocked(_)
+        | event::Body::SoldOut(_)
+        | event::Body::Paused(_)
+        | event::Body::Resumed(_)
         | event::Body::Finished(_) => Err(Inconsistent("the promotion was never scheduled")),
     }
 }

@@ -1,4 +1,4 @@
-//! Restocking: more coupons while the sale is on.
+//! Restocking: more coupons until the promotion is over, also after it was sold out.
 //!
 //! The command names the new total, so that repeating it does no harm.
 
@@ -6,12 +6,17 @@ use seckill_proto::v1::{Accepted, PromotionRestocked, Refusal, RestockPromotion,
 
 use crate::promotion::{Decision, Inconsistent, Promotion};
 
-pub(crate) fn decide(promotion: Option<&Promotion>, command: &RestockPromotion) -> Decision {
+pub(crate) fn decide(
+    promotion: Option<&Promotion>,
+    command: &RestockPromotion,
+    now_ms: i64,
+) -> Decision {
     let Some(promotion) = promotion else { return Decision::Refuse(Refusal::NotFound) };
     if promotion.terms.coupons == command.coupons {
         return Decision::Repeat(Accepted { repeated: true, ..Accepted::default() });
     }
-    if promotion.finished.is_some() {
+    let ended = promotion.terms.finishes_at_ms.is_some_and(|end_ms| now_ms >= end_ms);
+    if promotion.finished.is_some() || ended {
         return Decision::Refuse(Refusal::Finished);
     }
     if !promotion.started {
@@ -34,6 +39,9 @@ pub(crate) fn apply(
         return Err(Inconsistent("restocked to a total that does not fit what was granted"));
     }
     promotion.terms.coupons = event.coupons;
+    if event.remaining > 0 {
+        promotion.sold_out_at_ms = None;
+    }
     Ok(())
 }
 
@@ -65,6 +73,8 @@ mod tests {
             .grab("p", "d")
             .refused(Refusal::SoldOut)
             .restock("p", 4)
-            .refused(Refusal::Finished);
+            .accepted()
+            .grab("p", "d")
+            .granted(4);
     }
 }

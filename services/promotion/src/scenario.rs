@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use seckill_proto::v1::{
-    Accepted, CancelPromotion, ChangePromotion, Command, Event, GrabCoupon, Refusal,
-    RestockPromotion, SchedulePromotion, Terms, answer, command, event,
+    Accepted, CancelPromotion, ChangePromotion, Command, Event, FinishPromotion, GrabCoupon,
+    PausePromotion, Refusal, RestockPromotion, ResumePromotion, SchedulePromotion, Terms, answer,
+    command, event,
 };
 
 use crate::book::Book;
@@ -71,6 +72,18 @@ impl Scenario {
 
     pub(crate) fn restock(self, id: &str, coupons: u32) -> Self {
         self.step(id, command::Body::Restock(RestockPromotion { coupons }))
+    }
+
+    pub(crate) fn pause(self, id: &str) -> Self {
+        self.step(id, command::Body::Pause(PausePromotion {}))
+    }
+
+    pub(crate) fn resume(self, id: &str) -> Self {
+        self.step(id, command::Body::Resume(ResumePromotion {}))
+    }
+
+    pub(crate) fn finish(self, id: &str) -> Self {
+        self.step(id, command::Body::Finish(FinishPromotion {}))
     }
 
     pub(crate) fn grab(self, id: &str, customer_id: &str) -> Self {
@@ -151,6 +164,9 @@ impl Scenario {
             event::Body::Grabbed(_) => "grabbed",
             event::Body::Restocked(_) => "restocked",
             event::Body::Finished(_) => "finished",
+            event::Body::SoldOut(_) => "sold out",
+            event::Body::Paused(_) => "paused",
+            event::Body::Resumed(_) => "resumed",
         };
         self.events.iter().map(|event| format!("{} {}", event.promotion_id, kind(event))).collect()
     }
@@ -177,6 +193,8 @@ impl Scenario {
 enum Step {
     Command(command::Body),
     Wake,
+    /// What was sold out for so long.
+    FinishIdle(i64),
 }
 
 fn any_terms() -> impl Strategy<Value = Terms> {
@@ -219,6 +237,10 @@ fn any_step() -> impl Strategy<Value = Step> {
             Step::Command(command::Body::Restock(RestockPromotion { coupons }))
         }),
         1 => Just(Step::Command(command::Body::Cancel(CancelPromotion {}))),
+        1 => Just(Step::Command(command::Body::Pause(PausePromotion {}))),
+        1 => Just(Step::Command(command::Body::Resume(ResumePromotion {}))),
+        1 => Just(Step::Command(command::Body::Finish(FinishPromotion {}))),
+        1 => (0_i64..30).prop_map(Step::FinishIdle),
         1 => Just(Step::Wake),
     ]
 }
@@ -226,6 +248,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 fn take(book: &mut Book, step: Step, promotion: bool, now_ms: i64) -> Vec<Event> {
     match step {
         Step::Wake => book.wake(now_ms),
+        Step::FinishIdle(retain_ms) => book.finish_idle(now_ms - retain_ms, now_ms),
         Step::Command(body) => {
             let promotion_id = if promotion { "p" } else { "q" }.into();
             book.handle(&Command { promotion_id, body: Some(body) }, now_ms).events

@@ -48,7 +48,12 @@ impl Changes {
             event::Body::Scheduled(scheduled) => changes.terms.clone_from(&scheduled.terms),
             event::Body::Changed(changed) => changes.terms.clone_from(&changed.terms),
             event::Body::Started(_) => changes.started = true,
-            event::Body::Restocked(restocked) => changes.coupons = Some(restocked.coupons),
+            event::Body::Restocked(restocked) => {
+                (changes.coupons, changes.sold_out_at_ms) = (Some(restocked.coupons), Some(0));
+            }
+            event::Body::SoldOut(_) => changes.sold_out_at_ms = Some(event.at_ms),
+            event::Body::Paused(_) => changes.paused = Some(true),
+            event::Body::Resumed(_) => changes.paused = Some(false),
             event::Body::Finished(finished) => {
                 (changes.finished, changes.finished_at_ms) = (Some(finished.reason), event.at_ms);
             }
@@ -156,6 +161,8 @@ impl Changed {
         }
         changes.coupons = later.coupons.or(changes.coupons);
         changes.started |= later.started;
+        changes.paused = later.paused.or(changes.paused);
+        changes.sold_out_at_ms = later.sold_out_at_ms.or(changes.sold_out_at_ms);
         if later.finished.is_some() {
             (changes.finished, changes.finished_at_ms) = (later.finished, later.finished_at_ms);
         }
@@ -301,6 +308,10 @@ fn change(promotion: &mut Promotion, changes: &PromotionChanges) -> Result<(), I
     }
     promotion.terms.coupons = changes.coupons.unwrap_or(promotion.terms.coupons);
     promotion.started |= changes.started;
+    promotion.paused = changes.paused.unwrap_or(promotion.paused);
+    if let Some(at_ms) = changes.sold_out_at_ms {
+        promotion.sold_out_at_ms = Some(at_ms).filter(|at_ms| *at_ms != 0);
+    }
     if let Some(reason) = changes.finished {
         let reason = FinishReason::try_from(reason);
         let reason = reason.map_err(|_| Inconsistent("an unknown reason to finish"))?;
@@ -352,6 +363,7 @@ mod tests {
             .schedule("later", Terms { starts_at_ms: 9_000, ..terms(10) })
             .schedule("over", terms(1))
             .grab("over", "c")
+            .finish("over")
             .grab("limit", "c")
             .grab_with_key("limit", "c", "k1")
             .grab("limit", "d")
@@ -467,11 +479,23 @@ mod tests {
             .grab("sold out", "d")
             .grab("sold out", "e")
             .cancel("cancelled")
+            .pause("timed")
+            .resume("timed")
+            .pause("timed")
+            .restock("sold out", 6)
+            .grab("sold out", "f")
+            .finish("sold out")
             .at_time(3_000)
             .wake()
             .at_time(4_000)
             .schedule("on sale", terms(5))
-            .grab("on sale", "a");
+            .grab("on sale", "a")
+            .pause("on sale")
+            .schedule("sold out for now", terms(1))
+            .grab("sold out for now", "a")
+            .schedule("restocked", terms(1))
+            .grab("restocked", "a")
+            .restock("restocked", 2);
         let (mut book, events) = (scenario.book().clone(), scenario.all_events());
         drop(book.archive(i64::MAX));
         let ends: Vec<_> = book.iter().filter_map(|(id, over)| end_of(id, over)).collect();

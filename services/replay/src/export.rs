@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use bytes::Bytes;
-use seckill_log::{Log, Stretch};
+use seckill_log::{Log, Skips, Stretch};
 use serde::{Deserialize, Serialize};
 
 use crate::ReplayError;
@@ -23,6 +23,9 @@ pub(crate) const END: u32 = u32::MAX;
 pub(crate) struct Header {
     /// Where each partition ends.
     pub(crate) ends: Vec<u64>,
+    /// Offsets of records that readers of each partition pass over.
+    #[serde(default)]
+    pub(crate) skips: Vec<Vec<u64>>,
 }
 
 /// What stands before the records of a block.
@@ -73,9 +76,14 @@ pub async fn export(
     for partition in 0..log.partitions() {
         ends.push(log.end(partition).await?);
     }
+    let mut skips = Vec::new();
+    for partition in 0..log.partitions() {
+        let known = Skips::load(log, partition).await?;
+        skips.push(known.iter().map(|skip| skip.offset).collect());
+    }
     let (mut count, all) = (0, ends.iter().sum());
     file.write_all(MAGIC.as_bytes())?;
-    let header = serde_json::to_string(&Header { ends: ends.clone() });
+    let header = serde_json::to_string(&Header { ends: ends.clone(), skips });
     writeln!(file, "{}", header.expect("numbers are plain JSON"))?;
     for (partition, end) in (0..).zip(ends) {
         let mut stretch = Stretch::between(log, partition, 0, end).await?;

@@ -81,16 +81,32 @@ async fn events(State(events): State<Events>, uri: Uri) -> Result<Response, Prob
         Problem::new(ProblemKind::TooManyReaders, detail)
     };
     let place = place.map_err(too_many)?;
-    let replay =
-        Replay::open(&*events.log, selection).await.map_err(|error| unavailable(&error))?;
-    let sending = Sending { replay, _place: place, stop: events.stop, ended: false };
+    let (replay, first, ended) = begin(&*events.log, selection).await?;
+    let sending = Sending { replay, first, _place: place, stop: events.stop, ended };
     let body = Body::from_stream(stream::unfold(sending, Sending::next));
     let ndjson = HeaderValue::from_static("application/x-ndjson");
     Ok(([(header::CONTENT_TYPE, ndjson)], body).into_response())
 }
 
+/// Begins a replay, unless there is nothing to tell but an error. Its first event, and whether there is none.
+async fn begin(
+    log: &dyn Log,
+    selection: Selection,
+) -> Result<(Replay, Option<crate::Item>, bool), Problem> {
+    let follows = selection.follow;
+    let opening = Replay::open(log, selection).await;
+    let mut replay = opening.map_err(|error| unavailable(&error))?;
+    if follows {
+        return Ok((replay, None, false));
+    }
+    let first = replay.next().await.map_err(|error| unavailable(&error))?;
+    let ended = first.is_none();
+    Ok((replay, first, ended))
+}
+
 struct Sending {
     replay: Replay,
+    first: Option<crate::Item>,
     _place: OwnedSemaphorePermit,
     stop: CancellationToken,
     ended: bool,
@@ -99,7 +115,8 @@ struct Sending {
 impl Sending {
     /// Some lines; an error breaks the connection off.
     async fn next(mut self) -> Option<(Result<Bytes, axum::Error>, Self)> {
-        let mut lines = String::new();
+        let first = self.first.take();
+        let mut lines = first.map_or_else(String::new, |item| to_json(&item) + "\n");
         while lines.len() < CHUNK && !self.ended {
             // What is at hand is sent before anything is waited for.
             let item = tokio::select! {

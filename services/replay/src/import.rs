@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use seckill_log::{Delivery, Fold, FoldError, Log, LogError, Skips};
+use seckill_log::{Delivery, Log, LogError, Skips};
 use seckill_proto::decode_record;
-use seckill_proto::v1::record;
+use seckill_proto::v1::{Skip, record};
 
 use crate::export::{BlockHead, END, Header, MAGIC};
 
@@ -94,43 +94,24 @@ impl Import {
     /// # Errors
     /// Says where it is not what an export wrote.
     pub fn check(path: &Path) -> Result<Self, ImportError> {
-        let skips = Self::skips(path)?;
         let mut blocks = Blocks::open(path)?;
-        let mut folds: Vec<Fold> =
-            skips.iter().map(|skips| Fold::default().honouring(skips.clone())).collect();
+        let mut reached = vec![0; blocks.ends.len()];
+        let mut skips = vec![Skips::default(); blocks.ends.len()];
         while let Some(block) = blocks.next()? {
-            let fold = usize::try_from(block.partition).ok().and_then(|n| folds.get_mut(n));
-            let damaged = |what: String| blocks.damaged(block.at, what);
-            let fold = fold.ok_or_else(|| damaged("there is no such partition".to_owned()))?;
-            for record in &block.records {
-                fold.step(fold.next_offset(), record)
-                    .map_err(|error: FoldError| damaged(error.to_string()))?;
-            }
+            let number = usize::try_from(block.partition).unwrap_or(usize::MAX);
+            let (Some(reached), Some(skips)) = (reached.get_mut(number), skips.get_mut(number))
+            else {
+                return Err(blocks.damaged(block.at, "there is no such partition".to_owned()));
+            };
+            *reached += block.records.len() as u64;
+            let known = blocks.skips.get(number).map_or(&[][..], Vec::as_slice);
+            skips_of(&block.records, known).for_each(|skip| skips.add(skip));
         }
-        let reached: Vec<u64> = folds.iter().map(Fold::next_offset).collect();
         if reached != blocks.ends {
             let what = format!("it has {reached:?} records, and should have {:?}", blocks.ends);
             return Err(blocks.damaged(blocks.at, what));
         }
         Ok(Self { path: path.to_owned(), ends: blocks.ends, skips })
-    }
-
-    /// What operators have skipped, of each partition.
-    fn skips(path: &Path) -> Result<Vec<Skips>, ImportError> {
-        let mut blocks = Blocks::open(path)?;
-        let mut skips = vec![Skips::default(); blocks.ends.len()];
-        while let Some(block) = blocks.next()? {
-            let mut of_partition =
-                usize::try_from(block.partition).ok().and_then(|n| skips.get_mut(n));
-            for record in &block.records {
-                if let (Ok(record::Kind::Skip(skip)), Some(skips)) =
-                    (decode_record(record), &mut of_partition)
-                {
-                    skips.add(skip);
-                }
-            }
-        }
-        Ok(skips)
     }
 
     /// How many partitions the log has to have.
@@ -176,6 +157,15 @@ impl Import {
     }
 }
 
+/// Those among some records that readers knew of where the file was made.
+fn skips_of(records: &[Vec<u8>], known: &[u64]) -> impl Iterator<Item = Skip> {
+    let skips = records.iter().filter_map(|record| match decode_record(record) {
+        Ok(record::Kind::Skip(skip)) => Some(skip),
+        Ok(_) | Err(_) => None, // what cannot be read stops its partition there as here
+    });
+    skips.filter(|skip| known.contains(&skip.offset))
+}
+
 async fn append(
     log: &dyn Log,
     partition: u32,
@@ -196,6 +186,8 @@ struct Blocks {
     path: PathBuf,
     file: BufReader<File>,
     ends: Vec<u64>,
+    /// Offsets of records that were passed over where the file was made.
+    skips: Vec<Vec<u64>>,
     at: u64,
 }
 
@@ -210,9 +202,9 @@ impl Blocks {
         file.read_line(&mut header).map_err(|_| no_export())?;
         let known = magic == MAGIC.as_bytes();
         let parsed: Option<Header> = serde_json::from_str(&header).ok().filter(|_| known);
-        let Header { ends } = parsed.ok_or_else(no_export)?;
+        let Header { ends, skips } = parsed.ok_or_else(no_export)?;
         let at = (magic.len() + header.len()) as u64;
-        Ok(Self { path: path.to_owned(), file, ends, at })
+        Ok(Self { path: path.to_owned(), file, ends, skips, at })
     }
 
     fn damaged(&self, at: u64, what: String) -> ImportError {

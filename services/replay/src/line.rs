@@ -26,6 +26,9 @@ enum Body<'a> {
     PromotionScheduled(Offer<'a>),
     PromotionChanged(Offer<'a>),
     PromotionStarted {},
+    PromotionPaused {},
+    PromotionResumed {},
+    PromotionSoldOut {},
     CouponGrabbed {
         serial: u32,
         customer_id: &'a str,
@@ -73,6 +76,9 @@ fn body(body: &event::Body) -> Body<'_> {
         event::Body::Scheduled(scheduled) => Body::PromotionScheduled(offer(&scheduled.terms)),
         event::Body::Changed(changed) => Body::PromotionChanged(offer(&changed.terms)),
         event::Body::Started(_) => Body::PromotionStarted {},
+        event::Body::Paused(_) => Body::PromotionPaused {},
+        event::Body::Resumed(_) => Body::PromotionResumed {},
+        event::Body::SoldOut(_) => Body::PromotionSoldOut {},
         event::Body::Grabbed(grabbed) => Body::CouponGrabbed {
             serial: grabbed.serial,
             customer_id: &grabbed.customer_id,
@@ -104,6 +110,7 @@ fn reason(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::SoldOut => "sold_out",
         FinishReason::Time => "time",
+        FinishReason::Closed => "closed",
         FinishReason::Cancelled | FinishReason::Unspecified => "cancelled",
     }
 }

@@ -34,7 +34,8 @@ impl Replay {
         Ok(Self { selection, sources })
     }
 
-    /// The next event; none after the last one.
+    /// The next event; none after the last one. Where a partition cannot be read on, those of the others come
+    /// first.
     ///
     /// # Errors
     /// The log could not be read, or not be folded.
@@ -50,6 +51,9 @@ impl Replay {
             });
             if let Some(source) = first {
                 return Ok(source.ready.pop_front());
+            }
+            if let Some(error) = self.sources.iter_mut().find_map(|source| source.failed.take()) {
+                return Err(error);
             }
             if !self.selection.follow {
                 return Ok(None);

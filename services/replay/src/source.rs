@@ -36,6 +36,8 @@ pub(crate) struct Source {
     pub(crate) ready: VecDeque<Item>,
     /// Whether the selection ends before what comes next.
     ended: bool,
+    /// Why what comes next cannot be told; raised once all before it is.
+    pub(crate) failed: Option<ReplayError>,
 }
 
 impl Source {
@@ -43,12 +45,13 @@ impl Source {
         let (end, reader) = (log.end(partition).await?, log.read(partition, 0).await?);
         let fold = fold_from(log, partition, &Checkpoint::default()).await?;
         let ready = VecDeque::new();
-        Ok(Self { partition, reader, fold, end, ready, ended: false })
+        Ok(Self { partition, reader, fold, end, ready, ended: false, failed: None })
     }
 
     /// Whether nothing comes any more of what was there at the beginning.
     pub(crate) fn is_done(&self) -> bool {
-        self.ready.is_empty() && (self.ended || self.fold.next_offset() >= self.end)
+        let ended = self.ended || self.failed.is_some() || self.fold.next_offset() >= self.end;
+        self.ready.is_empty() && ended
     }
 
     /// Reads on until there is an item, or all is read that was there at the beginning.
@@ -86,7 +89,10 @@ impl Source {
                 self.ended = true; // the reader is past them
                 break;
             }
-            self.take(*offset, record, selection)?;
+            if let Err(error) = self.take(*offset, record, selection) {
+                self.failed = Some(error);
+                break;
+            }
         }
         Ok(!records.is_empty())
     }

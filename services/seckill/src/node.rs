@@ -24,6 +24,9 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(TargetArgs { target }: &TargetArgs) -> anyhow::Result<Self> {
+        if !target.starts_with("http://") && !target.starts_with("https://") {
+            bail!("--target {target}: a URL such as http://127.0.0.1:8080 is wanted");
+        }
         let client = Client::builder().no_proxy().timeout(TIMEOUT).build()?;
         Ok(Self { client, url: target.trim_end_matches('/').to_owned() })
     }

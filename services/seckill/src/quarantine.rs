@@ -20,6 +20,7 @@ macro_rules! say {
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+const SKIPPED_WITHIN: Duration = Duration::from_secs(600);
 /// Projectors try again every two seconds, owners every five.
 const RETRIED_WITHIN: Duration = Duration::from_secs(15);
 
@@ -61,7 +62,7 @@ struct SkipArgs {
     #[arg(long, value_name = "TEXT")]
     reason: String,
     /// Who says so; kept in the log
-    #[arg(long, value_name = "NAME", env = "USER")]
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "an operator")]
     by: String,
     /// Also all others of the partition that cannot be read, up to this offset
     #[arg(long, value_name = "OFFSET")]
@@ -81,6 +82,15 @@ pub(crate) async fn run(args: QuarantineArgs) -> anyhow::Result<bool> {
 async fn list(node: &Node) -> anyhow::Result<bool> {
     let list: QuarantineList = node.ask(node.request(Method::GET, "/v1/quarantine")).await?;
     list.records.iter().for_each(print);
+    for last in &list.last_unreadable {
+        say!("LAST: {last} is the last one of its partition that cannot be read");
+    }
+    let listed = |skipped: bool| {
+        list.records.iter().filter(|record| record.skipped.is_some() == skipped).count() as u64
+    };
+    if listed(false) < list.unreadable || listed(true) < list.skipped {
+        say!("Not all are listed: of each partition 100 of either kind.");
+    }
     say!("{:>12}  cannot be read", list.unreadable);
     say!("{:>12}  skipped", list.skipped);
     Ok(list.unreadable == 0)
@@ -119,29 +129,34 @@ async fn retry(node: &Node, position: Position) -> anyhow::Result<bool> {
         let reached: Vec<Reached> = node.ask(node.request(Method::GET, "/v1/progress")).await?;
         let partition = reached.iter().find(|reached| reached.partition == position.partition);
         let Some(partition) = partition else { bail!("there is no such partition") };
-        if partition.next_offset > position.offset {
-            say!(
-                "{position} is behind: the views have everything before {}",
-                partition.next_offset
-            );
+        let passed = partition.next_offset > position.offset;
+        if passed && sells(node, position.partition).await? {
+            say!("{position} is passed: the views have all before {}", partition.next_offset);
             return Ok(true);
         }
         if Instant::now() > deadline {
             print(&record);
-            let why = partition.stopped.as_deref().unwrap_or("they have not got that far yet");
-            say!("The views are still at offset {}: {why}", partition.next_offset);
+            let still = || format!("the views are at offset {}", partition.next_offset);
+            say!("Not passed: {}", partition.stopped.clone().unwrap_or_else(still));
             return Ok(false);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
+/// Whether no owner on this node stands still there.
+async fn sells(node: &Node, partition: u32) -> anyhow::Result<bool> {
+    let answer = node.request(Method::GET, "/readyz").send().await?.text().await?;
+    Ok(!answer.contains(&format!("\"command/partition/{partition}\"")))
+}
+
 async fn skip(SkipArgs { record, reason, by, through }: SkipArgs) -> anyhow::Result<()> {
     let node = Node::new(&record.target)?;
     let path = format!("/v1/quarantine/{}/skip", record.position);
     let asked = NewSkip { by, reason, through };
-    let skipped: Vec<Quarantined> =
-        node.ask(node.request(Method::POST, &path).json(&asked)).await?;
+    // The partition is folded once for it.
+    let request = node.request(Method::POST, &path).json(&asked).timeout(SKIPPED_WITHIN);
+    let skipped: Vec<Quarantined> = node.ask(request).await?;
     skipped.iter().for_each(print);
     say!("{:>12}  skipped; readers go on within some seconds", skipped.len());
     Ok(())

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use seckill_command::{Clock, forget_proof, known_of, newest_snapshot};
-use seckill_feed::accept_feed_loss;
+use seckill_feed::{accept_feed_loss, lost_of_feed};
 use seckill_log::embedded::{Cut, EmbeddedLog};
 use seckill_log::{
     Contradiction, Delivery, Fold, Folded, Log, LogError, Stretch, Witness, contradiction,
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: RepairArgs) -> anyhow::Result<bool> {
         Some(feed) => settle_files(&feed, args.accept_loss).await?,
         None => Some(Vec::new()),
     };
-    let Some((cuts, feed_cuts)) = cuts.zip(feed_cuts) else {
+    let Some((cuts, _)) = cuts.zip(feed_cuts) else {
         let left = EmbeddedLog::open_what_is_left(&settings.data.join("log"))?;
         lost(&left, &settings).await?;
         println!(
@@ -81,8 +81,9 @@ pub(crate) async fn run(args: RepairArgs) -> anyhow::Result<bool> {
         println!("Nothing was changed. `--accept-loss` goes on without the lost records.");
         return Ok(false); // nothing else is written to a log that has lost records
     }
-    if !feed_cuts.is_empty() {
-        settle_feed(&*log).await?;
+    if !settle_loss_of_feed(&*log, args.accept_loss).await? {
+        println!("Nothing was changed. `--accept-loss` feeds again what is missing.");
+        return Ok(false);
     }
     let timely = settle_clock(&*log, args.reset_clock).await?;
     if timely {
@@ -216,24 +217,39 @@ async fn settle_loss(
         let at = append(&**log, partition, Fence { accepted_loss, ..fence() }).await?;
         println!("ACCEPTED: partition {partition} goes on from offset {end}; it says so at {at}.");
     }
+    settle_feed(&**log).await?;
     for partition in partitions {
-        let lost = accept_feed_loss(&**log, partition).await.context("the feed")?;
-        if lost > 0 {
-            println!("{lost} coupons of partition {partition} are in the feed and not in the log.");
-        }
         forget_proof(&**log, partition).await?;
     }
     clear_views(settings, log.partitions()).await?;
     Ok(true)
 }
 
-/// The feed itself was cut: what is missing in it is fed once more.
+/// The feed goes on with what the log has.
 async fn settle_feed(log: &dyn Log) -> anyhow::Result<()> {
-    for partition in 0..log.partitions() {
-        accept_feed_loss(log, partition).await.context("the feed")?;
+    let lost = accept_feed_loss(log).await.context("the feed")?;
+    if lost > 0 {
+        println!("{lost} coupons are in the feed and not in the log. They stay there.");
     }
-    println!("The feed was cut: coupons that are missing in it are fed again, with new ids.");
     Ok(())
+}
+
+/// Shows what the feed itself has lost, and lets it go on where that was asked for. Whether nothing is lost, or
+/// all is accepted.
+async fn settle_loss_of_feed(log: &dyn Log, accept: bool) -> anyhow::Result<bool> {
+    let lost = lost_of_feed(log).await.context("the feed")?;
+    if lost == 0 {
+        return Ok(true);
+    }
+    println!("LOST: the feed of other programs ends {lost} records before it was seen to end.");
+    if accept {
+        settle_feed(log).await?;
+        println!(
+            "The coupons that are missing in it are fed again, and get numbers that others had: whoever reads \
+             it, by /sync or with a Kafka client, has to begin again."
+        );
+    }
+    Ok(accept)
 }
 
 /// The views are made again from the log by the next projector.

@@ -1,7 +1,7 @@
 //! `open_promotions`: which promotions are not over yet, by log partition.
 //!
 //! A row holds the ids of some of a partition's promotions, and is written anew whenever one of them
-//! is scheduled, starts or finishes. Nothing is ever deleted: a database keeps a mark for every row
+//! is scheduled, starts, stands still, goes on or finishes. Nothing is ever deleted: a database keeps a mark for every row
 //! that was, and a list would have to read past as many marks as promotions have ever finished.
 
 use scylla::{DeserializeRow, SerializeRow};
@@ -35,6 +35,9 @@ pub struct OpenPromotions {
     pub scheduled: Vec<String>,
     /// Ids of those on sale, in order.
     pub active: Vec<String>,
+    /// Ids of those that are paused or sold out, in order.
+    #[serde(default)]
+    pub waiting: Vec<String>,
     /// The last event that this row reflects.
     #[serde(with = "position_text")]
     pub position: Position,
@@ -52,7 +55,8 @@ impl OpenPromotions {
     #[must_use]
     pub fn empty(partition: u32, row: u32) -> Self {
         let position = Position { partition, offset: 0 };
-        Self { row, scheduled: Vec::new(), active: Vec::new(), position }
+        let (scheduled, active, waiting) = Default::default();
+        Self { row, scheduled, active, waiting, position }
     }
 
     /// Follows a promotion into a state that it came to at a position. Tells whether that is news:
@@ -69,13 +73,17 @@ impl OpenPromotions {
         self.position = position;
         place(&mut self.scheduled, promotion_id, state == PromotionState::Scheduled);
         place(&mut self.active, promotion_id, state == PromotionState::Active);
+        let waits = matches!(state, PromotionState::Paused | PromotionState::SoldOut);
+        place(&mut self.waiting, promotion_id, waits);
         true
     }
 
+    /// Ids among which are those of a state.
     pub(crate) fn of(&self, state: PromotionState) -> &[String] {
         match state {
             PromotionState::Scheduled => &self.scheduled,
             PromotionState::Active => &self.active,
+            PromotionState::Paused | PromotionState::SoldOut => &self.waiting,
             PromotionState::Finished => &[],
         }
     }
@@ -99,7 +107,7 @@ impl Row for OpenPromotions {
     }
 
     fn texts(&self) -> usize {
-        let ids = self.scheduled.iter().chain(&self.active);
+        let ids = self.scheduled.iter().chain(&self.active).chain(&self.waiting);
         ids.map(|id| size_of::<u32>() + id.len()).sum()
     }
 }
@@ -111,6 +119,7 @@ pub struct Columns {
     row: i64,
     scheduled: Option<Vec<String>>,
     active: Option<Vec<String>>,
+    waiting: Option<Vec<String>>,
     position_offset: i64,
 }
 
@@ -122,9 +131,10 @@ impl View for OpenPromotions {
         values: &[
             ("scheduled", Kind::Texts),
             ("active", Kind::Texts),
+            ("waiting", Kind::Texts),
             ("position_offset", Kind::Number),
         ],
-        version: 1,
+        version: 2,
         rewritten: true,
         in_memory: true,
     };
@@ -145,6 +155,7 @@ impl View for OpenPromotions {
             row: row.row.into(),
             scheduled: Some(row.scheduled.clone()),
             active: Some(row.active.clone()),
+            waiting: Some(row.waiting.clone()),
             position_offset: bigint(row.position.offset),
         }
     }
@@ -156,6 +167,7 @@ impl View for OpenPromotions {
             row: unsigned("row", columns.row)?,
             scheduled: columns.scheduled.unwrap_or_default(),
             active: columns.active.unwrap_or_default(),
+            waiting: columns.waiting.unwrap_or_default(),
             position: Position { partition, offset },
         })
     }

@@ -29,6 +29,10 @@ pub enum PromotionState {
     Scheduled,
     /// On sale.
     Active,
+    /// No coupon is given until it is resumed.
+    Paused,
+    /// No coupon is left; more may come.
+    SoldOut,
     /// Over, for ever.
     Finished,
 }
@@ -41,8 +45,10 @@ pub enum FinishReason {
     SoldOut,
     /// Its end came.
     Time,
-    /// An operator ended it.
+    /// An operator took it back.
     Cancelled,
+    /// An operator ended it before its time.
+    Closed,
 }
 
 /// A promotion as the API returns it. Times are to the millisecond.
@@ -231,13 +237,11 @@ impl Views {
         let (first, after) = cursor.map(place_of).transpose()?.unzip();
         let first = first.unwrap_or(0);
         let rows = match state {
-            Some(state @ (PromotionState::Scheduled | PromotionState::Active)) => {
-                self.promotions_through_open(state, first, after, limit + 1).await?
-            }
             Some(PromotionState::Finished) => {
                 let walk = self.walk(first, after);
                 self.list::<FinishedPromotions>(walk, limit + 1).await?
             }
+            Some(open) => self.promotions_through_open(open, first, after, limit + 1).await?,
             None => self.list::<Promotions>(self.walk(first, after), limit + 1).await?,
         };
         Ok(Page::cut(rows, limit, |row| {
@@ -263,6 +267,8 @@ fn state_text(state: PromotionState) -> &'static str {
     match state {
         PromotionState::Scheduled => "scheduled",
         PromotionState::Active => "active",
+        PromotionState::Paused => "paused",
+        PromotionState::SoldOut => "sold_out",
         PromotionState::Finished => "finished",
     }
 }
@@ -271,6 +277,8 @@ fn state_of(text: &str) -> Result<PromotionState, String> {
     match text {
         "scheduled" => Ok(PromotionState::Scheduled),
         "active" => Ok(PromotionState::Active),
+        "paused" => Ok(PromotionState::Paused),
+        "sold_out" => Ok(PromotionState::SoldOut),
         "finished" => Ok(PromotionState::Finished),
         _ => Err(format!("{text:?} is no state")),
     }
@@ -281,6 +289,7 @@ fn reason_text(reason: FinishReason) -> &'static str {
         FinishReason::SoldOut => "sold_out",
         FinishReason::Time => "time",
         FinishReason::Cancelled => "cancelled",
+        FinishReason::Closed => "closed",
     }
 }
 
@@ -289,6 +298,7 @@ fn reason_of(text: &str) -> Result<FinishReason, String> {
         "sold_out" => Ok(FinishReason::SoldOut),
         "time" => Ok(FinishReason::Time),
         "cancelled" => Ok(FinishReason::Cancelled),
+        "closed" => Ok(FinishReason::Closed),
         _ => Err(format!("{text:?} is no reason to finish")),
     }
 }

@@ -73,6 +73,7 @@ mod tests {
             ("REFUSAL_INVALID_TERMS", 400),
             ("REFUSAL_END_TOO_EARLY", 400),
             ("REFUSAL_TOTAL_TOO_LOW", 400),
+            ("REFUSAL_PAUSED", 409),
         ];
         assert_eq!(statuses.collect::<Vec<_>>(), expected);
     }

@@ -47,7 +47,13 @@ fn check(command: &Command) -> Result<(), Problem> {
             let key = Some(grab.idempotency_key.clone()).filter(|key| !key.is_empty());
             [Some(grab.customer_id.clone()), key]
         }
-        Some(command::Body::Cancel(_) | command::Body::Restock(_)) => [None, None],
+        Some(
+            command::Body::Cancel(_)
+            | command::Body::Restock(_)
+            | command::Body::Pause(_)
+            | command::Body::Resume(_)
+            | command::Body::Finish(_),
+        ) => [None, None],
     };
     for text in texts.into_iter().flatten() {
         checked("A text in the command", text)?;

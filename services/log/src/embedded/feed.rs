@@ -104,6 +104,7 @@ impl Feed for EmbeddedFeed {
     }
 }
 
+#[derive(Clone)]
 struct Writer {
     log: Arc<EmbeddedLog>,
     term: u64,
@@ -113,22 +114,25 @@ struct Writer {
 #[async_trait]
 impl FeedWriter for Writer {
     async fn append(&mut self, records: Vec<FeedRecord>) -> Result<u64, LogError> {
-        let (log, term, taken) = (Arc::clone(&self.log), self.term, Arc::clone(&self.taken));
-        let records = records.into_iter().map(|record| record.value).collect();
         // By itself: whoever takes over waits for what was begun, also where this is dropped meanwhile.
-        let appending = tokio::spawn(async move {
-            let taken = taken.lock().await;
-            if *taken != term {
-                return Err(LogError::Unavailable("somebody else writes the feed".to_owned()));
-            }
-            match log.append(0, records).deliveries().await.last() {
-                Some(Delivery::At(last)) => Ok(last + 1),
-                Some(Delivery::Unknown) => {
-                    Err(LogError::Unavailable("the feed could not be written".to_owned()))
-                }
-                None => log.end(0).await,
-            }
-        });
+        let appending = tokio::spawn(self.clone().append_all(records));
         appending.await.map_err(|panic| LogError::Broken(panic.to_string()))?
+    }
+}
+
+impl Writer {
+    async fn append_all(self, records: Vec<FeedRecord>) -> Result<u64, LogError> {
+        let taken = self.taken.lock().await;
+        if *taken != self.term {
+            return Err(LogError::Unavailable("somebody else writes the feed".to_owned()));
+        }
+        let records = records.into_iter().map(|record| record.value).collect();
+        match self.log.append(0, records).deliveries().await.last() {
+            Some(Delivery::At(last)) => Ok(last + 1),
+            Some(Delivery::Unknown) => {
+                Err(LogError::Unavailable("the feed could not be written".to_owned()))
+            }
+            None => self.log.end(0).await,
+        }
     }
 }

@@ -19,6 +19,7 @@ use rdkafka::producer::{
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use crate::kafka::client::{base, blocking, unavailable};
+use crate::kafka::topics::assert_keeps;
 use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
 use crate::{Fed, Feed, FeedRecord, FeedWriter, LogError};
 
@@ -52,6 +53,7 @@ impl KafkaFeed {
 #[async_trait]
 impl Feed for KafkaFeed {
     async fn take_over(&self) -> Result<Box<dyn FeedWriter>, LogError> {
+        assert_keeps(&self.config, &self.topic).await?;
         let (config, topic) = (Arc::clone(&self.config), self.topic.clone());
         let producer = blocking(move || {
             let producer: Handle = base(&config)
@@ -114,33 +116,40 @@ fn read(consumer: &FeedConsumer, topic: &str, from: u64, limit: usize) -> Result
     if from >= end(consumer, topic)? {
         return Ok(Vec::new());
     }
-    let begin = i64::try_from(from).map_err(|_| LogError::Lost { partition: 0, from })?;
-    let mut assignment = TopicPartitionList::new();
-    assignment
-        .add_partition_offset(topic, PARTITION, Offset::Offset(begin))
-        .and_then(|()| consumer.assign(&assignment))
-        .map_err(|error| unavailable(&error))?;
+    assign(consumer, topic, from)?;
     let (mut fed, mut moved) = (Fed::new(), Instant::now());
-    while fed.len() < limit && moved.elapsed() < READ_TIMEOUT {
+    while fed.len() < limit {
         match consumer.poll(Duration::from_millis(100)) {
             None => {}
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(fed),
+            Some(Err(KafkaError::PartitionEOF(_))) => break,
             Some(Err(error)) if is_lost(&error) => {
                 return Err(LogError::Lost { partition: 0, from });
             }
             Some(Err(error)) => tracing::debug!(%error, topic, "the consumer tries again"),
             Some(Ok(message)) => {
-                let offset = u64::try_from(message.offset()).expect("a record read has an offset");
-                let value = Bytes::copy_from_slice(message.payload().unwrap_or_default());
-                fed.push((offset, value));
+                fed.push(record(&message));
                 moved = Instant::now();
             }
         }
+        if moved.elapsed() > READ_TIMEOUT {
+            return Err(LogError::Unavailable(format!("{topic} cannot be read")));
+        }
     }
-    match fed.len() < limit {
-        true => Err(LogError::Unavailable(format!("{topic} cannot be read"))),
-        false => Ok(fed),
-    }
+    Ok(fed)
+}
+
+fn assign(consumer: &FeedConsumer, topic: &str, from: u64) -> Result<(), LogError> {
+    let begin = i64::try_from(from).map_err(|_| LogError::Lost { partition: 0, from })?;
+    let mut assignment = TopicPartitionList::new();
+    assignment
+        .add_partition_offset(topic, PARTITION, Offset::Offset(begin))
+        .and_then(|()| consumer.assign(&assignment))
+        .map_err(|error| unavailable(&error))
+}
+
+fn record(message: &impl Message) -> (u64, Bytes) {
+    let offset = u64::try_from(message.offset()).expect("a record read has an offset");
+    (offset, Bytes::copy_from_slice(message.payload().unwrap_or_default()))
 }
 
 fn is_lost(error: &KafkaError) -> bool {
@@ -210,17 +219,7 @@ impl Drop for Writer {
 
 fn write(producer: &Handle, topic: &str, records: &[FeedRecord]) -> Result<u64, KafkaError> {
     producer.begin_transaction()?;
-    let written = records.iter().try_for_each(|record| {
-        let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-            headers.insert(Header { key, value: Some(value) })
-        });
-        let message = BaseRecord::to(topic)
-            .partition(PARTITION)
-            .key(&record.key)
-            .payload(&record.value)
-            .headers(headers);
-        producer.send(message).map_err(|(error, _)| error)
-    });
+    let written = records.iter().try_for_each(|record| send(producer, topic, record));
     let committed = written.and_then(|()| producer.commit_transaction(STEP_TIMEOUT));
     if committed.is_err() {
         // Whether or not it comes to that: whoever takes over next ends it.
@@ -229,4 +228,13 @@ fn write(producer: &Handle, topic: &str, records: &[FeedRecord]) -> Result<u64, 
     // All of them are reported by now.
     let end = producer.context().0.load(Ordering::Acquire);
     committed.map(|()| u64::try_from(end).unwrap_or_default())
+}
+
+fn send(producer: &Handle, topic: &str, record: &FeedRecord) -> Result<(), KafkaError> {
+    let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(Header { key, value: Some(value) })
+    });
+    let message = BaseRecord::to(topic).partition(PARTITION).key(&record.key);
+    let message = message.payload(&record.value).headers(headers);
+    producer.send(message).map_err(|(error, _)| error)
 }

@@ -129,20 +129,33 @@ fn all_led(metadata: &Metadata, topics: &Topics, partitions: u32) -> Result<bool
 const KEPT: [(&str, &str); 3] =
     [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
 
-/// Somebody may have made the topic, or changed it: a log that forgets its events is no log.
-async fn assert_kept(admin: &Admin, metadata: &Metadata, events: &str) -> Result<(), LogError> {
+/// Refuses a topic that forgets its records, made or changed by somebody: nothing could be gone on with.
+pub(super) async fn assert_keeps(config: &Arc<KafkaConfig>, topic: &str) -> Result<(), LogError> {
+    settings_of(&*connect(config).await?, topic).await.map(drop)
+}
+
+/// The settings of a topic that keeps its records; none where Kafka does not tell.
+async fn settings_of(
+    admin: &Admin,
+    topic: &str,
+) -> Result<Option<HashMap<String, String>>, LogError> {
     let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT));
-    let described = admin.describe_configs(&[ResourceSpecifier::Topic(events)], &options).await;
+    let described = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await;
     let described = described.map_err(|error| unavailable(&error))?.pop();
     let settings = match described {
         Some(Ok(resource)) => resource.entry_map().into_iter().map(setting).collect(),
         Some(Err(code)) => {
-            tracing::warn!(%code, events, "Kafka does not tell whether the topic keeps its records for ever");
-            return Ok(());
+            tracing::warn!(%code, topic, "Kafka does not tell whether the topic keeps its records for ever");
+            return Ok(None);
         }
         None => HashMap::new(),
     };
-    assert_settings(events, &settings)?;
+    assert_settings(topic, &settings)?;
+    Ok(Some(settings))
+}
+
+async fn assert_kept(admin: &Admin, metadata: &Metadata, events: &str) -> Result<(), LogError> {
+    let Some(settings) = settings_of(admin, events).await? else { return Ok(()) };
     let in_sync = settings.get("min.insync.replicas").map(String::as_str);
     if replicas(metadata, events) > 1 && in_sync == Some("1") {
         tracing::warn!(
@@ -157,7 +170,7 @@ fn setting((name, entry): (&str, &ConfigEntry)) -> (String, String) {
     (name.to_owned(), entry.value.clone().unwrap_or_default())
 }
 
-fn assert_settings(events: &str, settings: &HashMap<String, String>) -> Result<(), LogError> {
+fn assert_settings(topic: &str, settings: &HashMap<String, String>) -> Result<(), LogError> {
     let differs = |(name, kept): &(&str, &str)| settings.get(*name).is_some_and(|set| set != kept);
     let wrong: Vec<_> = KEPT.into_iter().filter(differs).collect();
     if wrong.is_empty() {
@@ -166,8 +179,8 @@ fn assert_settings(events: &str, settings: &HashMap<String, String>) -> Result<(
     let is: Vec<_> = wrong.iter().map(|(name, _)| format!("{name}={}", settings[*name])).collect();
     let set: Vec<_> = wrong.iter().map(|(name, kept)| format!("{name}={kept}")).collect();
     Err(LogError::Broken(format!(
-        "topic {events} has {}, so Kafka would delete events: nothing is decided on it. Set it first: \
-         kafka-configs.sh --alter --entity-type topics --entity-name {events} --add-config {}",
+        "topic {topic} has {}, so Kafka would delete records that must stay: it is not used. Set it first: \
+         kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config {}",
         is.join(" "),
         set.join(",")
     )))
@@ -225,7 +238,8 @@ async fn create(
             .set("message.timestamp.type", "LogAppendTime")
             .set("flush.messages", "1"),
         topic(&topics.slots),
-        kept(&topics.coupons),
+        // What its readers have seen must outlast a power cut, as its progress does.
+        kept(&topics.coupons).set("flush.messages", "1"),
     ];
     create_all(admin, &wanted).await
 }

@@ -141,7 +141,14 @@ fn fed(range: std::ops::Range<u32>) -> Vec<FeedRecord> {
 
 /// The offsets, and that the records are these.
 async fn read_feed(log: &AnyLog, from: u64, limit: usize, expected: &[Vec<u8>]) -> Vec<u64> {
-    let read = log.feed().read(from, limit).await.expect("it is read");
+    let deadline = Instant::now() + DEADLINE;
+    let read = loop {
+        let read = log.feed().read(from, limit).await.expect("it is read");
+        if read.len() >= expected.len() || Instant::now() > deadline {
+            break read;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await; // what is committed is shown a moment later
+    };
     let values: Vec<_> = read.iter().map(|(_, value)| value.to_vec()).collect();
     assert_eq!(values, expected);
     read.into_iter().map(|(offset, _)| offset).collect()

@@ -44,9 +44,22 @@ async fn skip(
     Body(new): Body<NewSkip>,
 ) -> Result<Json<Vec<Quarantined>>, Problem> {
     let position = position(asked)?;
+    check(position, &new)?;
+    // Whoever asked may go away: what was begun is done.
+    let skipping = tokio::spawn(async move { all.skip(position, new).await });
+    let skipped = skipping.await.map_err(|error| {
+        Problem::new(ProblemKind::Internal, format!("The record was not skipped: {error}."))
+    })?;
+    skipped.map(Json).map_err(|error| refused(&error))
+}
+
+fn check(position: Position, new: &NewSkip) -> Result<(), Problem> {
     for (name, text) in [("by", &new.by), ("reason", &new.reason)] {
-        if text.trim().is_empty() || text.chars().count() > MAX_CHARACTERS {
-            let detail = format!("{name} must have 1 to {MAX_CHARACTERS} characters.");
+        let control = text.chars().any(char::is_control);
+        if text.trim().is_empty() || text.chars().count() > MAX_CHARACTERS || control {
+            let detail = format!(
+                "{name} must have 1 to {MAX_CHARACTERS} characters, and no control characters."
+            );
             return Err(Problem::new(ProblemKind::InvalidBody, detail));
         }
     }
@@ -54,12 +67,7 @@ async fn skip(
         let detail = "through must not be before the record.";
         return Err(Problem::new(ProblemKind::InvalidBody, detail));
     }
-    // Whoever asked may go away: what was begun is done.
-    let skipping = tokio::spawn(async move { all.skip(position, new).await });
-    let skipped = skipping.await.map_err(|error| {
-        Problem::new(ProblemKind::Internal, format!("The record was not skipped: {error}."))
-    })?;
-    skipped.map(Json).map_err(|error| refused(&error))
+    Ok(())
 }
 
 fn position(asked: Asked) -> Result<Position, Problem> {
@@ -75,6 +83,7 @@ fn refused(error: &QuarantineError) -> Problem {
         }
         QuarantineError::NotThere(_) => ProblemKind::NoSuchRecord,
         QuarantineError::Readable(_)
+        | QuarantineError::NotFirst(_)
         | QuarantineError::Already { .. }
         | QuarantineError::ReadBy { .. }
         | QuarantineError::RestsOnIt { .. }

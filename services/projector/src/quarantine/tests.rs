@@ -58,6 +58,35 @@ async fn what_others_rest_on_is_not_skipped() {
     assert_eq!(quarantine.log.end(0).await.expect("an end"), 5, "nothing was written");
 }
 
+/// Skipped one by one, the last of them would be found to be needed too late.
+#[tokio::test]
+async fn what_others_rest_on_is_not_skipped_one_by_one_either() {
+    let newer = [grabbed(2, 1), grabbed(3, 2)].map(of_a_newer_version);
+    let [first, second] = newer;
+    let (_directory, quarantine) = sale(vec![first, second, grabbed(4, 3)]).await;
+    let refused = skip(&quarantine, 3).await.expect_err("serial 3 follows both");
+    assert!(refused.contains("0:5") && refused.contains("upgraded"), "{refused}");
+    let refused = skip(&quarantine, 4).await.expect_err("it is not the first");
+    assert!(refused.contains("0:3") && refused.contains("comes first"), "{refused}");
+    assert_eq!(quarantine.log.end(0).await.expect("an end"), 6, "nothing was written");
+}
+
+/// What is in the log is made known again, and not written again.
+#[tokio::test]
+async fn a_skip_that_readers_do_not_know_of_is_published() {
+    let (_directory, quarantine) = sale(vec![b"junk".to_vec()]).await;
+    skip(&quarantine, 3).await.expect("it is skipped");
+    let keys = vec![format!("skip/{:020}", 3)];
+    quarantine.log.delete(Table::Owners, 0, keys).await.expect("it is forgotten");
+    let checkpoint = Checkpoint { next_offset: 5, ..Checkpoint::default() };
+    let mark = vec![(PROJECTOR_MARK.to_owned(), checkpoint.encode_to_vec().into())];
+    quarantine.log.put(Table::Owners, 0, mark).await.expect("it is written");
+    skip(&quarantine, 3).await.expect("it is known again");
+    let skips = Skips::load(&*quarantine.log, 0).await.expect("the table");
+    assert_eq!(skips.len(), 1);
+    assert_eq!(quarantine.log.end(0).await.expect("an end"), 5);
+}
+
 #[tokio::test]
 async fn what_a_newer_version_did_last_can_be_given_up() {
     let newer = of_a_newer_version(grabbed(2, 1));

@@ -151,7 +151,12 @@ impl Api {
     }
 
     async fn cancel(&self, promotion: &str) -> RawReply {
-        RawReply::of(self.request(Method::POST, &format!("/v1/promotions/{promotion}/cancel")))
+        self.step(promotion, "cancel").await
+    }
+
+    /// A step in the life of a promotion, without a body.
+    async fn step(&self, promotion: &str, step: &str) -> RawReply {
+        RawReply::of(self.request(Method::POST, &format!("/v1/promotions/{promotion}/{step}")))
             .await
     }
 
@@ -265,6 +270,11 @@ async fn every_refusal_has_its_type_and_says_where_it_was_decided() {
     let api = Api::of(&sale);
     sale.offer("one", 1).await;
     api.grab("one", "zoe").await.is(201, &GRANT_FIELDS);
+    sale.offer("over", 1).await;
+    api.grab("over", "zoe").await.is(201, &GRANT_FIELDS);
+    api.step("over", "finish").await.is(200, &["id", "position"]);
+    sale.offer("paused", 10).await;
+    api.step("paused", "pause").await.is(200, &["id", "position"]);
     sale.offer("open", 10).await;
     sale.offer("cancelled", 10).await;
     api.cancel("cancelled").await.is(200, &["id", "position"]);
@@ -287,8 +297,15 @@ async fn every_refusal_has_its_type_and_says_where_it_was_decided() {
         (api.grab("one", "yan").await, 409, "sold-out"),
         (api.grab("two", "zoe").await, 409, "limit-reached"),
         (api.grab("cancelled", "zoe").await, 409, "finished"),
-        (api.cancel("one").await, 409, "finished"),
-        (api.restock("one", 9).await, 409, "finished"),
+        (api.cancel("over").await, 409, "finished"),
+        (api.restock("over", 9).await, 409, "finished"),
+        (api.grab("over", "yan").await, 409, "sold-out"),
+        (api.grab("paused", "zoe").await, 409, "paused"),
+        (api.step("one", "pause").await, 409, "sold-out"),
+        (api.step("later", "pause").await, 409, "not-started"),
+        (api.step("later", "finish").await, 409, "not-started"),
+        (api.step("cancelled", "resume").await, 409, "finished"),
+        (api.step("nobody", "finish").await, 404, "not-found"),
         (api.patch("open", change.clone()).await, 409, "already-started"),
         (api.patch("one", change).await, 409, "already-started"),
         (
@@ -508,6 +525,58 @@ async fn cancelling_ends_a_promotion_and_takes_no_coupon_back() {
     assert_eq!(api.get("/query/promotions").await.text, "[]");
 }
 
+/// From its start to its end, with all that an operator may do meanwhile; after a restart too.
+#[tokio::test]
+async fn a_sale_has_a_long_life() {
+    let mut sale = System::open(Engines::Embedded).await;
+    sale.offer("p", 2).await;
+    let step = async |sale: &System, step: &str, state: &str| {
+        let api = Api::of(sale);
+        for _ in 0..2 {
+            let done = api.step("p", step).await;
+            assert_eq!(done.is(200, &["id", "position"])["id"], "p", "repeated or not");
+            assert_eq!(api.row("p", &done.is_decided()).await["state"], state, "{step}");
+        }
+    };
+    let listed = async |sale: &System, state: &str| {
+        let path = format!("/v1/promotions?state={state}");
+        Api::of(sale).get(&path).await.items().len()
+    };
+    Api::of(&sale).grab("p", "zoe").await.is(201, &GRANT_FIELDS);
+    step(&sale, "pause", "paused").await;
+    Api::of(&sale).grab("p", "yan").await.is_problem(409, "paused");
+    Api::of(&sale).grab("p", "zoe").await.is(200, &GRANT_FIELDS);
+    assert_eq!((listed(&sale, "active").await, listed(&sale, "paused").await), (0, 1));
+    sale.kill();
+    sale.start().await;
+    Api::of(&sale).grab("p", "yan").await.is_problem(409, "paused");
+    step(&sale, "resume", "active").await;
+    let last = Api::of(&sale).grab("p", "yan").await.is_decided();
+    assert_eq!(Api::of(&sale).row("p", &last).await["state"], "sold_out");
+    assert_eq!((listed(&sale, "active").await, listed(&sale, "sold_out").await), (0, 1));
+    sale.kill();
+    sale.start().await;
+    let api = Api::of(&sale);
+    api.grab("p", "xin").await.is_problem(409, "sold-out");
+    let restocked = api.restock("p", 4).await.is_decided();
+    let row = api.row("p", &restocked).await;
+    assert_eq!((&row["state"], &row["remaining"]), (&json!("active"), &json!(2)));
+    assert_eq!((listed(&sale, "active").await, listed(&sale, "sold_out").await), (1, 0));
+    assert_eq!(api.grab("p", "xin").await.json["serial"], 3);
+    // After the start its end can be moved, and nothing else changed.
+    api.patch("p", json!({"discount": 0.1})).await.is_problem(409, "already-started");
+    api.patch("p", json!({"finishes_at": 1})).await.is_problem(400, "invalid-terms");
+    let moved = api.patch("p", json!({"finishes_at": FAR_AHEAD})).await.is_decided();
+    let row = api.row("p", &moved).await;
+    assert_eq!((&row["remaining"], row["finishes_at"].is_null()), (&json!(1), false));
+    step(&sale, "finish", "finished").await;
+    assert_eq!(api.get("/v1/promotions/p").await.json["finish_reason"], "closed");
+    Api::of(&sale).grab("p", "wei").await.is_problem(409, "finished");
+    Api::of(&sale).restock("p", 9).await.is_problem(409, "finished");
+    sale.stop();
+    sale.assert_verified();
+}
+
 #[tokio::test]
 async fn a_restock_names_the_new_total() {
     let mut sale = System::open(Engines::Embedded).await;
@@ -526,7 +595,6 @@ async fn a_restock_names_the_new_total() {
     assert_eq!(api.grab("p", "yan").await.json["serial"], 2);
     assert_eq!(api.grab("p", "xin").await.json["serial"], 3);
     api.grab("p", "wei").await.is_problem(409, "sold-out");
-    api.restock("p", 4).await.is_problem(409, "finished");
     api.restock("p", 3).await.is(200, &["id", "position"]);
     sale.stop();
     sale.assert_verified();
@@ -679,7 +747,7 @@ async fn ids_may_hold_anything_but_control_characters() {
             assert_eq!(granted.json["promotion_id"], id);
         }
         let row = api.row(id, &position).await;
-        assert_eq!((&row["id"], &row["state"]), (&json!(id), &json!("finished")));
+        assert_eq!((&row["id"], &row["state"]), (&json!(id), &json!("sold_out")));
         for (serial, customer) in [(1, id), (2, "zoe")] {
             let path = format!("/v1/coupons/{}", encoded(&format!("{id}-{serial}")));
             let coupon = api.get(&path).await;
@@ -720,7 +788,10 @@ async fn lists_come_in_pages_and_by_state() {
         states.entry(["scheduled", "finished", "active"][number % 3]).or_default().insert(id);
     }
     sale.offer("big", 25).await;
-    states.entry("finished").or_default().insert("big".to_owned());
+    states.entry("sold_out").or_default().insert("big".to_owned());
+    sale.offer("paused", 5).await;
+    positions.push(api.step("paused", "pause").await.is_decided());
+    states.entry("paused").or_default().insert("paused".to_owned());
     for number in 0..25 {
         positions.push(api.grab("big", &format!("customer {number}")).await.is_decided());
     }
@@ -731,9 +802,9 @@ async fn lists_come_in_pages_and_by_state() {
     }
 
     let all: BTreeSet<String> = states.values().flatten().cloned().collect();
-    for (limit, expected_pages) in [(1, 31), (10, 4), (31, 1), (1_000, 1)] {
+    for (limit, expected_pages) in [(1, 32), (10, 4), (32, 1), (1_000, 1)] {
         let (items, pages) = api.pages("/v1/promotions", limit).await;
-        assert_eq!((items.len(), pages), (31, expected_pages), "limit {limit}");
+        assert_eq!((items.len(), pages), (32, expected_pages), "limit {limit}");
         assert_eq!(ids(&items, "id").into_iter().collect::<BTreeSet<_>>(), all);
     }
     for (state, expected) in &states {
@@ -753,7 +824,7 @@ async fn lists_come_in_pages_and_by_state() {
         assert_eq!((items.len(), coupons.len()), (20, 20), "zoe holds twenty");
     }
     let default = api.get("/v1/promotions").await;
-    assert_eq!(default.items().len(), 31);
+    assert_eq!(default.items().len(), 32);
 }
 
 // --- what is wrong ---

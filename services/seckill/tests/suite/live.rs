@@ -79,9 +79,12 @@ async fn a_sale_is_told_as_it_goes() {
     for customer in 0..599 {
         assert_eq!(sale.grab("spring", &format!("c{customer}")).await.status, 201);
     }
-    let ((last, over), count) = events.until(|row| row["state"] == "finished").await;
+    let (_, count) = events.until(|row| row["state"] == "sold_out").await;
     let most = begun.elapsed().as_millis() / 100 + 2;
     assert!(count as u128 <= most, "{count} events in {:?}", begun.elapsed());
+    assert_eq!(sale.post("/v1/promotions/spring/finish", Value::Null).await.status, 400);
+    assert_eq!(sale.post_plain("/v1/promotions/spring/finish").await.status, 200);
+    let ((last, over), _) = events.until(|row| row["state"] == "finished").await;
     assert_eq!((&over["granted"], &over["finish_reason"]), (&json!(600), &json!("sold_out")));
     assert_eq!(events.next().await, None);
     for other in &mut others {
@@ -108,7 +111,7 @@ async fn all_that_is_on_sale_is_told_until_the_end_of_the_process() {
     let told = Some((Some(1), json!("active")));
     let ((seen, _), _) = events.until(|rows| granted(rows, "spring") == told).await;
     sale.grab("spring", "bob").await;
-    let told = Some((Some(2), json!("finished")));
+    let told = Some((Some(2), json!("sold_out")));
     events.until(|rows| granted(rows, "spring") == told).await;
     // Who comes back is told first of all that is on sale: what is not there is over.
     let mut again = Events::of(&sale, "/v1/live", Some(&seen)).await;

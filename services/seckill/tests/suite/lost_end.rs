@@ -181,3 +181,33 @@ async fn verify_changes_nothing_and_makes_nothing() {
     let absent = run("verify", &["--data".into(), nowhere.display().to_string()]);
     assert!(!absent.status.success() && !nowhere.exists(), "{}", text(&absent));
 }
+
+/// The feed of other programs is gone, though it was seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_that_is_gone_is_told_and_fed_again_when_an_operator_says_so() {
+    let mut sale = System::open(Engines::Embedded).await;
+    sale.offer("sale", 100).await;
+    for number in 0..5 {
+        sale.grab("sale", &format!("customer {number}")).await;
+    }
+    let fed = async |sale: &System| {
+        let told = sale.get("/sync/0").await.json;
+        told.as_array().map_or(0, Vec::len)
+    };
+    eventually("they are fed", TIMEOUT, async || fed(&sale).await == 5).await;
+    sale.stop();
+    std::fs::remove_dir_all(sale.data().join("log/feed")).expect("removed");
+    let verified = sale.verify();
+    assert!(!verified.status.success(), "{}", text(&verified));
+    assert!(text(&verified).contains("was seen up to 5"), "{}", text(&verified));
+    let (whole, shown) = repair(&sale, None);
+    assert!(!whole && shown.contains("ends 5 records before"), "{shown}");
+    let (whole, shown) = repair(&sale, Some("--accept-loss"));
+    assert!(whole && shown.contains("has to begin again"), "{shown}");
+    sale.start().await;
+    eventually("they are fed again", TIMEOUT, async || fed(&sale).await == 5).await;
+    sale.grab("sale", "customer 9").await;
+    eventually("and those after them", TIMEOUT, async || fed(&sale).await == 6).await;
+    sale.stop();
+    sale.assert_verified();
+}

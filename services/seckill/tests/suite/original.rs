@@ -326,7 +326,7 @@ async fn the_content_type_does_not_matter() {
 // --- the life of a promotion ---
 
 #[tokio::test]
-async fn sold_out_finishes_the_promotion() {
+async fn sold_out_takes_the_promotion_off_the_list() {
     let sale = System::open(Engines::Embedded).await;
     let shop = Shop::of(&sale);
     let promotion = shop.offer(2).await;
@@ -336,7 +336,7 @@ async fn sold_out_finishes_the_promotion() {
     }
     shop.until_listed_are(&[]).await;
     let row = sale.get(&format!("/v1/promotions/{promotion}")).await.json;
-    assert_eq!((&row["state"], &row["finish_reason"]), (&json!("finished"), &json!("sold_out")));
+    assert_eq!((&row["state"], &row["finish_reason"]), (&json!("sold_out"), &Value::Null));
     shop.until_coupons("customer-0", 1).await;
     shop.until_coupons("customer-1", 1).await;
 }

@@ -23,7 +23,7 @@ async fn survive(engines: Engines) {
     }
     crowd.sold_out().await;
     let row = sale.get(&path).await.json;
-    assert_eq!((&row["remaining"], &row["finish_reason"]), (&0.into(), &"sold_out".into()));
+    assert_eq!((&row["remaining"], &row["state"]), (&0.into(), &"sold_out".into()));
     sale.stop();
     sale.assert_verified();
 }

@@ -247,6 +247,11 @@ impl System {
         self.request(Method::POST, path, Some(body)).await.expect("an answer")
     }
 
+    /// Without a body.
+    pub(crate) async fn post_plain(&self, path: &str) -> Answer {
+        self.request(Method::POST, path, None).await.expect("an answer")
+    }
+
     pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
         self.request(Method::PUT, path, Some(body)).await.expect("an answer")
     }

@@ -7,7 +7,7 @@ use seckill_proto::{Outcome, ProblemKind};
 use crate::source::{crates, files_in, top};
 
 /// Which crates of the workspace a crate may use: those below it, and of those what it is for.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("seckill-proto", &[]),
     ("seckill-promotion", &["proto"]),
     ("seckill-log", &["proto"]),
@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("seckill-replay", &["proto", "log", "edge"]),
     ("seckill-feed", &["proto", "log", "views", "telemetry"]),
     ("seckill-original", &["proto", "promotion", "views", "edge", "command", "query", "feed"]),
+    ("seckill-pages", &[]),
     ("seckill-load", &["proto"]),
     (
         "seckill",
@@ -37,6 +38,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
             "query",
             "replay",
             "original",
+            "pages",
             "feed",
             "load",
         ],

@@ -1,0 +1,85 @@
+// What both pages share: asking the API, and saying so when it does not answer.
+
+const WORDS = {
+  'sold-out': 'Sold out: every coupon has been given.',
+  'limit-reached': 'You hold as many coupons of this sale as one customer may.',
+  'not-started': 'It has not started yet.',
+  'finished': 'It is over.',
+  'paused': 'It is paused. Try again once it goes on.',
+  'overloaded': 'Too many people are waiting. Nothing was decided; try again in a second.',
+  'unavailable': 'It takes no requests at this moment. Nothing was decided; try again.',
+  'outcome-unknown': 'Nobody knows yet whether you got one. Try again: you are never given two by that.',
+  'invalid-identifier': 'This name cannot be used: 1 to 128 bytes without control characters.',
+  'starting': 'The server is starting. Try again in a moment.',
+};
+
+// The answer as {status, body}; status 0 where nobody answers.
+export async function ask(path, options = {}) {
+  try {
+    const sent = options.body === undefined ? options : {
+      ...options,
+      method: options.method ?? 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(options.body),
+    };
+    const answer = await fetch(path, sent);
+    const text = await answer.text();
+    let body = null;
+    try { body = text === '' ? null : JSON.parse(text); } catch { body = text; }
+    outage(false);
+    return { status: answer.status, body };
+  } catch {
+    outage(true);
+    return { status: 0, body: null };
+  }
+}
+
+export function outage(is) {
+  document.getElementById('outage').hidden = !is;
+}
+
+// What a problem means, for a person.
+export function words({ status, body }) {
+  if (status === 0) return 'The server does not answer. Nothing is known; try again.';
+  const name = String(body?.type ?? '').split(':').pop();
+  const said = WORDS[name] ?? body?.title ?? `The answer was ${status}`;
+  return WORDS[name] || !body?.detail ? said : `${said}. ${body.detail}`;
+}
+
+// An element with properties, attributes and children; texts stay texts.
+export function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in element) element[name] = value; else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+export function when(time) {
+  return new Date(time).toLocaleString(undefined, {
+    year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit',
+  });
+}
+
+export function percent(discount) {
+  return `${Math.round(discount * 1000) / 10} % off`;
+}
+
+export function path(...parts) {
+  return parts.map(encodeURIComponent).join('/');
+}
+
+// Calls `take` with {name, rows} for whatever is told of the sales as they go; again after an outage.
+export function follow(take) {
+  const events = new EventSource('/v1/live');
+  events.addEventListener('all', (event) => take('all', JSON.parse(event.data)));
+  events.addEventListener('message', (event) => take('some', JSON.parse(event.data)));
+  events.addEventListener('open', () => outage(false));
+  events.addEventListener('error', () => {
+    outage(true);
+    if (events.readyState === EventSource.CLOSED) {
+      setTimeout(() => follow(take), 1000);
+    }
+  });
+}

@@ -1,0 +1,92 @@
+//! The pages for people: a shop at `/`, and an operator's console at `/operator`.
+//!
+//! Plain files in the binary, with no build step. They ask the API as any client does, and nobody else. The
+//! chart is drawn by uPlot, which lies in `assets/uplot` with its licence.
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+
+/// What a page may load and ask: what comes from here.
+const POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const IMAGE: &str = "image/svg+xml";
+
+/// The pages and what they are made of.
+pub fn routes() -> Router {
+    Router::new()
+        .route("/", file(HTML, include_str!("../assets/shop.html")))
+        .route("/operator", file(HTML, include_str!("../assets/operator.html")))
+        .route("/assets/style.css", file(CSS, include_str!("../assets/style.css")))
+        .route("/assets/api.js", file(SCRIPT, include_str!("../assets/api.js")))
+        .route("/assets/shop.js", file(SCRIPT, include_str!("../assets/shop.js")))
+        .route("/assets/uPlot.min.css", file(CSS, include_str!("../assets/uplot/uPlot.min.css")))
+        .route(
+            "/assets/uPlot.iife.min.js",
+            file(SCRIPT, include_str!("../assets/uplot/uPlot.iife.min.js")),
+        )
+        .route("/assets/operator.js", file(SCRIPT, include_str!("../assets/operator.js")))
+        .route("/favicon.ico", file(IMAGE, include_str!("../assets/icon.svg")))
+}
+
+fn file(kind: &'static str, content: &'static str) -> MethodRouter {
+    get(async move || answer(kind, content))
+}
+
+fn answer(kind: &'static str, content: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Another version of the program has other files under the same names.
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), content).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn get(path: &str) -> (StatusCode, String, String) {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = routes().oneshot(request).await.expect("an answer");
+        let status = response.status();
+        let kind = response.headers().get(header::CONTENT_TYPE).cloned();
+        let kind = kind.map(|kind| kind.to_str().expect("text").to_owned()).unwrap_or_default();
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+        (status, kind, String::from_utf8(bytes.to_vec()).expect("text"))
+    }
+
+    /// What a page names is there, and nothing comes from elsewhere.
+    #[tokio::test]
+    async fn pages_are_whole_and_ask_nobody_else() {
+        for page in ["/", "/operator"] {
+            let (status, kind, html) = get(page).await;
+            assert_eq!((status, kind.as_str()), (StatusCode::OK, HTML));
+            let named: Vec<&str> = html.split(['"']).filter(|text| text.starts_with('/')).collect();
+            assert!(named.len() > 2, "{named:?}");
+            for path in named {
+                assert_eq!(get(path).await.0, StatusCode::OK, "{page} names {path}");
+            }
+        }
+        for asset in ["shop.html", "operator.html", "style.css", "api.js", "shop.js", "operator.js"]
+        {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets").join(asset);
+            let text = std::fs::read_to_string(path).expect("an asset");
+            assert!(!text.contains("http://") && !text.contains("https://"), "{asset}");
+            assert!(!text.contains("innerHTML"), "{asset}: what others wrote is text");
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! Deliberately absent: anything that decides or stores. Its requests become the same commands and
 //! the same reads as those of the native routes.
 
+mod coupon;
 mod coupons;
 mod date;
 mod promotions;

@@ -5,10 +5,11 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use seckill_edge::{PathId, Problem};
-use seckill_proto::Position;
 use seckill_query::{Gateway, whole};
 use seckill_views::{CouponRow, MAX_PAGE, PromotionRow, PromotionState};
 use serde::Serialize;
+
+use crate::coupon::{Coupon, number};
 
 pub(crate) fn routes() -> Router<Gateway> {
     Router::new()
@@ -55,29 +56,6 @@ async fn active(State(gateway): State<Gateway>) -> Result<Response, Problem> {
     .await
 }
 
-/// A coupon as the original showed it.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Coupon {
-    id: u64,
-    promotion_id: String,
-    time: i64,
-    discount: f64,
-    customer_id: String,
-}
-
-impl From<CouponRow> for Coupon {
-    fn from(row: CouponRow) -> Self {
-        Self {
-            id: number(row.position),
-            promotion_id: row.promotion_id,
-            time: row.grabbed_at.as_millisecond(),
-            discount: row.discount,
-            customer_id: row.customer_id,
-        }
-    }
-}
-
 async fn all_of_customer(
     State(gateway): State<Gateway>,
     PathId(id): PathId,
@@ -90,10 +68,4 @@ async fn all_of_customer(
         }
     })
     .await
-}
-
-/// A position as one number: unlike for every position, growing within a partition, and exact in
-/// clients that hold numbers as doubles while the offset is below 2^41.
-fn number(position: Position) -> u64 {
-    position.offset * 4_096 + u64::from(position.partition)
 }

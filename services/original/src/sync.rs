@@ -8,10 +8,11 @@ use axum::http::Uri;
 use axum::routing::get;
 use axum::{Json, Router};
 use seckill_edge::{Problem, check_no_query};
-use seckill_feed::{FeedError, Shop, Told};
+use seckill_feed::{FeedError, Shop};
 use seckill_proto::ProblemKind;
-use serde::Serialize;
 use tokio::sync::Semaphore;
+
+use crate::coupon::Coupon;
 
 /// Coupons in one answer; the next question gives the next ones.
 const LIMIT: usize = 10_000;
@@ -22,17 +23,6 @@ const MAX_ASKED: usize = 8;
 struct Sync {
     shop: Shop,
     places: Arc<Semaphore>,
-}
-
-/// A coupon as the original sent it to others.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Coupon {
-    id: u64,
-    promotion_id: String,
-    time: i64,
-    discount: f64,
-    customer_id: String,
 }
 
 pub(crate) fn routes(shop: Shop) -> Router {
@@ -68,18 +58,6 @@ async fn after(
     let told = reading.await.map_err(|error| unavailable(&error.to_string()))?;
     let told = told.map_err(|error: FeedError| unavailable(&error.to_string()))?;
     Ok(Json(told.into_iter().map(Coupon::from).collect()))
-}
-
-impl From<Told> for Coupon {
-    fn from(Told { number, coupon }: Told) -> Self {
-        Self {
-            id: number,
-            promotion_id: coupon.promotion_id,
-            time: coupon.granted_at_ms,
-            discount: coupon.discount,
-            customer_id: coupon.customer_id,
-        }
-    }
 }
 
 fn unavailable(reason: &str) -> Problem {

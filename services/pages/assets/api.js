@@ -83,3 +83,25 @@ export function follow(take) {
     }
   });
 }
+
+// Shows all sales that are not over, and those of `known` (id -> {row}) that have left the lists since. Whether
+// all could be asked.
+export async function look(known, show) {
+  const seen = new Set();
+  let whole = true;
+  for (const state of ['active', 'paused', 'sold_out', 'scheduled']) {
+    const answer = await ask(`/v1/promotions?state=${state}&limit=100`);
+    whole &&= answer.status === 200;
+    for (const row of answer.body?.items ?? []) {
+      seen.add(row.id);
+      show(row);
+    }
+  }
+  for (const [id, { row }] of known) {
+    if (whole && !seen.has(id) && row.state !== 'finished') {
+      const answer = await ask(`/v1/promotions/${path(id)}`);
+      if (answer.status === 200) show(answer.body);
+    }
+  }
+  return whole;
+}

@@ -1,7 +1,6 @@
 // The operator's console: open sales, change how they go, and see how the system is.
-import { ask, follow, make, path, words } from './api.js';
+import { ask, follow, look, make, path, words } from './api.js';
 
-const STATES = ['active', 'paused', 'sold_out', 'scheduled'];
 const LOOK_MS = 2000;
 const SECONDS = 120;
 const STEPS = {
@@ -125,21 +124,7 @@ async function act(id, action, body, input) {
 }
 
 async function refresh() {
-  const seen = new Set();
-  let whole = true;
-  for (const state of STATES) {
-    const answer = await ask(`/v1/promotions?state=${state}&limit=100`);
-    whole &&= answer.status === 200;
-    for (const row of answer.body?.items ?? []) {
-      seen.add(row.id);
-      show(row);
-    }
-  }
-  for (const [id] of promotions) {
-    if (!whole || seen.has(id)) continue;
-    const answer = await ask(`/v1/promotions/${path(id)}`);
-    if (answer.status === 200) show(answer.body);
-  }
+  const whole = await look(promotions, show);
   byId('none').hidden = promotions.size > 0 || !whole;
 }
 
@@ -179,7 +164,7 @@ async function chart() {
 
 // --- the system ---
 
-async function look() {
+async function lookAtSystem() {
   const progress = await ask('/v1/progress');
   if (progress.status === 200) {
     byId('partitions').tBodies[0].replaceChildren(...progress.body.map((reached) => make('tr', {},
@@ -218,7 +203,7 @@ function rebuild({ rebuild, partitions, records_per_second: speed }) {
         ? await ask('/v1/rebuild', { body: {} }) : await ask(`/v1/rebuild/${step}`, { method: 'POST' });
       const good = answer.status === 202;
       say('rebuild-said', good, good ? `${step}: begun.` : words(answer));
-      await look();
+      await lookAtSystem();
     });
     return pressed;
   }));
@@ -226,7 +211,7 @@ function rebuild({ rebuild, partitions, records_per_second: speed }) {
 
 follow((_, rows) => rows.forEach(show));
 await refresh();
-await Promise.all([look(), chart()]);
+await Promise.all([lookAtSystem(), chart()]);
 setInterval(refresh, LOOK_MS);
-setInterval(look, LOOK_MS);
+setInterval(lookAtSystem, LOOK_MS);
 setInterval(chart, 1000);

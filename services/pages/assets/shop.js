@@ -1,7 +1,6 @@
 // The shop: what is on sale, one button each, and what this customer holds.
-import { ask, follow, make, path, percent, when, words } from './api.js';
+import { ask, follow, look, make, path, percent, when, words } from './api.js';
 
-const STATES = ['active', 'paused', 'sold_out', 'scheduled'];
 const REFRESH_MS = 3000;
 
 const promotions = new Map(); // id -> {row, card}
@@ -119,22 +118,7 @@ async function mine(after) {
 
 // What is announced or stands still is in no live event.
 async function refresh() {
-  const seen = new Set();
-  let whole = true;
-  for (const state of STATES) {
-    const answer = await ask(`/v1/promotions?state=${state}&limit=100`);
-    whole &&= answer.status === 200;
-    for (const row of answer.body?.items ?? []) {
-      seen.add(row.id);
-      show(row);
-    }
-  }
-  for (const [id, known] of promotions) {
-    if (whole && !seen.has(id) && known.row.state !== 'finished') {
-      const answer = await ask(`/v1/promotions/${path(id)}`);
-      if (answer.status === 200) show(answer.body);
-    }
-  }
+  const whole = await look(promotions, show);
   document.getElementById('none').hidden = promotions.size > 0 || !whole;
 }
 

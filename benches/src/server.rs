@@ -68,8 +68,9 @@ pub(crate) fn grab_path(promotion_id: &str) -> String {
 }
 
 fn routes(dispatcher: Dispatcher, metrics: Metrics) -> Router {
-    seckill_command::routes(dispatcher)
-        .merge(seckill_telemetry::routes(Health::default(), metrics))
+    let described = seckill_command::routes(dispatcher)
+        .merge(seckill_telemetry::routes(Health::default(), metrics));
+    Router::from(described)
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(check_head))

@@ -1,32 +1,47 @@
 //! `PATCH /v1/promotions/{id}`: until it starts.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::patch;
 use seckill_command::Dispatcher;
-use seckill_edge::{Body, Moment, PathId, Problem, checked};
+use seckill_edge::{Body, IdParameter, Moment, PathId, Problem, checked, problems};
 use seckill_proto::ProblemKind;
 use seckill_proto::v1::{ChangePromotion, command};
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Done;
 
 /// Fields left out stay as they are; `finishes_at: null` takes the end away. The others cannot be
 /// taken away, so null is no value for them.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct Change {
-    #[serde(deserialize_with = "present")]
+    /// For people.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, format = "identifier", min_length = 1, max_length = 128)]
     name: Option<String>,
-    #[serde(deserialize_with = "present")]
+    /// How many there are to be grabbed.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, minimum = 1, maximum = 4_294_967_295_u32)]
     coupons: Option<u32>,
-    #[serde(deserialize_with = "present")]
+    /// The part of the price taken off.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, exclusive_minimum = 0, maximum = 1)]
     discount: Option<f64>,
-    #[serde(deserialize_with = "present")]
+    /// When the sale starts.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Moment, required = false)]
     starts_at: Option<Moment>,
-    #[serde(deserialize_with = "present")]
+    /// When it ends; null takes the end away. The only field that may change after the start.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Moment>)]
     finishes_at: Option<Option<Moment>>,
-    #[serde(deserialize_with = "present")]
+    /// Coupons that one customer may hold.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(nullable = false, minimum = 1, maximum = 4_294_967_295_u32)]
     limit_per_customer: Option<u32>,
 }
 
@@ -36,10 +51,31 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-pub(crate) fn routes() -> Router<Dispatcher> {
-    Router::new().route("/v1/promotions/{id}", patch(change))
+pub(crate) fn routes() -> OpenApiRouter<Dispatcher> {
+    OpenApiRouter::new().routes(routes!(change))
 }
 
+problems!(
+    ChangeProblems: BODY, COMMAND;
+    InvalidTerms, InvalidIdentifier, NotFound, AlreadyStarted, Finished
+);
+
+/// Change a sale
+///
+/// Fields left out stay as they are. After the start only `finishes_at` may change.
+#[utoipa::path(
+    patch,
+    path = "/v1/promotions/{id}",
+    operation_id = "changePromotion",
+    tag = "Operators",
+    params(IdParameter),
+    request_body = Change,
+    responses(
+        (status = 200, description = "Changed", body = Done,
+         headers(("Seckill-Position" = String, description = "Where in the log"))),
+        ChangeProblems,
+    ),
+)]
 async fn change(
     State(dispatcher): State<Dispatcher>,
     PathId(id): PathId,

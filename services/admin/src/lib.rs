@@ -8,16 +8,17 @@ mod life;
 mod restock;
 mod schedule;
 
-use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use seckill_command::{Dispatcher, accepted};
 use seckill_edge::{Problem, position_header};
 use seckill_proto::v1::{Command, command};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
 
 /// The routes of operators.
-pub fn routes(dispatcher: Dispatcher) -> Router {
+pub fn routes(dispatcher: Dispatcher) -> OpenApiRouter {
     schedule::routes()
         .merge(change::routes())
         .merge(life::routes())
@@ -26,9 +27,12 @@ pub fn routes(dispatcher: Dispatcher) -> Router {
 }
 
 /// The answer to an accepted command.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Done {
+    /// The promotion's id.
     id: String,
+    /// Where in the log it was decided, as PARTITION:OFFSET; good for `after`.
+    #[schema(example = "3:2")]
     position: String,
 }
 

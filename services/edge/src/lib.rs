@@ -4,6 +4,7 @@
 //! Whatever a client sends, it gets an answer that says what is wrong, and nothing is decided
 //! before everything about the request has been checked.
 
+mod api;
 mod body;
 mod bound;
 mod connections;
@@ -15,6 +16,10 @@ mod serve;
 mod time;
 mod words;
 
+pub use api::{
+    BODY, COMMAND, IdParameter, IdempotencyKey, ProblemBody, READ, describe_problems,
+    problem_responses,
+};
 pub use body::{Body, check_no_query, parse_json, parse_query, read_body};
 pub use bound::{Bound, BoundError};
 pub use connections::Connections;

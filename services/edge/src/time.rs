@@ -4,6 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de};
+use utoipa::openapi::schema::SchemaFormat;
+use utoipa::openapi::{KnownFormat, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A time as a client gives it: RFC 3339 text, or milliseconds since the Unix epoch as a number.
 /// Always after the epoch.
@@ -33,6 +36,27 @@ impl<'de> Deserialize<'de> for Moment {
         if possible { Ok(Self { ms }) } else { Err(wrong()) }
     }
 }
+
+impl PartialSchema for Moment {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .examples(["2026-12-24T20:00:00Z"]);
+        let number = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .description(Some("Milliseconds since 1970-01-01T00:00:00Z"))
+            .minimum(Some(1_i64))
+            .maximum(Some(Timestamp::MAX.as_second() * 1_000));
+        OneOfBuilder::new()
+            .item(text)
+            .item(number)
+            .description(Some("RFC 3339 text, or milliseconds since 1970; between 1970 and 9999"))
+            .into()
+    }
+}
+
+impl ToSchema for Moment {}
 
 /// The time now, in milliseconds since the Unix epoch. Read once per command, by the shell.
 #[must_use]

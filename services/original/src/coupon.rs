@@ -4,13 +4,16 @@ use seckill_feed::Told;
 use seckill_proto::Position;
 use seckill_views::CouponRow;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A coupon as the original showed it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OriginalCoupon)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Coupon {
     id: u64,
     promotion_id: String,
+    /// In milliseconds since 1970.
     time: i64,
     discount: f64,
     customer_id: String,

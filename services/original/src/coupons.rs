@@ -1,23 +1,37 @@
 //! `POST /command/coupons/`. Clients match on its texts and codes.
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use seckill_command::{Dispatcher, Failure, position};
-use seckill_edge::{Problem, checked, parse_json, position_header, read_body};
+use seckill_edge::{
+    Problem, ProblemBody, checked, parse_json, position_header, problems, read_body,
+};
 use seckill_proto::v1::{Accepted, Answer, Command, GrabCoupon, Refusal, answer, command};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 const OUT_OF_STOCK: &str = "Request rejected due to coupon out of stock";
 const DUPLICATE: &str = "Request rejected duplicate order";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = OriginalGrab)]
 #[serde(rename_all = "camelCase")]
 struct Grab {
+    #[schema(
+        required = true,
+        nullable = false,
+        format = "identifier",
+        min_length = 1,
+        max_length = 128
+    )]
     promotion_id: Option<String>,
+    /// A number is taken as its text.
+    #[schema(value_type = String, required = true, format = "identifier", min_length = 1, max_length = 128)]
     customer_id: Option<CustomerId>,
 }
 
@@ -35,11 +49,29 @@ impl<'de> Deserialize<'de> for CustomerId {
     }
 }
 
-pub(crate) fn routes() -> Router<Dispatcher> {
-    let grab = post(grab_coupon);
-    Router::new().route("/command/coupons", grab.clone()).route("/command/coupons/", grab)
+pub(crate) fn routes() -> OpenApiRouter<Dispatcher> {
+    OpenApiRouter::new().routes(routes!(grab_coupon)).route("/command/coupons", post(grab_coupon))
 }
 
+problems!(GrabProblems: BODY; Unavailable, OutcomeUnknown);
+
+/// Grab a coupon, as in the original
+#[utoipa::path(
+    post,
+    path = "/command/coupons/",
+    operation_id = "originalGrab",
+    tag = "The original",
+    request_body = Grab,
+    responses(
+        GrabProblems,
+        (status = 200, description = "`Request accepted`", body = String),
+        (status = 400, description = "The promotion is not on sale, or the request is wrong", content(
+            (String = "text/plain"),
+            (ProblemBody = "application/problem+json"),
+        )),
+        (status = 429, description = "Out of stock, or the customer has one", body = String),
+    ),
+)]
 async fn grab_coupon(
     State(dispatcher): State<Dispatcher>,
     request: Request,

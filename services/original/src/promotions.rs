@@ -2,33 +2,45 @@
 
 use std::str::FromStr;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{post, put};
 use seckill_command::{Dispatcher, position};
-use seckill_edge::{PathId, Problem, now_ms, parse_json, position_header, read_body};
+use seckill_edge::{
+    IdParameter, PathId, Problem, ProblemBody, now_ms, parse_json, position_header, problems,
+    read_body,
+};
 use seckill_proto::ProblemKind;
 use seckill_proto::v1::{
     Answer, ChangePromotion, Command, Refusal, SchedulePromotion, Terms, answer, command,
 };
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::date;
 
 /// Everything optional, because what is missing is answered in its own words, or was not missed:
 /// an offer that names no discount had one of 1.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = OriginalPromotion)]
 #[serde(rename_all = "camelCase")]
 struct PromotionBody {
     #[serde(default, deserialize_with = "number")]
+    #[schema(required = true, minimum = 1, maximum = 4_294_967_295_u32)]
     number_of_coupons: i64,
     #[serde(default = "one", deserialize_with = "number")]
+    #[schema(exclusive_minimum = 0, maximum = 1)]
     discount: f64,
+    /// Milliseconds since 1970, or text of ISO 8601.
+    #[schema(value_type = i64, required = true, minimum = 0, maximum = 253_402_207_200_000_i64)]
     publish_time: Option<Value>,
+    /// The same; left out, it has no end.
+    #[schema(value_type = Option<i64>, minimum = 4_102_444_800_000_i64, maximum = 253_402_207_200_000_i64)]
     finish_time: Option<Value>,
 }
 
@@ -59,14 +71,32 @@ where
     }
 }
 
-pub(crate) fn routes() -> Router<Dispatcher> {
-    Router::new()
+pub(crate) fn routes() -> OpenApiRouter<Dispatcher> {
+    OpenApiRouter::new()
+        .routes(routes!(create))
         .route("/admin/promotions", post(create))
-        .route("/admin/promotions/", post(create))
+        .routes(routes!(update))
         .route("/admin/promotions/{id}", put(update))
-        .route("/admin/promotions/{id}/", put(update))
 }
 
+problems!(CommandProblems: BODY; Overloaded, Unavailable, OutcomeUnknown);
+
+/// Open a sale, as in the original
+#[utoipa::path(
+    post,
+    path = "/admin/promotions/",
+    operation_id = "originalCreate",
+    tag = "The original",
+    request_body = PromotionBody,
+    responses(
+        CommandProblems,
+        (status = 200, description = "The id of the promotion", body = String),
+        (status = 400, description = "The promotion is invalid, or the request is wrong", content(
+            (String = "text/plain"),
+            (ProblemBody = "application/problem+json"),
+        )),
+    ),
+)]
 async fn create(
     State(dispatcher): State<Dispatcher>,
     request: Request,
@@ -82,6 +112,23 @@ async fn create(
     Ok(respond(&answer, id, invalid))
 }
 
+/// Change a sale, as in the original
+#[utoipa::path(
+    put,
+    path = "/admin/promotions/{id}/",
+    operation_id = "originalUpdate",
+    tag = "The original",
+    params(IdParameter),
+    request_body = PromotionBody,
+    responses(
+        CommandProblems,
+        (status = 200, description = "The id of the promotion", body = String),
+        (status = 400, description = "It is invalid, has started, or is not there", content(
+            (String = "text/plain"),
+            (ProblemBody = "application/problem+json"),
+        )),
+    ),
+)]
 async fn update(
     State(dispatcher): State<Dispatcher>,
     PathId(id): PathId,

@@ -1,27 +1,33 @@
 //! `GET /query/promotions` and `GET /query/coupons/{customerId}`: whole lists, as the original showed them.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use seckill_edge::{PathId, Problem};
+use seckill_edge::{IdParameter, PathId, Problem, problems};
 use seckill_query::{Gateway, whole};
 use seckill_views::{CouponRow, MAX_PAGE, PromotionRow, PromotionState};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::coupon::{Coupon, number};
 
-pub(crate) fn routes() -> Router<Gateway> {
-    Router::new()
-        .route("/query/promotions", get(active))
+pub(crate) fn routes() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::new()
+        .routes(routes!(active))
         .route("/query/promotions/", get(active))
-        .route("/query/coupons/{id}", get(all_of_customer))
+        .routes(routes!(all_of_customer))
         .route("/query/coupons/{id}/", get(all_of_customer))
 }
 
+problems!(ActiveProblems: READ;);
+problems!(CouponsProblems: READ; InvalidIdentifier);
+
 /// A promotion as the original showed it. Clients parse it by pattern: the order of
 /// the fields is part of the contract.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = OriginalActivePromotion)]
 #[serde(rename_all = "camelCase")]
 struct ActivePromotion {
     id: u64,
@@ -45,6 +51,14 @@ impl From<PromotionRow> for ActivePromotion {
     }
 }
 
+/// Promotions on sale, as in the original
+#[utoipa::path(
+    get,
+    path = "/query/promotions",
+    operation_id = "originalPromotions",
+    tag = "The original",
+    responses((status = 200, description = "All of them", body = Vec<ActivePromotion>), ActiveProblems),
+)]
 async fn active(State(gateway): State<Gateway>) -> Result<Response, Problem> {
     whole::<PromotionRow, ActivePromotion, _>(move |cursor| {
         let gateway = gateway.clone();
@@ -56,6 +70,15 @@ async fn active(State(gateway): State<Gateway>) -> Result<Response, Problem> {
     .await
 }
 
+/// The coupons of a customer, as in the original
+#[utoipa::path(
+    get,
+    path = "/query/coupons/{id}",
+    operation_id = "originalCoupons",
+    tag = "The original",
+    params(IdParameter),
+    responses((status = 200, description = "All of them", body = Vec<Coupon>), CouponsProblems),
+)]
 async fn all_of_customer(
     State(gateway): State<Gateway>,
     PathId(id): PathId,

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::routing::get;
-use axum::{Json, Router};
-use seckill_edge::{Problem, check_no_query};
+use seckill_edge::{Problem, check_no_query, problems};
 use seckill_feed::{FeedError, Shop};
 use seckill_proto::ProblemKind;
 use tokio::sync::Semaphore;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::coupon::Coupon;
 
@@ -25,13 +27,27 @@ struct Sync {
     places: Arc<Semaphore>,
 }
 
-pub(crate) fn routes(shop: Shop) -> Router {
-    Router::new()
-        .route("/sync/{latest}", get(after))
+pub(crate) fn routes(shop: Shop) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(after))
         .route("/sync/{latest}/", get(after))
         .with_state(Sync { shop, places: Arc::new(Semaphore::new(MAX_ASKED)) })
 }
 
+problems!(
+    SyncProblems: ;
+    InvalidParameter, InvalidIdentifier, ViewsUnavailable, TooManyReaders
+);
+
+/// Coupons after a number, as in the original
+#[utoipa::path(
+    get,
+    path = "/sync/{latest}",
+    operation_id = "originalSync",
+    tag = "The original",
+    params(("latest" = i64, Path, description = "The greatest id that is known; 0 gives all")),
+    responses((status = 200, description = "At most 10,000", body = Vec<Coupon>), SyncProblems),
+)]
 async fn after(
     State(sync): State<Sync>,
     latest: Result<Path<String>, PathRejection>,

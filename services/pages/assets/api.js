@@ -13,11 +13,12 @@ const WORDS = {
   'starting': 'The server is starting. Try again in a moment.',
 };
 
-// The answer as {status, body}; status 0 where nobody answers.
+// The answer as {status, body}; status 0 where nobody answers. `body` is sent as JSON, `text` as it is.
 export async function ask(path, options = {}) {
   try {
-    const sent = options.body === undefined ? options : {
-      ...options,
+    const { text: written, ...rest } = options;
+    const sent = options.body === undefined ? { ...rest, body: written } : {
+      ...rest,
       method: options.method ?? 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify(options.body),

@@ -5,15 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
-use seckill_edge::{Body, Problem, check_no_query, now_ms, parse_query, timestamp};
+use seckill_edge::{Body, Problem, check_no_query, now_ms, parse_query, problems, timestamp};
 use seckill_log::{Log, LogError};
 use seckill_proto::v1::record;
 use seckill_proto::{ProblemKind, decode_record};
@@ -23,6 +22,9 @@ use seckill_views::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::quarantine::{self, Quarantine};
 use crate::verify::{Claim, Report, Stage, VerifyError, verify_watched};
@@ -59,20 +61,20 @@ struct Looked {
 }
 
 /// The routes of those who look after views.
-pub fn routes(log: Arc<dyn Log>, views: Views, claims: AskClaims) -> Router {
+pub fn routes(log: Arc<dyn Log>, views: Views, claims: AskClaims) -> OpenApiRouter {
     let (looked, verifying) = (Arc::default(), Arc::new(Semaphore::new(1)));
     let quarantine = Quarantine { log: Arc::clone(&log), views: views.clone() };
-    Router::new()
-        .route("/v1/progress", get(progress))
-        .route("/v1/verify", post(verify))
-        .route("/v1/rebuild", get(status).post(start))
-        .route("/v1/rebuild/{step}", post(step))
+    OpenApiRouter::new()
+        .routes(routes!(progress))
+        .routes(routes!(verify))
+        .routes(routes!(status, start))
+        .routes(routes!(step))
         .with_state(Projections { log, views, looked, claims, verifying })
         .merge(quarantine::routes(quarantine))
 }
 
 /// How far a partition of some tables is.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Reached {
     /// Partition of the event log.
     pub partition: u32,
@@ -88,6 +90,21 @@ pub struct Reached {
     pub stopped: Option<String>,
 }
 
+problems!(LookProblems: ; InvalidParameter, ViewsUnavailable);
+problems!(VerifyProblems: ; InvalidParameter, WrongPhase, ViewsUnavailable, TooManyReaders);
+problems!(StartProblems: BODY; WrongPhase, ViewsUnavailable);
+problems!(StepProblems: ; NoSuchRoute, WrongPhase, ViewsUnavailable);
+
+/// How far the views are
+///
+/// Of every partition of the log: where it ends, and how much of it the views show.
+#[utoipa::path(
+    get,
+    path = "/v1/progress",
+    operation_id = "progress",
+    tag = "Views",
+    responses((status = 200, description = "All partitions", body = Vec<Reached>), LookProblems),
+)]
 async fn progress(State(all): State<Projections>, uri: Uri) -> Result<Json<Vec<Reached>>, Problem> {
     check_no_query(&uri)?;
     let mut partitions = Vec::new();
@@ -101,7 +118,7 @@ async fn progress(State(all): State<Projections>, uri: Uri) -> Result<Json<Vec<R
 }
 
 /// A line of the answer of `/v1/verify`; the last one is no progress.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verifying {
     /// So much of so much is done.
@@ -119,7 +136,8 @@ pub enum Verifying {
     Failed(String),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Verify {
     /// Whether the tables beside those that are read are meant.
@@ -127,6 +145,21 @@ struct Verify {
     beside: bool,
 }
 
+/// Compare the views with the log
+///
+/// Folds the whole log and compares every row of every view. Lines of progress, then one with the report.
+#[utoipa::path(
+    post,
+    path = "/v1/verify",
+    operation_id = "verify",
+    tag = "Views",
+    params(Verify),
+    responses(
+        (status = 200, description = "A line of JSON for each step, the report last",
+         body = Verifying, content_type = "application/x-ndjson"),
+        VerifyProblems,
+    ),
+)]
 async fn verify(State(all): State<Projections>, uri: Uri) -> Result<Response, Problem> {
     let Verify { beside } = parse_query(&uri)?;
     if beside && all.views.beside().built().await.map_err(|error| unreadable(&error))?.is_empty() {
@@ -169,7 +202,7 @@ async fn verify(State(all): State<Projections>, uri: Uri) -> Result<Response, Pr
 }
 
 /// The answer of `/v1/rebuild`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct RebuildStatus {
     /// None where there is none.
     pub rebuild: Option<Rebuild>,
@@ -181,20 +214,43 @@ pub struct RebuildStatus {
     pub seconds_left: Option<f64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Start {
+    /// Names of views; none: all there are.
     #[serde(default)]
     views: Vec<String>,
+    /// Records a second that it reads at most, over all partitions; none: as fast as it can.
+    #[schema(minimum = 1, maximum = 4_294_967_295_u32)]
     rate: Option<u32>,
+    /// What happens once the new tables are complete; `auto` where nothing is said.
     switch: Option<SwitchMode>,
 }
 
+/// How far a rebuild is
+#[utoipa::path(
+    get,
+    path = "/v1/rebuild",
+    operation_id = "rebuildStatus",
+    tag = "Views",
+    responses((status = 200, description = "The rebuild, where there is one", body = RebuildStatus), LookProblems),
+)]
 async fn status(State(all): State<Projections>, uri: Uri) -> Result<Json<RebuildStatus>, Problem> {
     check_no_query(&uri)?;
     all.status().await.map(Json)
 }
 
+/// Rebuild views
+///
+/// Writes new tables from the start of the log, beside those that are read.
+#[utoipa::path(
+    post,
+    path = "/v1/rebuild",
+    operation_id = "startRebuild",
+    tag = "Views",
+    request_body = Start,
+    responses((status = 202, description = "It is begun", body = RebuildStatus), StartProblems),
+)]
 async fn start(
     State(all): State<Projections>,
     Body(start): Body<Start>,
@@ -207,6 +263,28 @@ async fn start(
     all.step(Step::Start(new)).await
 }
 
+/// A step of a rebuild.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "its schema is what is wanted")]
+enum RebuildStep {
+    Pause,
+    Resume,
+    Switch,
+    Abort,
+    Undo,
+    Drop,
+}
+
+/// Move a rebuild on
+#[utoipa::path(
+    post,
+    path = "/v1/rebuild/{step}",
+    operation_id = "stepRebuild",
+    tag = "Views",
+    params(("step" = inline(RebuildStep), Path, description = "What is to be done")),
+    responses((status = 202, description = "It is begun", body = RebuildStatus), StepProblems),
+)]
 async fn step(
     State(all): State<Projections>,
     step: Result<Path<String>, axum::extract::rejection::PathRejection>,

@@ -21,6 +21,7 @@ use seckill_proto::v1::{Checkpoint, Skip, record};
 use seckill_proto::{Position, Unreadable, decode_record, encode_skip};
 use seckill_views::{Views, ViewsError};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub(crate) use http::routes;
 
@@ -66,7 +67,7 @@ pub(crate) enum QuarantineError {
 }
 
 /// A record that cannot be read, or that was skipped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Quarantined {
     /// Where it is, as PARTITION:OFFSET.
     pub position: String,
@@ -81,7 +82,7 @@ pub struct Quarantined {
 }
 
 /// The first bytes of a record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Content {
     /// In hexadecimal digits.
     pub hex: String,
@@ -90,7 +91,7 @@ pub struct Content {
 }
 
 /// An operator's word.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Skipped {
     /// Who said so.
     pub by: String,
@@ -108,7 +109,7 @@ impl Skipped {
 }
 
 /// What stands in the way of the partitions, and what was skipped.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QuarantineList {
     /// Records that cannot be read, where partitions have stopped.
     pub unreadable: u64,
@@ -121,12 +122,14 @@ pub struct QuarantineList {
 }
 
 /// What is to be skipped.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSkip {
     /// Who says so.
+    #[schema(min_length = 1, max_length = 1_000, pattern = r"\S")]
     pub by: String,
     /// Why.
+    #[schema(min_length = 1, max_length = 1_000, pattern = r"\S")]
     pub reason: String,
     /// Also every other record of the partition that cannot be read, up to this offset.
     #[serde(default)]

@@ -11,6 +11,7 @@ use seckill_proto::v1::{Checkpoint, Event, Fence, Skip, record};
 use seckill_proto::{Position, decode_record};
 use seckill_views::{Changes, Progress, Views, ViewsError};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::compare::{self, Expected, Newer, Part};
 use crate::projection::Unscheduled;
@@ -74,7 +75,7 @@ impl From<FeedError> for VerifyError {
 }
 
 /// How far a comparison is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// So many of so many records are folded.
@@ -87,9 +88,10 @@ pub enum Stage {
 pub type Watch<'a> = &'a mut (dyn FnMut(Stage, u64, u64) + Send);
 
 /// What was counted and found different.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Report {
     /// Counts, by what was counted.
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub counts: BTreeMap<Cow<'static, str>, u64>,
     /// The first differences, in words.
     pub differences: Vec<String>,

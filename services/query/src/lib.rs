@@ -20,14 +20,15 @@ mod visible;
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
 use seckill_edge::Problem;
 use seckill_views::{Views, ViewsError};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 pub use crate::list::whole;
 pub use crate::live::MAX_LISTENERS;
@@ -56,10 +57,10 @@ pub struct Gateway {
 pub fn routes(
     views: Views,
     partitions: u32,
-    more: Router<Gateway>,
+    more: OpenApiRouter<Gateway>,
     history: Arc<dyn History>,
     stop: CancellationToken,
-) -> Router {
+) -> OpenApiRouter {
     let live = live::routes(views.clone(), partitions, stop);
     routes_within(Reads::default(), views, partitions, (more, history)).merge(live)
 }
@@ -68,8 +69,8 @@ fn routes_within(
     reads: Reads,
     views: Views,
     partitions: u32,
-    (more, history): (Router<Gateway>, Arc<dyn History>),
-) -> Router {
+    (more, history): (OpenApiRouter<Gateway>, Arc<dyn History>),
+) -> OpenApiRouter {
     let reads = Arc::new(reads);
     let visible = Arc::new(Visible::new(views.clone(), partitions));
     let past = Arc::new(Past::new(history, partitions));
@@ -134,6 +135,7 @@ impl Gateway {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
     use axum::body::Body;
     use axum::http::{Request, StatusCode};
     use tower::ServiceExt;
@@ -157,8 +159,8 @@ mod tests {
     async fn readers_above_the_limit_are_told_so_at_once() {
         let directory = tempfile::tempdir().expect("a directory");
         let views = Views::open_directory(directory.path(), 1).await.expect("views");
-        let more = (Router::new(), Arc::new(NoLog) as Arc<dyn History>);
-        let routes = routes_within(Reads::of(1, 1), views, 1, more);
+        let more = (OpenApiRouter::new(), Arc::new(NoLog) as Arc<dyn History>);
+        let routes = Router::from(routes_within(Reads::of(1, 1), views, 1, more));
         let ask = |path: &str| {
             let request = Request::get(path).body(Body::empty()).expect("a request");
             routes.clone().oneshot(request)

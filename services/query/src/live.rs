@@ -11,19 +11,20 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use futures::{Stream, StreamExt, stream};
-use seckill_edge::{PathId, Problem, check_no_query};
+use seckill_edge::{IdParameter, PathId, Problem, check_no_query, problems};
 use seckill_proto::{Position, ProblemKind};
 use seckill_views::{PromotionRow, PromotionState, Views};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::problem::absent;
 use hub::{Hub, Seen};
@@ -47,6 +48,7 @@ pub(crate) struct Live {
 struct Told<'a> {
     #[serde(flatten)]
     row: &'a PromotionRow,
+    /// Coupons given.
     granted: u32,
 }
 
@@ -56,16 +58,63 @@ impl<'a> Told<'a> {
     }
 }
 
-pub(crate) fn routes(views: Views, partitions: u32, stop: CancellationToken) -> Router {
+pub(crate) fn routes(views: Views, partitions: u32, stop: CancellationToken) -> OpenApiRouter {
     let listeners = Arc::new(Semaphore::new(MAX_LISTENERS));
     let live = Live { hub: Hub::new(views, partitions), listeners, stop };
-    Router::new()
-        .route("/v1/promotions/{id}/live", get(one))
-        .route("/v1/live", get(all))
-        .with_state(live)
+    OpenApiRouter::new().routes(routes!(one)).routes(routes!(all)).with_state(live)
 }
 
-/// Ends after the event that says that the promotion is over; who has seen that one is told to come no more.
+/// A server-sent event.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "its schema is what is wanted")]
+struct LiveEvent {
+    /// `all` for the first one of `/v1/live`.
+    #[schema(nullable = false)]
+    event: Option<String>,
+    /// Goes on from here where it is sent as `Last-Event-ID`.
+    #[schema(nullable = false)]
+    id: Option<String>,
+    /// JSON: a promotion as `GET /v1/promotions/{id}` has it, with `granted` too; of `/v1/live` a list of them.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "its description is what is wanted")]
+struct LastEventId {
+    /// The id of the last event that was seen: only what is newer is told.
+    #[param(rename = "Last-Event-ID", format = "position", nullable = false)]
+    last: Option<String>,
+}
+
+problems!(
+    LiveProblems: ;
+    InvalidParameter, InvalidIdentifier, InvalidPosition, NotFound, ViewsUnavailable, ViewNotBuilt,
+    TooManyReaders
+);
+problems!(
+    AllProblems: ;
+    InvalidParameter, InvalidPosition, ViewsUnavailable, ViewNotBuilt, TooManyReaders
+);
+
+/// A promotion as it changes
+///
+/// Server-sent events, at most ten a second. Ends after the event that says that the promotion is over; who
+/// has seen that one is told to come no more.
+#[utoipa::path(
+    get,
+    path = "/v1/promotions/{id}/live",
+    operation_id = "followPromotion",
+    tag = "Readers",
+    params(IdParameter, LastEventId),
+    responses(
+        (status = 200, description = "Events whose data is the promotion", body = LiveEvent,
+         content_type = "text/event-stream"),
+        (status = 204, description = "It is over, and its end was seen"),
+        LiveProblems,
+    ),
+)]
 async fn one(
     State(live): State<Live>,
     PathId(id): PathId,
@@ -91,8 +140,22 @@ fn is_over(row: &PromotionRow) -> bool {
     row.state == PromotionState::Finished
 }
 
-/// First an event `all`: all promotions that are on sale, so whichever is not there is not. Then those that
-/// change, their end included.
+/// All promotions that are on sale, as they change
+///
+/// Server-sent events. First an event `all`: all promotions that are on sale, so whichever is not there is
+/// not. Then those that change, their end included.
+#[utoipa::path(
+    get,
+    path = "/v1/live",
+    operation_id = "followAll",
+    tag = "Readers",
+    params(LastEventId),
+    responses(
+        (status = 200, description = "Events whose data is a list of promotions", body = LiveEvent,
+         content_type = "text/event-stream"),
+        AllProblems,
+    ),
+)]
 async fn all(State(live): State<Live>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     check_no_query(&uri)?;
     let place = live.place()?;

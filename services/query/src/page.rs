@@ -6,6 +6,7 @@ use seckill_edge::{Bound, Problem, parse_query};
 use seckill_proto::{Position, ProblemKind};
 use seckill_views::{MAX_PAGE, PromotionState};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::visible;
 
@@ -34,7 +35,73 @@ pub(crate) struct Asked {
     pub(crate) allow_stale: bool,
     pub(crate) state: Option<PromotionState>,
     pub(crate) limit: usize,
+    limit_given: bool,
     pub(crate) cursor: Option<String>,
+}
+
+/// How new an answer must be.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "its description is what is wanted")]
+pub(crate) struct FreshnessParameters {
+    /// The position of an answer that this one must show; waited for up to 2 s.
+    #[param(format = "position", nullable = false, example = "0:0")]
+    after: Option<String>,
+    /// Do not wait: answer at once, with the header `Seckill-Behind`.
+    #[param(nullable = false)]
+    allow_stale: Option<bool>,
+}
+
+/// Which part of a list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "its description is what is wanted")]
+pub(crate) struct PageParameters {
+    /// Rows on the page; 100 where nothing is said.
+    #[param(minimum = 1, maximum = 1_000, nullable = false)]
+    limit: Option<usize>,
+    /// The `next` of the page before.
+    #[param(format = "cursor", nullable = false)]
+    cursor: Option<String>,
+}
+
+/// As of when.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "its description is what is wanted")]
+pub(crate) struct PastParameters {
+    /// PARTITION:OFFSET or a time: as it was then. Read from the log, from its beginning.
+    #[param(format = "bound", nullable = false, example = "2026-11-26T10:00:00Z")]
+    at: Option<String>,
+}
+
+/// Where promotions are in their lives.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "its description is what is wanted")]
+pub(crate) struct StateParameters {
+    /// Only those in this state; left out, all.
+    #[param(nullable = false)]
+    state: Option<PromotionState>,
+}
+
+impl Asked {
+    /// Sees to it that nothing is asked for that the route does not know.
+    pub(crate) fn takes(self, names: &[&str]) -> Result<Self, Problem> {
+        let given = [
+            ("at", self.at.is_some()),
+            ("state", self.state.is_some()),
+            ("limit", self.limit_given),
+            ("cursor", self.cursor.is_some()),
+        ];
+        match given.into_iter().find(|(name, given)| *given && !names.contains(name)) {
+            None => Ok(self),
+            Some((name, _)) => {
+                let detail = format!("{name} is no parameter here.");
+                Err(Problem::new(ProblemKind::InvalidParameter, detail))
+            }
+        }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
@@ -54,6 +121,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
             allow_stale: parameters.allow_stale,
             state: parameters.state,
             limit,
+            limit_given: parameters.limit.is_some(),
             cursor: parameters.cursor,
         })
     }

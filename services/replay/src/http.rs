@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use bytes::Bytes;
 use futures::stream;
-use seckill_edge::{Bound, Problem, now_ms, parse_query};
+use seckill_edge::{Bound, Problem, now_ms, parse_query, problems};
 use seckill_log::Log;
 use seckill_proto::{ProblemKind, check_identifier};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::line::to_json;
+use crate::line::{Line, to_json};
 use crate::merge::Replay;
 use crate::selection::{Refused, Selection};
 
@@ -34,19 +35,28 @@ struct Events {
 }
 
 /// The route of those who read the log. What is followed ends with `stop`.
-pub fn routes(log: Arc<dyn Log>, stop: CancellationToken) -> Router {
+pub fn routes(log: Arc<dyn Log>, stop: CancellationToken) -> OpenApiRouter {
     let replays = Arc::new(Semaphore::new(MAX_REPLAYS));
-    Router::new().route("/v1/events", get(events)).with_state(Events { log, replays, stop })
+    OpenApiRouter::new().routes(routes!(events)).with_state(Events { log, replays, stop })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
+    /// The first: PARTITION:OFFSET, which leaves all other partitions out, or a time.
+    #[param(format = "bound", nullable = false, example = "2026-11-26T10:00:00Z")]
     from: Option<String>,
+    /// The last, in the same way.
+    #[param(format = "bound", nullable = false)]
     to: Option<String>,
+    /// Only of this promotion.
+    #[param(format = "identifier", min_length = 1, max_length = 128, nullable = false)]
     promotion: Option<String>,
+    /// Records that do not count too: those of an owner that was replaced.
     #[serde(default)]
     void: bool,
+    /// Those that come later too: the answer does not end.
     #[serde(default)]
     follow: bool,
 }
@@ -69,6 +79,21 @@ fn wrong(detail: String) -> Problem {
     Problem::new(ProblemKind::InvalidParameter, detail)
 }
 
+problems!(EventsProblems: ; InvalidParameter, Unavailable, TooManyReaders);
+
+/// The events of the log
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    operation_id = "events",
+    tag = "Log",
+    params(Parameters),
+    responses(
+        (status = 200, description = "A line of JSON for each event",
+         body = Line, content_type = "application/x-ndjson"),
+        EventsProblems,
+    ),
+)]
 async fn events(State(events): State<Events>, uri: Uri) -> Result<Response, Problem> {
     let selection = parse_query::<Parameters>(&uri)?.selection()?;
     selection.check(&*events.log, now_ms()).await.map_err(|refused| match refused {

@@ -4,23 +4,34 @@ use jiff::Timestamp;
 use seckill_edge::timestamp;
 use seckill_proto::v1::{FinishReason, Terms, event};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::source::Item;
 
-#[derive(Serialize)]
-struct Line<'a> {
+/// An event of the log.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
+pub(crate) struct Line<'a> {
+    /// Where it is, as PARTITION:OFFSET.
+    #[schema(example = "3:1042")]
     position: String,
+    /// When it was decided.
+    #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     promotion_id: &'a str,
     #[serde(flatten)]
     body: Option<Body<'a>>,
+    /// Of which owner of the partition it is: 1, 2, 3, ...
     term: u64,
+    /// Its number within the term.
     seq: u64,
+    /// It does not count: its owner had been replaced.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     void: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventBody)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 enum Body<'a> {
     PromotionScheduled(Offer<'a>),
@@ -45,13 +56,15 @@ enum Body<'a> {
     },
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Offer<'a> {
     name: &'a str,
     coupons: u32,
     discount: f64,
     limit_per_customer: u32,
+    #[schema(value_type = String, format = DateTime)]
     starts_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
     finishes_at: Option<Timestamp>,
 }
 

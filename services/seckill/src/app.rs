@@ -17,7 +17,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
 
+use crate::api;
 use crate::settings::Settings;
 
 /// Connections that may wait to be taken; the system may allow fewer (net.core.somaxconn).
@@ -73,7 +75,9 @@ impl App {
             metrics::gauge!("seckill_http_connections").set(measured.open() as f64);
             metrics::gauge!("seckill_http_connections_max").set(measured.most() as f64);
         });
-        let (routes, served) = watch::channel(with_health(starting_routes(), &health, &metrics));
+        let (routes, served) = watch::channel(with_layers(
+            starting_routes().merge(routes(health.clone(), metrics.clone())),
+        ));
         let serving = serve(listener, served, Arc::clone(&connections), stop.clone());
         let serving = tokio::spawn(serving);
         Ok(Self { routes, metrics, serving, connections, asked, starting, bound, health, stop })
@@ -110,7 +114,7 @@ impl App {
     pub(crate) async fn serve_on(
         self,
         failed: impl Future<Output = anyhow::Error>,
-        routes_of_roles: Router,
+        routes_of_roles: OpenApiRouter,
         what: &str,
     ) -> anyhow::Result<()> {
         let stop = self.stop.clone();
@@ -125,8 +129,13 @@ impl App {
     }
 
     /// Serves until told to stop and until open requests are answered.
-    pub(crate) async fn serve(self, routes_of_roles: Router, what: &str) -> anyhow::Result<()> {
-        let app = with_health(routes_of_roles.fallback(not_found), &self.health, &self.metrics);
+    pub(crate) async fn serve(
+        self,
+        routes_of_roles: OpenApiRouter,
+        what: &str,
+    ) -> anyhow::Result<()> {
+        let all = routes_of_roles.merge(routes(self.health.clone(), self.metrics.clone()));
+        let app = with_layers(api::described(all).fallback(not_found));
         drop(self.routes.send_replace(app));
         drop(self.starting);
         tokio::spawn(announce(self.health, self.bound, what.to_owned(), self.stop.clone()));
@@ -164,9 +173,8 @@ impl Internal {
     }
 }
 
-fn with_health(routes_of_roles: Router, health: &Health, metrics: &Metrics) -> Router {
-    routes_of_roles
-        .merge(routes(health.clone(), metrics.clone()))
+fn with_layers(routes: Router) -> Router {
+    routes
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(check_head))
         .layer(from_fn(observe))

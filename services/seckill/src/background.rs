@@ -1,7 +1,6 @@
 //! Threads for what may wait: readers, and the making of views. The system gives them a core when those
 //! who take and decide grabs need none, so that a crowd of readers does not slow a sale.
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -10,6 +9,7 @@ use seckill_edge::Problem;
 use seckill_proto::ProblemKind;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::task::AbortOnDropHandle;
+use utoipa_axum::router::OpenApiRouter;
 
 /// What is added to the nice value that the process has: a tenth of the weight of a decision's thread.
 /// Each thread has a value of its own, and those that it starts begin with the same.
@@ -54,7 +54,7 @@ impl Background {
     }
 
     /// Has these routes answered here.
-    pub(crate) fn answer(&self, routes: Router) -> Router {
+    pub(crate) fn answer(&self, routes: OpenApiRouter) -> OpenApiRouter {
         routes.layer(from_fn_with_state(self.handle().clone(), answer))
     }
 }

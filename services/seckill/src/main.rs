@@ -1,5 +1,6 @@
 //! The one binary: the whole system in one process, each role alone, and the tools around it.
 
+mod api;
 mod app;
 mod background;
 mod bar;

@@ -53,7 +53,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         .merge(seckill_original::shopper_routes(dispatcher.clone()))
         .merge(seckill_original::operator_routes(dispatcher))
         .merge(background.answer(readers.merge(rebuilds).merge(replays).merge(shops)));
-    let routes = routes.merge(seckill_pages::routes());
+    let routes = routes.merge(seckill_pages::routes().into());
     let failed = async { log.failed().await.into() };
     let what = engines::describe(&settings);
     let served = tokio::select! {

@@ -1,22 +1,25 @@
 //! `/healthz`: the process runs. `/readyz`: every part can work, or with `?role=` every part that a role
 //! needs. `/metrics`: Prometheus text.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
 use parking_lot::Mutex;
 use seckill_proto::ProblemKind;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::Health;
 
@@ -100,20 +103,70 @@ async fn keep_up(handle: PrometheusHandle) {
 }
 
 /// The routes that an operator's tools ask.
-pub fn routes(health: Health, metrics: Metrics) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
+pub fn routes(health: Health, metrics: Metrics) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
         .with_state(health.clone())
-        .merge(Router::new().route("/metrics", get(render)).with_state((health, metrics)))
+        .merge(OpenApiRouter::new().routes(routes!(render)).with_state((health, metrics)))
 }
 
-#[derive(Deserialize)]
+/// It runs
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "healthz",
+    tag = "Health",
+    responses((status = 200, description = "It does", body = String, content_type = "text/plain")),
+)]
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct Asked {
+    /// Only what this role needs.
+    #[param(inline, value_type = Option<Role>, nullable = false)]
     role: Option<String>,
 }
 
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "its schema is what is wanted")]
+enum Role {
+    Command,
+    Admin,
+    Projector,
+    Query,
+}
+
+/// Whether a process can work.
+#[derive(Serialize, ToSchema)]
+struct Readiness {
+    /// It can.
+    ready: bool,
+    /// What cannot, and why.
+    not_ready: BTreeMap<String, String>,
+}
+
+/// It can work
+///
+/// Every part of the process, or what one role needs.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "readyz",
+    tag = "Health",
+    params(Asked),
+    responses(
+        (status = 200, description = "It can", body = Readiness),
+        (status = 503, description = "It cannot, and why", body = Readiness),
+        (status = 400, description = "`invalid-parameter`: A parameter of the query is not valid.",
+         body = ref("#/components/schemas/Problem"), content_type = "application/problem+json"),
+    ),
+)]
 async fn readyz(
     State(health): State<Health>,
     asked: Result<Query<Asked>, QueryRejection>,
@@ -136,9 +189,17 @@ async fn readyz(
     };
     let status =
         if not_ready.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": not_ready.is_empty(), "not_ready": not_ready }))).into_response()
+    (status, Json(Readiness { ready: not_ready.is_empty(), not_ready })).into_response()
 }
 
+/// Metrics, as Prometheus text
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = "Health",
+    responses((status = 200, description = "All metrics", body = String, content_type = "text/plain")),
+)]
 async fn render(State((health, metrics)): State<(Health, Metrics)>) -> Response {
     let text = metrics.render() + &parts_ready(&health);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()

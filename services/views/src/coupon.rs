@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use scylla::value::CqlTimestamp;
 use seckill_proto::{CouponId, Position, partition_of};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::cql::value::{time, unsigned};
 use crate::key::Kind;
@@ -19,7 +20,8 @@ pub(crate) const VALUES: &[Column] = &[
 ];
 
 /// A coupon as the API returns it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Coupon)]
 pub struct CouponRow {
     /// Text of its [`CouponId`].
     pub id: String,
@@ -32,9 +34,11 @@ pub struct CouponRow {
     /// Part of the price taken off, in (0, 1].
     pub discount: f64,
     /// When it was granted, to the millisecond.
+    #[schema(value_type = String, format = DateTime)]
     pub grabbed_at: Timestamp,
     /// The event that granted it.
     #[serde(with = "position_text")]
+    #[schema(value_type = String, example = "3:1042")]
     pub position: Position,
 }
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use scylla::{DeserializeRow, SerializeRow};
 use seckill_proto::{Position, partition_of};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::changes::Changes;
 use crate::coupon::CouponRow;
@@ -36,9 +37,10 @@ pub struct GrabsPerSecond {
 }
 
 /// A second of a sale, as the API returns it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TimelineSecond {
     /// Its beginning.
+    #[schema(value_type = String, format = DateTime)]
     pub second: Timestamp,
     /// Coupons given in it.
     pub granted: u32,

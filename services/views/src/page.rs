@@ -1,12 +1,13 @@
 //! Parts of lists.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The most rows that one page holds; a greater limit is cut to it, and 0 is taken as 1.
 pub const MAX_PAGE: usize = 1_000;
 
 /// A part of a list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// The rows, in the list's order.
     pub items: Vec<T>,

@@ -5,6 +5,7 @@ use scylla::value::CqlTimestamp;
 use scylla::{DeserializeRow, SerializeRow};
 use seckill_proto::{Position, partition_of};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::changes::Changes;
 use crate::cql::value::{bigint, time, timestamp, unsigned};
@@ -22,7 +23,7 @@ use crate::views::Views;
 pub struct Promotions;
 
 /// Where a promotion is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PromotionState {
     /// Not on sale yet.
@@ -38,7 +39,7 @@ pub enum PromotionState {
 }
 
 /// Why a promotion is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     /// The last coupon was granted.
@@ -52,7 +53,8 @@ pub enum FinishReason {
 }
 
 /// A promotion as the API returns it. Times are to the millisecond.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Promotion)]
 pub struct PromotionRow {
     /// The operator's id.
     pub id: String,
@@ -67,8 +69,10 @@ pub struct PromotionRow {
     /// Coupons that one customer may hold.
     pub limit_per_customer: u32,
     /// When the sale starts.
+    #[schema(value_type = String, format = DateTime)]
     pub starts_at: Timestamp,
     /// When it ends at the latest; none: when sold out or cancelled.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub finishes_at: Option<Timestamp>,
     /// Where it is in its life.
     pub state: PromotionState,
@@ -76,9 +80,11 @@ pub struct PromotionRow {
     pub finish_reason: Option<FinishReason>,
     /// Where in the log it was scheduled.
     #[serde(with = "position_text")]
+    #[schema(value_type = String, example = "3:1042")]
     pub created: Position,
     /// The last event that this row reflects.
     #[serde(with = "position_text")]
+    #[schema(value_type = String, example = "3:1042")]
     pub position: Position,
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// New tables for some views, written from the start of the log beside those that are read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rebuild {
     /// Its number, which is also the generation of its tables.
     pub number: u32,
@@ -19,13 +20,14 @@ pub struct Rebuild {
     /// Records a second that it reads at most, over all partitions; none: as fast as it can.
     pub rate: Option<u32>,
     /// When it was asked for.
+    #[schema(value_type = String, format = DateTime)]
     pub started_at: Timestamp,
     /// The new tables held against those that were read when they were complete.
     pub comparison: Option<Comparison>,
 }
 
 /// How far a rebuild is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Its tables are being created.
@@ -51,7 +53,7 @@ pub enum Phase {
 }
 
 /// What happens once new tables are complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SwitchMode {
     /// Readers are given them if their rows are the same, or the view is new.
@@ -61,7 +63,7 @@ pub enum SwitchMode {
 }
 
 /// Two generations held against each other, up to an offset of each partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Comparison {
     /// Rows compared, by view.
     pub rows: BTreeMap<String, u64>,

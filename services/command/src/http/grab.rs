@@ -1,38 +1,82 @@
 //! `POST /v1/promotions/{id}/grabs`.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use jiff::Timestamp;
-use seckill_edge::{Body, PathId, Problem, checked, idempotency_key, position_header, timestamp};
+use seckill_edge::{
+    Body, IdParameter, IdempotencyKey, PathId, Problem, checked, idempotency_key, position_header,
+    problems, timestamp,
+};
 use seckill_proto::CouponId;
 use seckill_proto::v1::{Command, GrabCoupon, command};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::{Dispatcher, accepted};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Grab {
+    /// Who wants it: 1 to 128 bytes of UTF-8 without control characters.
+    #[schema(format = "identifier", min_length = 1, max_length = 128, example = "alice")]
     customer_id: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Granted {
+    /// The promotion and the serial.
+    #[schema(example = "spring-1")]
     coupon_id: String,
+    /// The promotion that gave it.
     promotion_id: String,
+    /// 1, 2, 3, ... within the promotion, in the order of the log.
     serial: u32,
+    /// Whose it is.
     customer_id: String,
+    /// When it was granted, to the millisecond.
+    #[schema(value_type = String, format = DateTime)]
     grabbed_at: Timestamp,
+    /// Where in the log it was granted, as PARTITION:OFFSET; good for `after`.
+    #[schema(example = "3:1042")]
     position: String,
 }
 
-pub(crate) fn routes() -> Router<Dispatcher> {
-    Router::new().route("/v1/promotions/{id}/grabs", post(grab))
+pub(crate) fn routes() -> OpenApiRouter<Dispatcher> {
+    OpenApiRouter::new().routes(routes!(grab))
 }
 
+problems!(
+    GrabProblems: BODY, COMMAND;
+    InvalidIdentifier, NotFound, NotStarted, Paused, SoldOut, LimitReached, Finished
+);
+
+/// Grab a coupon
+///
+/// One coupon for one customer. Where the limit per customer is 1 the same request again is answered with
+/// the same coupon; where it is above, an `Idempotency-Key` tells a repeated request from another wish.
+#[utoipa::path(
+    post,
+    path = "/v1/promotions/{id}/grabs",
+    operation_id = "grabCoupon",
+    tag = "Shoppers",
+    params(IdParameter, IdempotencyKey),
+    request_body = Grab,
+    responses(
+        (status = 201, description = "Durable, and the customer's", body = Granted,
+         headers(("Seckill-Position" = String, description = "Where in the log")),
+         links(
+            ("get" = (operation_id = "getCoupon", parameters(("id" = "$response.body#/coupon_id")))),
+            ("all" = (operation_id = "listCouponsOfCustomer", parameters(("id" = "$response.body#/customer_id")))),
+         )),
+        (status = 200, description = "The customer had it already", body = Granted,
+         headers(("Seckill-Position" = String, description = "Where in the log"))),
+        GrabProblems,
+    ),
+)]
 async fn grab(
     State(dispatcher): State<Dispatcher>,
     PathId(promotion_id): PathId,

@@ -5,13 +5,14 @@ mod grab;
 mod internal;
 
 use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::Dispatcher;
 
 pub use answer::{accepted, position, problem};
 
 /// The routes of shoppers.
-pub fn routes(dispatcher: Dispatcher) -> Router {
+pub fn routes(dispatcher: Dispatcher) -> OpenApiRouter {
     grab::routes().with_state(dispatcher)
 }
 

@@ -1,12 +1,14 @@
 //! `/v1/quarantine`.
 
+use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::Uri;
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use seckill_edge::{Body, Problem, check_no_query};
+use seckill_edge::{Body, Problem, check_no_query, problems};
 use seckill_proto::{Position, ProblemKind};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::quarantine::{NewSkip, Quarantine, QuarantineError, QuarantineList, Quarantined};
 
@@ -14,21 +16,52 @@ use crate::quarantine::{NewSkip, Quarantine, QuarantineError, QuarantineList, Qu
 const MAX_CHARACTERS: usize = 1_000;
 
 /// The routes of those who look after records that cannot be read.
-pub(crate) fn routes(quarantine: Quarantine) -> Router {
-    Router::new()
-        .route("/v1/quarantine", get(list))
-        .route("/v1/quarantine/{position}", get(show))
-        .route("/v1/quarantine/{position}/skip", post(skip))
+pub(crate) fn routes(quarantine: Quarantine) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(skip))
         .with_state(quarantine)
 }
 
 type Asked = Result<Path<String>, PathRejection>;
 
+/// The place of a record in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "its description is what is wanted")]
+struct PositionParameter {
+    /// PARTITION:OFFSET.
+    #[param(format = "position", example = "0:0")]
+    position: String,
+}
+
+problems!(ListProblems: ; InvalidParameter, ViewsUnavailable);
+problems!(ShowProblems: ; InvalidParameter, InvalidPosition, NoSuchRecord, ViewsUnavailable);
+problems!(SkipProblems: BODY; InvalidPosition, NoSuchRecord, NotSkippable, ViewsUnavailable);
+
+/// What cannot be read, and what was skipped
+#[utoipa::path(
+    get,
+    path = "/v1/quarantine",
+    operation_id = "listQuarantine",
+    tag = "Log",
+    responses((status = 200, description = "The records", body = QuarantineList), ListProblems),
+)]
 async fn list(State(all): State<Quarantine>, uri: Uri) -> Result<Json<QuarantineList>, Problem> {
     check_no_query(&uri)?;
     all.list().await.map(Json).map_err(|error| refused(&error))
 }
 
+/// One record of the log
+#[utoipa::path(
+    get,
+    path = "/v1/quarantine/{position}",
+    operation_id = "showQuarantined",
+    tag = "Log",
+    params(PositionParameter),
+    responses((status = 200, description = "The record", body = Quarantined), ShowProblems),
+)]
 async fn show(
     State(all): State<Quarantine>,
     asked: Asked,
@@ -38,6 +71,18 @@ async fn show(
     all.show(position(asked)?).await.map(Json).map_err(|error| refused(&error))
 }
 
+/// Skip a record that nobody can read
+///
+/// An event in the log says who has skipped it, and why. Its partition goes on.
+#[utoipa::path(
+    post,
+    path = "/v1/quarantine/{position}/skip",
+    operation_id = "skipRecord",
+    tag = "Log",
+    params(PositionParameter),
+    request_body = NewSkip,
+    responses((status = 200, description = "What was skipped", body = Vec<Quarantined>), SkipProblems),
+)]
 async fn skip(
     State(all): State<Quarantine>,
     asked: Asked,

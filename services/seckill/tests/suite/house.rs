@@ -21,7 +21,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("seckill-replay", &["proto", "log", "edge"]),
     ("seckill-feed", &["proto", "log", "views", "telemetry"]),
     ("seckill-original", &["proto", "promotion", "views", "edge", "command", "query", "feed"]),
-    ("seckill-pages", &[]),
+    ("seckill-pages", &["proto"]),
     ("seckill-load", &["proto"]),
     (
         "seckill",

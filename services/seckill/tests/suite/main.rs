@@ -1,6 +1,7 @@
 //! The whole, as users meet it: the real binary on engines of its own. These tests run beside each
 //! other; those that stop engines, fill disks or measure time stand in `tests/faults`.
 
+mod api;
 mod clock;
 mod feed;
 mod house;

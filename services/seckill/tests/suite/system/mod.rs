@@ -65,6 +65,15 @@ pub(crate) async fn eventually(
     }
 }
 
+/// A file that `deploy/local/tools` has installed.
+pub(crate) fn tool(path: &str) -> PathBuf {
+    let tools = std::env::var("SECKILL_TEST_TOOLS");
+    let tools = tools.expect("SECKILL_TEST_TOOLS must be set to what deploy/local/tools prints");
+    let file = Path::new(&tools).join(path);
+    assert!(file.exists(), "{} is not there; deploy/local/tools installs it", file.display());
+    file
+}
+
 /// A port that nobody uses now.
 pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -9,9 +9,9 @@ import schemathesis
 from hypothesis import strategies as st
 
 # At most 128 bytes of UTF-8, no control characters, neither of the two names that paths know.
-IDENTIFIERS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=32).filter(
-    lambda text: text not in (".", "..")
-)
+IDENTIFIERS = st.text(
+    st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="%"), min_size=1, max_size=32
+).filter(lambda text: text not in (".", ".."))
 # Every partition has a record at 0.
 POSITIONS = st.builds("{}:0".format, st.integers(0, 3))
 TIMES = st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(9999, 12, 30)).map(
@@ -31,6 +31,9 @@ schemathesis.openapi.format("coupon", st.builds("{}-{}".format, IDENTIFIERS, st.
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
+    # Schemathesis takes a percent sign in an id that it was given for an escape, in the path of what follows.
+    if isinstance(case.body, dict) and isinstance(case.body.get("id"), str):
+        case.body["id"] = case.body["id"].replace("%", "")
     # Only the server can make a cursor, and what is followed has no end.
     if case.meta is None or case.meta.generation.mode.is_positive:
         for name in ("cursor", "follow"):

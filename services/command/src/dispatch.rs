@@ -1,15 +1,16 @@
 //! Brings a command to the owner of its partition, here or on another node.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seckill_log::Log;
 use seckill_proto::partition_of;
-use seckill_proto::v1::{Answer, Command};
+use seckill_proto::v1::{Answer, Command, OwnerHint, command};
 use tokio::sync::oneshot;
 
 use crate::forward::Forwarder;
 use crate::mailbox::{CommandResult, Mailboxes, NotTaken};
+use crate::traffic::{Second, Traffic};
 use crate::{Archive, Failure, archive, measure};
 
 /// How long a client waits for an answer before the outcome counts as unknown to it.
@@ -22,6 +23,7 @@ pub struct Dispatcher {
     mailboxes: Mailboxes,
     forwarder: Arc<Forwarder>,
     archive: Option<Archive>,
+    traffic: Arc<Traffic>,
 }
 
 impl Dispatcher {
@@ -34,7 +36,8 @@ impl Dispatcher {
     pub(crate) fn new(log: Arc<dyn Log>, mailboxes: Mailboxes, archive: Option<Archive>) -> Self {
         measure::describe();
         let partitions = log.partitions();
-        Self { partitions, mailboxes, forwarder: Arc::new(Forwarder::new(log)), archive }
+        let (forwarder, traffic) = (Arc::new(Forwarder::new(log)), Arc::default());
+        Self { partitions, mailboxes, forwarder, archive, traffic }
     }
 
     /// Sends a command to the owner of its promotion and waits for the answer, for a bounded time.
@@ -44,13 +47,28 @@ impl Dispatcher {
     pub async fn send(&self, command: Command) -> Result<Answer, Failure> {
         let partition = partition_of(&command.promotion_id, self.partitions);
         let kind = measure::kind(&command);
+        let is_grab = matches!(command.body, Some(command::Body::Grab(_)));
+        let grabbed = is_grab.then(|| (command.promotion_id.clone(), Instant::now()));
         let told = match self.mailboxes.put(partition, command) {
             Ok(answer) => self.answered(answer).await,
             Err(NotTaken::NotHere(command)) => self.forwarder.forward(partition, *command).await,
             Err(NotTaken::TurnedAway(failure)) => Err(failure),
         };
         measure::told(kind, &told);
+        if let Some((promotion_id, asked)) = grabbed {
+            self.traffic.note(&promotion_id, &told, asked.elapsed());
+        }
         told
+    }
+
+    /// What clients of this process were told of a promotion's grabs, by second, with how long ago that was.
+    pub(crate) fn traffic(&self, promotion_id: &str) -> Vec<(Duration, Second)> {
+        self.traffic.of(promotion_id)
+    }
+
+    /// Who owns each partition, as far as the table of owners knows.
+    pub(crate) async fn owners(&self) -> Result<Vec<Option<OwnerHint>>, Failure> {
+        self.forwarder.owners(self.partitions).await
     }
 
     /// Has a command decided by this node or not at all.

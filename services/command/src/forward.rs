@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::try_join_all;
 use parking_lot::Mutex;
 use prost::Message;
 use reqwest::{StatusCode, header};
-use seckill_log::{Entries, Log, Table};
+use seckill_log::{Entries, Log, LogError, Table};
 use seckill_proto::v1::{Answer, Command, OwnerHint};
 use seckill_proto::{Outcome, ProblemKind};
 
@@ -35,6 +36,8 @@ pub(crate) struct Forwarder {
     log: Arc<dyn Log>,
     client: reqwest::Client,
     owners: Mutex<HashMap<u32, Arc<KnownOwner>>>,
+    /// What the whole table said, and when; for those who watch.
+    listed: tokio::sync::Mutex<Option<(Instant, Vec<Option<OwnerHint>>)>>,
 }
 
 /// What is known of a partition's owner.
@@ -56,7 +59,7 @@ impl Forwarder {
             .pool_idle_timeout(KEEP) // sooner than the other node closes
             .build()
             .expect("a client without TLS");
-        Self { log, client, owners: Mutex::default() }
+        Self { log, client, owners: Mutex::default(), listed: tokio::sync::Mutex::default() }
     }
 
     /// Tries the owner last heard of, and if that is not it any more, the one now in the table.
@@ -88,12 +91,33 @@ impl Forwarder {
         }
     }
 
+    /// Who owns each partition, as the table says, or said a moment ago.
+    pub(crate) async fn owners(&self, partitions: u32) -> Result<Vec<Option<OwnerHint>>, Failure> {
+        let mut listed = self.listed.lock().await;
+        if let Some((at, owners)) = &*listed
+            && at.elapsed() < ASK_AGAIN
+        {
+            return Ok(owners.clone());
+        }
+        let scan = async |partition| Ok(owner_in(self.log.scan(Table::Owners, partition).await?));
+        let all = try_join_all((0..partitions).map(scan));
+        let scanned = tokio::time::timeout(LOOK_UP, all).await.map_err(|_| Failure::Unavailable)?;
+        let owners = scanned.map_err(|error: LogError| {
+            tracing::warn!(%error, "the table of owners cannot be read");
+            Failure::Unavailable
+        })?;
+        *listed = Some((Instant::now(), owners.clone()));
+        Ok(owners)
+    }
+
     /// Asks the table, unless somebody just did.
     async fn look_up(&self, partition: u32, owner: &KnownOwner) -> Option<String> {
         let mut asked = owner.asked.lock().await;
         if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN) {
             match self.log.scan(Table::Owners, partition).await {
-                Ok(entries) => *owner.endpoint.lock() = endpoint_in(entries),
+                Ok(entries) => {
+                    *owner.endpoint.lock() = owner_in(entries).map(|hint| hint.endpoint);
+                }
                 Err(error) => {
                     tracing::warn!(%error, partition, "the table of owners cannot be read");
                 }
@@ -119,10 +143,9 @@ impl Forwarder {
     }
 }
 
-fn endpoint_in(entries: Entries) -> Option<String> {
+fn owner_in(entries: Entries) -> Option<OwnerHint> {
     let entry = entries.into_iter().find(|(key, _)| key == OWNER_KEY);
-    let hint = entry.and_then(|(_, value)| OwnerHint::decode(value).ok());
-    hint.map(|hint| hint.endpoint)
+    entry.and_then(|(_, value)| OwnerHint::decode(value).ok())
 }
 
 /// A connection that never came about carried no command.

@@ -22,6 +22,7 @@ mod partition;
 mod proof;
 mod snapshot;
 mod takeover;
+mod traffic;
 
 pub use archive::{Archive, AskViews, Shown};
 pub use clock::{Clock, JUMP_MS};

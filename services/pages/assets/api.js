@@ -20,7 +20,7 @@ export async function ask(path, options = {}) {
     const sent = options.body === undefined ? { ...rest, body: written } : {
       ...rest,
       method: options.method ?? 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', ...options.headers },
       body: JSON.stringify(options.body),
     };
     const answer = await fetch(path, sent);

@@ -1,217 +1,179 @@
 // The operator's console: open sales, change how they go, and see how the system is.
-import { ask, follow, look, make, path, words } from './api.js';
+import { ask, follow, look, make, path, when, words } from './api.js';
+import { saleForm, tell } from './form.js';
+import { MOST, sendCrowd } from './crowd.js';
+import { watch, watched, remaining } from './charts.js';
+import './records.js';
+import './system.js';
 
 const LOOK_MS = 2000;
-const SECONDS = 120;
-const STEPS = {
-  preparing: [], building: ['pause', 'abort'], paused: ['resume', 'abort'], comparing: ['abort'],
-  built: ['switch', 'abort'], switching: [], switched: ['undo', 'drop'], undoing: [], undone: ['switch', 'drop'],
-  dropping: [],
-};
 const ACTIONS = {
-  scheduled: ['cancel'],
-  active: ['pause', 'restock', 'finish'],
-  paused: ['resume', 'restock', 'finish'],
-  sold_out: ['restock', 'finish'],
+  scheduled: ['change', 'cancel'],
+  active: ['crowd', 'pause', 'restock', 'change', 'finish'],
+  paused: ['resume', 'restock', 'change', 'finish'],
+  sold_out: ['restock', 'change', 'finish'],
 };
+const NEW = ['id', 'name', 'coupons', 'discount', 'limit_per_customer', 'starts_at', 'finishes_at'];
+const BEFORE = ['name', 'coupons', 'discount', 'limit_per_customer', 'starts_at', 'finishes_at'];
 
 const byId = (id) => document.getElementById(id);
-const promotions = new Map(); // id -> {row, parts}
-let charted = null;
-let drawn = { id: null }; // of which sale, from which page on, and what was granted when
+const promotions = new Map(); // id -> {row, drawn, lines, cells}
+let inputs = 0;
 
-// --- opening a sale ---
+byId('offer').append(saleForm('offer', NEW, 'Open it', { coupons: 50, discount: 0.5, limit_per_customer: 1 }, async (body) => {
+  const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
+  const answer = await ask('/v1/promotions', { body: given });
+  if (answer.status === 201 || answer.status === 200) {
+    byId('offer-id').value = '';
+    watch(answer.body.id, body.name || answer.body.id);
+    await seen(answer);
+  }
+  return answer;
+}));
 
-byId('offer').addEventListener('submit', async (event) => {
-  event.preventDefault();
-  const form = event.target;
-  const fields = new FormData(form);
-  const body = { discount: Number(fields.get('discount')) / 100 };
-  for (const name of ['coupons', 'limit_per_customer']) body[name] = Number(fields.get(name));
-  for (const name of ['id', 'name']) if (fields.get(name)) body[name] = fields.get(name);
-  for (const name of ['starts_at', 'finishes_at']) {
-    if (fields.get(name)) body[name] = new Date(fields.get(name)).getTime();
-  }
-  const answer = await ask('/v1/promotions', { body });
-  const done = answer.status === 201 || answer.status === 200;
-  const wrong = done ? null : fieldOf(answer);
-  for (const input of form.querySelectorAll('input')) {
-    input.setAttribute('aria-invalid', String(input.name === wrong));
-  }
-  say('offer-said', done, done ? `Opened as ${answer.body.id}.` : words(answer));
-  if (wrong) form.elements[wrong].focus();
-  if (done) {
-    form.elements.id.value = '';
-    charted = answer.body.id;
-    await refresh();
-  }
-});
-
-// The field that a refusal is about, by its words.
-function fieldOf({ body }) {
-  const names = ['coupons', 'discount', 'limit_per_customer', 'starts_at', 'finishes_at', 'name', 'id'];
-  return names.find((name) => new RegExp(`\\b${name}\\b`).test(body?.detail ?? '')) ?? null;
+// Shows a sale as an answer has made it.
+async function seen({ body: { id, position } }) {
+  const now = await ask(`/v1/promotions/${path(id)}?after=${encodeURIComponent(position)}`);
+  if (now.status === 200) show(now.body);
 }
-
-function say(id, good, text) {
-  byId(id).className = `said ${good ? 'good' : 'bad'}`;
-  byId(id).textContent = text;
-}
-
-// --- sales ---
 
 function show(row) {
   let known = promotions.get(row.id);
   if (row.state === 'finished') {
-    known?.parts.line.remove();
+    known?.lines.remove();
     promotions.delete(row.id);
+    if (known) finished();
   } else if (known) {
     known.row = { ...known.row, ...row };
     draw(known);
   } else {
-    const cells = Array.from({ length: 5 }, () => make('td'));
-    known = { row, drawn: null, parts: { line: make('tr', {}, ...cells), cells } };
+    const cells = [make('th', { scope: 'row' }), ...Array.from({ length: 4 }, () => make('td'))];
+    const lines = make('tbody', {}, make('tr', {}, ...cells));
+    known = { row, drawn: null, lines, cells };
     promotions.set(row.id, known);
-    byId('promotions').tBodies[0].append(known.parts.line);
-    charted ??= row.id;
+    byId('promotions').append(lines);
     draw(known);
+    if (watched() === null) watch(row.id, row.name);
   }
+  remaining(row.id, row.remaining);
   byId('promotions').hidden = promotions.size === 0;
   byId('none').hidden = promotions.size > 0;
 }
 
 function draw(known) {
-  const { row, parts: { cells: [name, state, left, granted, actions] } } = known;
-  const choose = make('button', { type: 'button', className: 'plain', textContent: row.name || row.id });
-  choose.setAttribute('aria-label', `Chart of ${row.name || row.id}`);
-  choose.addEventListener('click', () => { charted = row.id; chart(); });
-  if (known.drawn === null) name.replaceChildren(choose);
+  const { row, cells: [sale, state, left, granted, actions] } = known;
+  if (known.drawn?.state !== row.state || known.drawn?.name !== row.name) {
+    known.drawn = { state: row.state, name: row.name };
+    sale.replaceChildren(...nameOf(row));
+    actions.replaceChildren(...['watch', ...(ACTIONS[row.state] ?? [])].map((action) => button(known, action)));
+  }
   state.textContent = row.state.replace('_', ' ');
   left.textContent = `${row.remaining} of ${row.coupons}`;
   granted.textContent = String(row.coupons - row.remaining);
-  if (known.drawn !== row.state) {
-    known.drawn = row.state;
-    actions.replaceChildren(...(ACTIONS[row.state] ?? []).map((action) => button(row.id, action)));
-  }
 }
 
-function button(id, action) {
+function nameOf(row) {
+  return row.name && row.name !== row.id ? [row.name, make('div', { className: 'soft', textContent: row.id })] : [row.id];
+}
+
+function button(known, action) {
+  const { id, name } = known.row;
   const pressed = make('button', { type: 'button', className: 'plain', textContent: action });
   pressed.setAttribute('aria-label', `${action} ${id}`);
-  if (action !== 'restock') {
-    pressed.addEventListener('click', () => act(id, action));
-    return make('span', {}, pressed, ' ');
-  }
-  const total = make('input', { size: 8 });
-  total.setAttribute('aria-label', `New total of coupons of ${id}`);
-  total.setAttribute('inputmode', 'numeric');
-  total.placeholder = 'new total';
-  pressed.addEventListener('click', () => act(id, action, { coupons: Number(total.value) }, total));
-  return make('span', {}, total, ' ', pressed, ' ');
+  const asked = {
+    restock: ['new total', `New total of coupons of ${id}`, ''], crowd: ['customers', `Customers who want a coupon of ${id}`, '500'],
+  };
+  const input = asked[action] && make('input', { size: 7, placeholder: asked[action][0], value: asked[action][2], inputMode: 'numeric' });
+  input?.setAttribute('aria-label', asked[action][1]);
+  pressed.addEventListener('click', () => ({
+    watch: () => watch(id, name || id),
+    change: () => change(known, pressed),
+    crowd: () => crowd(id, input, pressed),
+    restock: () => act(id, action, { coupons: Number(input.value) }, input),
+  }[action] ?? (() => act(id, action)))());
+  return make('span', { className: 'action' }, ...(input ? [input] : []), pressed, ...(input ? [wrong(input)] : []));
+}
+
+// Where what is wrong with an input is said.
+function wrong(input) {
+  const said = make('span', { id: `wrong-${(inputs += 1)}`, className: 'said bad' });
+  said.setAttribute('role', 'alert');
+  input.setAttribute('aria-describedby', said.id);
+  return said;
 }
 
 async function act(id, action, body, input) {
-  const options = body === undefined ? { method: 'POST' } : { body };
-  const answer = await ask(`/v1/promotions/${path(id)}/${action}`, options);
+  const answer = await ask(`/v1/promotions/${path(id)}/${action}`, body === undefined ? { method: 'POST' } : { body });
   const done = answer.status === 200;
-  input?.setAttribute('aria-invalid', String(!done));
-  say('sales-said', done, done ? `${action}: done for ${id}.` : `${action} of ${id}: ${words(answer)}`);
-  if (done) {
-    if (input) input.value = '';
-    const now = await ask(`/v1/promotions/${path(id)}?after=${encodeURIComponent(answer.body.position)}`);
-    if (now.status === 200) show(now.body);
-  }
+  // About what was typed, or about the sale.
+  const beside = input && answer.status === 400;
+  if (input) refuse(input, beside ? answer.body.detail : '');
+  tell(byId('sales-said'), done, done ? `${action}: done for ${id}.` : beside ? '' : `${action} of ${id}: ${words(answer)}`);
+  if (!done) return;
+  if (input) input.value = '';
+  await seen(answer);
 }
+
+function refuse(input, text) {
+  input.setAttribute('aria-invalid', String(text !== ''));
+  byId(input.getAttribute('aria-describedby')).textContent = text;
+  if (text !== '') input.focus();
+}
+
+// A form below the sale; what was typed stays until it is accepted or put away.
+function change(known, pressed) {
+  const open = known.lines.rows[1];
+  pressed.setAttribute('aria-expanded', String(!open));
+  if (open) return open.remove();
+  const { row } = known;
+  const names = row.state === 'scheduled' ? BEFORE : ['finishes_at'];
+  const form = saleForm(`change-${row.id}`, names, 'Change it', row, async (body) => {
+    const answer = await ask(`/v1/promotions/${path(row.id)}`, { method: 'PATCH', body: changed(body) });
+    if (answer.status === 200) await seen(answer);
+    return answer;
+  });
+  form.setAttribute('aria-label', `Change ${row.id}`);
+  known.lines.append(make('tr', {}, make('td', { colSpan: 5 }, form)));
+  form.querySelector('input').focus();
+}
+
+// Only an end can be taken away: every other field left out stays.
+const changed = (body) => Object.fromEntries(Object.entries(body).filter(([name, value]) => value !== null || name === 'finishes_at'));
+
+async function crowd(id, input, pressed) {
+  const customers = Number(input.value);
+  const possible = Number.isInteger(customers) && customers >= 1 && customers <= MOST;
+  refuse(input, possible ? '' : `A whole number of customers, from 1 to ${MOST}.`);
+  if (!possible) return;
+  pressed.disabled = true;
+  watch(id, promotions.get(id)?.row.name || id);
+  await sendCrowd(id, customers, (good, text) => tell(byId('sales-said'), good, text));
+  pressed.disabled = false;
+}
+
+// --- sales that are over ---
+
+let cursor = null;
+async function finished(more = false) {
+  if (!byId('finished').open) return;
+  const answer = await ask(`/v1/promotions?state=finished&limit=50${more ? `&cursor=${encodeURIComponent(cursor)}` : ''}`);
+  if (answer.status !== 200) return;
+  cursor = answer.body.next;
+  const rows = answer.body.items.map((row) => make('tr', {}, make('th', { scope: 'row' }, ...nameOf(row)),
+    ...[row.finish_reason.replace('_', ' '), `${row.coupons - row.remaining} of ${row.coupons}`, when(row.starts_at)]
+      .map((text) => make('td', { textContent: text }))));
+  const body = byId('finished').querySelector('tbody');
+  if (more) body.append(...rows); else body.replaceChildren(...rows);
+  byId('more-finished').hidden = cursor === null;
+}
+byId('finished').addEventListener('toggle', () => finished());
+byId('more-finished').addEventListener('click', () => finished(true));
 
 async function refresh() {
   const whole = await look(promotions, show);
   byId('none').hidden = promotions.size > 0 || !whole;
 }
 
-// --- the chart ---
-
-const plot = new globalThis.uPlot({
-  width: byId('chart').clientWidth || 600,
-  height: 200,
-  legend: { show: false },
-  scales: { y: { range: (_, low, high) => [0, Math.max(5, high)] } },
-  series: [{}, { label: 'granted', stroke: '#b3261e', fill: '#b3261e33', width: 2 }],
-  axes: [{ stroke: '#888' }, { stroke: '#888' }],
-}, [[], []], byId('chart'));
-addEventListener('resize', () => plot.setSize({ width: byId('chart').clientWidth, height: 200 }));
-
-async function chart() {
-  if (charted === null) return;
-  if (drawn.id !== charted) drawn = { id: charted, cursor: null, granted: new Map() };
-  const { granted } = drawn;
-  // Pages that are full do not change.
-  for (let next = drawn.cursor; ; ) {
-    const cursor = next === null ? '' : `&cursor=${encodeURIComponent(next)}`;
-    const answer = await ask(`/v1/promotions/${path(drawn.id)}/timeline?limit=1000${cursor}`);
-    if (answer.status !== 200) return;
-    for (const { second, granted: count } of answer.body.items) {
-      granted.set(new Date(second).getTime() / 1000, count);
-    }
-    if (answer.body.next === null) break;
-    next = drawn.cursor = answer.body.next;
-  }
-  const last = Math.floor(Date.now() / 1000);
-  const times = Array.from({ length: SECONDS }, (_, index) => last - SECONDS + 1 + index);
-  plot.setData([times, times.map((time) => granted.get(time) ?? 0)]);
-  const row = promotions.get(charted)?.row;
-  byId('chart-title').textContent = `Granted per second: ${row?.name || charted}`;
-}
-
-// --- the system ---
-
-async function lookAtSystem() {
-  const progress = await ask('/v1/progress');
-  if (progress.status === 200) {
-    byId('partitions').tBodies[0].replaceChildren(...progress.body.map((reached) => make('tr', {},
-      ...[reached.partition, reached.end, reached.next_offset, reached.lag_records, reached.stopped ?? '']
-        .map((text) => make('td', { textContent: String(text) })))));
-  }
-  const { status, body } = await ask('/v1/rebuild');
-  if (status === 200) rebuild(body);
-  const list = await ask('/v1/quarantine');
-  if (list.status === 200) {
-    byId('quarantine').textContent = `${list.body.unreadable} records cannot be read, ${list.body.skipped} were skipped.`;
-    byId('quarantined').replaceChildren(...list.body.records.slice(0, 20).map((record) => make('li', {
-      textContent: record.skipped
-        ? `${record.position}: skipped by ${record.skipped.by}: ${record.skipped.reason}`
-        : `${record.position}: ${record.why}`,
-    })));
-  }
-}
-
-let steps = '';
-function rebuild({ rebuild, partitions, records_per_second: speed }) {
-  const all = partitions.reduce((sum, reached) => sum + reached.end, 0);
-  const done = partitions.reduce((sum, reached) => sum + reached.next_offset, 0);
-  byId('rebuild').textContent = rebuild === null ? 'There is no rebuild.'
-    : `Rebuild ${rebuild.number} is ${rebuild.phase}${all > 0 ? `, ${Math.floor(100 * done / all)} %` : ''}`
-      + `${speed ? `, ${Math.round(speed)} records/s` : ''}.`
-      + `${rebuild.comparison ? ` ${rebuild.comparison.different} differences.` : ''}`;
-  const possible = rebuild === null ? ['start'] : STEPS[rebuild.phase] ?? [];
-  if (possible.join() === steps) return;
-  steps = possible.join();
-  byId('rebuild-steps').replaceChildren(...possible.map((step) => {
-    const pressed = make('button', { type: 'button', className: 'plain', textContent: step });
-    pressed.setAttribute('aria-label', `${step} the rebuild`);
-    pressed.addEventListener('click', async () => {
-      const answer = step === 'start'
-        ? await ask('/v1/rebuild', { body: {} }) : await ask(`/v1/rebuild/${step}`, { method: 'POST' });
-      const good = answer.status === 202;
-      say('rebuild-said', good, good ? `${step}: begun.` : words(answer));
-      await lookAtSystem();
-    });
-    return pressed;
-  }));
-}
-
 follow((_, rows) => rows.forEach(show));
 await refresh();
-await Promise.all([lookAtSystem(), chart()]);
 setInterval(refresh, LOOK_MS);
-setInterval(lookAtSystem, LOOK_MS);
-setInterval(chart, 1000);

@@ -4,6 +4,7 @@ import { ask, follow, look, make, path, percent, when, words } from './api.js';
 const REFRESH_MS = 3000;
 
 const promotions = new Map(); // id -> {row, card}
+const wishes = new Map(); // id -> key of what was asked for and not answered
 const customer = document.getElementById('customer');
 customer.value = localStorage.getItem('customer') ?? `guest-${Math.random().toString(36).slice(2, 8)}`;
 
@@ -72,7 +73,8 @@ async function grab(id, { grab, said }) {
   grab.disabled = true;
   said.className = 'said';
   said.textContent = 'Asking…';
-  const answer = await ask(`/v1/promotions/${path(id)}/grabs`, { body: { customer_id: customer.value } });
+  const answer = await ask(`/v1/promotions/${path(id)}/grabs`, { body: { customer_id: customer.value }, headers: wish(id) });
+  if (answer.status === 201 || answer.status === 200 || answer.status === 409) wishes.delete(id);
   if (answer.status === 201 || answer.status === 200) {
     const { coupon_id, position } = answer.body;
     said.className = 'said good';
@@ -84,6 +86,13 @@ async function grab(id, { grab, said }) {
     said.textContent = words(answer);
   }
   grab.disabled = promotions.get(id)?.row.state !== 'active';
+}
+
+// Where a customer may have several, a key makes pressing again after no answer the same wish.
+function wish(id) {
+  if ((promotions.get(id)?.row.limit_per_customer ?? 1) < 2) return {};
+  if (!wishes.has(id)) wishes.set(id, crypto.getRandomValues(new Uint32Array(4)).join('-'));
+  return { 'idempotency-key': wishes.get(id) };
 }
 
 // Whether there is a name to ask with.

@@ -34,6 +34,11 @@ pub fn routes() -> Router {
             file(SCRIPT, include_str!("../assets/uplot/uPlot.iife.min.js")),
         )
         .route("/assets/operator.js", file(SCRIPT, include_str!("../assets/operator.js")))
+        .route("/assets/form.js", file(SCRIPT, include_str!("../assets/form.js")))
+        .route("/assets/charts.js", file(SCRIPT, include_str!("../assets/charts.js")))
+        .route("/assets/crowd.js", file(SCRIPT, include_str!("../assets/crowd.js")))
+        .route("/assets/records.js", file(SCRIPT, include_str!("../assets/records.js")))
+        .route("/assets/system.js", file(SCRIPT, include_str!("../assets/system.js")))
 }
 
 /// The documents that every process has: its API, and what a problem means.
@@ -111,6 +116,11 @@ mod tests {
             "api.js",
             "shop.js",
             "operator.js",
+            "form.js",
+            "charts.js",
+            "crowd.js",
+            "records.js",
+            "system.js",
             "reference.js",
         ] {
             let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets").join(asset);

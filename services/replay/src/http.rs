@@ -56,9 +56,15 @@ struct Parameters {
     /// Records that do not count too: those of an owner that was replaced.
     #[serde(default)]
     void: bool,
+    /// Fences and skips too: by whom a partition was taken over, and what an operator has taken out.
+    #[serde(default)]
+    fences: bool,
     /// Those that come later too: the answer does not end.
     #[serde(default)]
     follow: bool,
+    /// At most so many; left out, all.
+    #[param(minimum = 1, maximum = 4_294_967_295_u32, nullable = false)]
+    limit: Option<u32>,
 }
 
 impl Parameters {
@@ -68,10 +74,14 @@ impl Parameters {
             parsed.map_err(|error| wrong(format!("{name} {error}.")))
         };
         let (from, to) = (bound("from", self.from)?, bound("to", self.to)?);
-        let (promotion_id, void, follow) = (self.promotion, self.void, self.follow);
+        let (promotion_id, void, fences) = (self.promotion, self.void, self.fences);
+        let (follow, limit) = (self.follow, self.limit.map(u64::from));
+        if limit == Some(0) {
+            return Err(wrong("limit must be at least 1.".to_owned()));
+        }
         let promotion = promotion_id.iter().try_for_each(|id| check_identifier(id));
         promotion.map_err(|error| wrong(format!("promotion {error}.")))?;
-        Ok(Selection { from, to, promotion_id, void, follow })
+        Ok(Selection { from, to, promotion_id, void, fences, follow, limit })
     }
 }
 

@@ -19,7 +19,7 @@ pub use import::{Import, ImportError};
 pub use line::to_json;
 pub use merge::Replay;
 pub use selection::{Refused, Selection};
-pub use source::Item;
+pub use source::{Item, What};
 
 /// Why a log is not replayed any further.
 #[derive(Debug, thiserror::Error)]

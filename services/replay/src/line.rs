@@ -2,30 +2,38 @@
 
 use jiff::Timestamp;
 use seckill_edge::timestamp;
-use seckill_proto::v1::{FinishReason, Terms, event};
+use seckill_proto::v1::{Fence, FinishReason, Skip, Terms, event};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::source::Item;
+use crate::source::{Item, What};
 
-/// An event of the log.
+/// A record of the log.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Event)]
 pub(crate) struct Line<'a> {
     /// Where it is, as PARTITION:OFFSET.
     #[schema(example = "3:1042")]
     position: String,
-    /// When it was decided.
-    #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
-    promotion_id: &'a str,
+    /// When it was decided; none of a fence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime, required = false)]
+    at: Option<Timestamp>,
+    /// Of what promotion; none of a fence or a skip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    promotion_id: Option<&'a str>,
     #[serde(flatten)]
     body: Option<Body<'a>>,
-    /// Of which owner of the partition it is: 1, 2, 3, ...
-    term: u64,
+    /// Of which owner of the partition it is: the offset of that owner's fence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    term: Option<u64>,
     /// Its number within the term.
-    seq: u64,
-    /// It does not count: its owner had been replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    seq: Option<u64>,
+    /// It does not count: its owner had been deposed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     void: bool,
 }
@@ -54,6 +62,17 @@ enum Body<'a> {
     PromotionFinished {
         reason: &'static str,
     },
+    /// A node takes the partition over.
+    Fence {
+        node: &'a str,
+        endpoint: &'a str,
+    },
+    /// An operator has taken the record at this offset out.
+    Skip {
+        offset: u64,
+        by: &'a str,
+        reason: &'a str,
+    },
 }
 
 #[derive(Serialize, ToSchema)]
@@ -68,20 +87,35 @@ struct Offer<'a> {
     finishes_at: Option<Timestamp>,
 }
 
-/// The event as one line of JSON, without its end.
+/// The record as one line of JSON, without its end.
 #[must_use]
 pub fn to_json(item: &Item) -> String {
-    let event = &item.event;
-    let line = Line {
-        position: item.position.to_string(),
-        at: timestamp(event.at_ms),
-        promotion_id: &event.promotion_id,
-        body: event.body.as_ref().map(body),
-        term: event.term,
-        seq: event.seq,
-        void: item.void,
-    };
-    serde_json::to_string(&line).expect("an event is plain JSON")
+    serde_json::to_string(&line(item)).expect("a record is plain JSON")
+}
+
+fn line(item: &Item) -> Line<'_> {
+    let position = item.position.to_string();
+    let (at, promotion_id) = (Some(timestamp(item.at_ms)), None);
+    let (term, seq, void) = (None, None, false);
+    match &item.what {
+        What::Event { event, void } => Line {
+            position,
+            at,
+            promotion_id: Some(&event.promotion_id),
+            body: event.body.as_ref().map(body),
+            term: Some(event.term),
+            seq: Some(event.seq),
+            void: *void,
+        },
+        What::Fence(Fence { node, endpoint, .. }) => {
+            let (term, body) = (Some(item.position.offset), Some(Body::Fence { node, endpoint }));
+            Line { position, at: None, promotion_id, body, term, seq, void }
+        }
+        What::Skip(Skip { offset, by, reason, .. }) => {
+            let body = Some(Body::Skip { offset: *offset, by, reason });
+            Line { position, at, promotion_id, body, term, seq, void }
+        }
+    }
 }
 
 fn body(body: &event::Body) -> Body<'_> {

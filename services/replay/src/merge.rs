@@ -17,6 +17,7 @@ const STEP: Duration = Duration::from_millis(100);
 pub struct Replay {
     selection: Selection,
     sources: Vec<Source>,
+    told: u64,
 }
 
 impl Replay {
@@ -31,7 +32,7 @@ impl Replay {
                 sources.push(Source::open(log, partition).await?);
             }
         }
-        Ok(Self { selection, sources })
+        Ok(Self { selection, sources, told: 0 })
     }
 
     /// The next event; none after the last one. Where a partition cannot be read on, those of the others come
@@ -40,6 +41,15 @@ impl Replay {
     /// # Errors
     /// The log could not be read, or not be folded.
     pub async fn next(&mut self) -> Result<Option<Item>, ReplayError> {
+        if self.selection.limit.is_some_and(|limit| self.told >= limit) {
+            return Ok(None);
+        }
+        let next = self.next_of_all().await?;
+        self.told += u64::from(next.is_some());
+        Ok(next)
+    }
+
+    async fn next_of_all(&mut self) -> Result<Option<Item>, ReplayError> {
         loop {
             for source in &mut self.sources {
                 source.fill(&self.selection).await?;
@@ -47,7 +57,7 @@ impl Replay {
             let ready = self.sources.iter_mut().filter(|source| !source.ready.is_empty());
             let first = ready.min_by_key(|source| {
                 let item = source.ready.front().expect("it is not empty");
-                (item.event.at_ms, item.position)
+                (item.at_ms, item.position)
             });
             if let Some(source) = first {
                 return Ok(source.ready.pop_front());

@@ -16,8 +16,12 @@ pub struct Selection {
     pub promotion_id: Option<String>,
     /// Those that do not count too.
     pub void: bool,
+    /// Fences and skips too, which are no events.
+    pub fences: bool,
     /// Those that come later too.
     pub follow: bool,
+    /// At most so many.
+    pub limit: Option<u64>,
 }
 
 /// Why a selection is of no log like this one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use seckill_log::{Fold, Folded, Log, LogError, Reader, fold_from};
-use seckill_proto::v1::{Checkpoint, Event, record};
+use seckill_proto::v1::{Checkpoint, Event, Fence, Skip, record};
 use seckill_proto::{Position, decode_record};
 
 use crate::ReplayError;
@@ -14,23 +14,41 @@ use crate::selection::Selection;
 /// A log that gives nothing for so long, though it has more, is not there.
 const STALLED: Duration = Duration::from_secs(20);
 
-/// An event of the log.
+/// A record of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
     /// Where it is.
     pub position: Position,
-    /// What happened.
-    pub event: Event,
-    /// Whether it counts for nobody: left behind by an owner that was deposed.
-    pub void: bool,
+    /// When it came to be, in milliseconds since 1970; of a fence, the last event before it.
+    pub at_ms: i64,
+    /// What it says.
+    pub what: What,
     /// The record as it is in the log.
     pub record: Bytes,
+}
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// What happened; `void` where it counts for nobody: left behind by an owner that was deposed.
+    Event {
+        /// The event.
+        event: Event,
+        /// It counts for nobody.
+        void: bool,
+    },
+    /// Somebody takes the partition over.
+    Fence(Fence),
+    /// An operator's word that another record counts for nobody.
+    Skip(Skip),
 }
 
 pub(crate) struct Source {
     partition: u32,
     reader: Box<dyn Reader>,
     fold: Fold,
+    /// Time of the last event.
+    at_ms: i64,
     /// Where the partition ended when this began.
     end: u64,
     pub(crate) ready: VecDeque<Item>,
@@ -45,7 +63,7 @@ impl Source {
         let (end, reader) = (log.end(partition).await?, log.read(partition, 0).await?);
         let fold = fold_from(log, partition, &Checkpoint::default()).await?;
         let ready = VecDeque::new();
-        Ok(Self { partition, reader, fold, end, ready, ended: false, failed: None })
+        Ok(Self { partition, reader, fold, at_ms: 0, end, ready, ended: false, failed: None })
     }
 
     /// Whether nothing comes any more of what was there at the beginning.
@@ -105,26 +123,42 @@ impl Source {
     ) -> Result<(), ReplayError> {
         let partition = self.partition;
         let folded = self.fold.step(offset, record);
-        let (event, void) =
-            match folded.map_err(|reason| ReplayError::Fold { partition, reason })? {
-                Folded::Event(event) => (event, false),
-                Folded::Void if selection.void => match decode_record(record) {
-                    Ok(record::Kind::Event(event)) => (event, true),
-                    Ok(_) | Err(_) => return Ok(()),
-                },
-                Folded::Fence(_) | Folded::Void | Folded::Skipped(_) | Folded::Skip(_) => {
-                    return Ok(());
-                }
-            };
-        let position = Position { partition, offset };
+        let folded = folded.map_err(|reason| ReplayError::Fold { partition, reason })?;
+        let Some(what) = wanted(folded, record, selection) else { return Ok(()) };
+        match &what {
+            What::Event { event, .. } => self.at_ms = event.at_ms,
+            What::Skip(skip) => self.at_ms = skip.at_ms,
+            What::Fence(_) => {}
+        }
+        let (position, at_ms) = (Position { partition, offset }, self.at_ms);
         self.ended = selection.has_ended(position);
-        let too_late = selection.is_after(position, event.at_ms);
-        let of_promotion =
-            selection.promotion_id.as_ref().is_none_or(|id| *id == event.promotion_id);
-        if !too_late && of_promotion && selection.has_begun(position, event.at_ms) {
+        let too_late = selection.is_after(position, at_ms);
+        let promotion_id = match &what {
+            What::Event { event, .. } => Some(&event.promotion_id),
+            What::Fence(_) | What::Skip(_) => None, // of every promotion of the partition
+        };
+        let of_promotion = match (&selection.promotion_id, promotion_id) {
+            (Some(asked), Some(id)) => asked == id,
+            (None, _) | (_, None) => true,
+        };
+        if !too_late && of_promotion && selection.has_begun(position, at_ms) {
             let record = record.clone();
-            self.ready.push_back(Item { position, event, void, record });
+            self.ready.push_back(Item { position, at_ms, what, record });
         }
         Ok(())
+    }
+}
+
+/// What a record says, where it is of a kind that is wanted.
+fn wanted(folded: Folded, record: &Bytes, selection: &Selection) -> Option<What> {
+    match folded {
+        Folded::Event(event) => Some(What::Event { event, void: false }),
+        Folded::Void if selection.void => match decode_record(record) {
+            Ok(record::Kind::Event(event)) => Some(What::Event { event, void: true }),
+            Ok(_) | Err(_) => None,
+        },
+        Folded::Fence(fence) if selection.fences => Some(What::Fence(fence)),
+        Folded::Skip(skip) if selection.fences => Some(What::Skip(skip)),
+        Folded::Fence(_) | Folded::Skip(_) | Folded::Void | Folded::Skipped(_) => None,
     }
 }

@@ -46,6 +46,12 @@ pub(crate) struct ReplayArgs {
     /// Print records too that count for nobody, left behind by owners that were deposed
     #[arg(long)]
     void: bool,
+    /// Print fences and skips too: by whom a partition was taken over, and what an operator has taken out
+    #[arg(long)]
+    fences: bool,
+    /// End after so many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
     /// json: a line each; proto: records of seckill.v1.Record, each after its length
     #[arg(long, value_enum, default_value_t = Format::Json)]
     format: Format,
@@ -78,7 +84,7 @@ pub(crate) struct ImportArgs {
 }
 
 pub(crate) async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
-    let ReplayArgs { engines, from, to, promotion, follow, void, format } = args;
+    let ReplayArgs { engines, from, to, promotion, follow, void, fences, limit, format } = args;
     let settings = settle(engines)?;
     if follow && settings.kafka.is_none() {
         bail!(
@@ -87,7 +93,7 @@ pub(crate) async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
         );
     }
     let log = open(&settings).await?;
-    let selection = Selection { from, to, promotion_id: promotion, void, follow };
+    let selection = Selection { from, to, promotion_id: promotion, void, fences, follow, limit };
     selection.check(&*log, now_ms()).await?;
     let mut replay = Replay::open(&*log, selection).await?;
     let mut out = BufWriter::new(std::io::stdout().lock());

@@ -3,6 +3,7 @@
 mod answer;
 mod grab;
 mod internal;
+mod watch;
 
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
@@ -11,9 +12,9 @@ use crate::Dispatcher;
 
 pub use answer::{accepted, position, problem};
 
-/// The routes of shoppers.
+/// The routes of shoppers, and of those who watch a sale.
 pub fn routes(dispatcher: Dispatcher) -> OpenApiRouter {
-    grab::routes().with_state(dispatcher)
+    grab::routes().merge(watch::routes()).with_state(dispatcher)
 }
 
 /// The route for other nodes. It is for the cluster's own network.

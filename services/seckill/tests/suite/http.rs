@@ -1442,10 +1442,10 @@ async fn requests_may_come_in_any_pieces() {
     let grab = |customer: &str| {
         let body = format!("{{\"customer_id\":\"{customer}\"}}");
         let length = format!("content-length: {}\r\n", body.len());
-        head("POST", "/v1/promotions/p/grabs", &length) + &body
+        head("POST", "/v1/promotions/p/grabs", &length) + body.as_str()
     };
     let mut wire = Wire::to(&url);
-    wire.send((grab("a") + &grab("b") + &grab("a")).as_bytes());
+    wire.send([grab("a"), grab("b"), grab("a")].concat().as_bytes());
     let statuses = [wire.answer().0, wire.answer().0, wire.answer().0];
     assert_eq!(statuses, [201, 201, 200], "answered in their order");
     for byte in grab("c").as_bytes() {

@@ -12,9 +12,12 @@ mod lost_end;
 #[cfg(feature = "real-engines")]
 mod offsets;
 mod original;
+#[cfg(feature = "tools")]
+mod pages;
 mod quarantine;
 mod rebuild;
 mod recovery;
 mod replay;
 mod source;
 mod system;
+mod watch;

@@ -69,7 +69,14 @@ async fn replays(engines: Engines) {
     // While it runs, over the API.
     let answer = sale.get("/v1/events?promotion=summer").await;
     assert_eq!((answer.status, kinds(&lines(&answer.text))), (200, LIFE.to_vec()));
-    let wrong = ["from=x", "to=99:1", "from=0:99999", "to=2999-01-01T00:00:00Z", "form=0:1"];
+    // A part of it, with the fence that opens the partition.
+    let answer = sale.get("/v1/events?promotion=summer&fences=true&limit=3").await;
+    let part = lines(&answer.text);
+    assert_eq!(kinds(&part), ["fence", LIFE[0], LIFE[1]]);
+    assert!(part[0]["node"].as_str().is_some_and(|node| node.starts_with("up-")), "{part:?}");
+    assert_eq!((&part[0]["position"], &part[0]["term"]), (&json!("2:0"), &json!(0)));
+    let wrong =
+        ["limit=0", "from=x", "to=99:1", "from=0:99999", "to=2999-01-01T00:00:00Z", "form=0:1"];
     for wrong in wrong.into_iter().chain(["follow=true&to=0:0"]) {
         let refused = sale.get(&format!("/v1/events?{wrong}")).await;
         assert_eq!(refused.status, 400, "{wrong}: {refused:?}");

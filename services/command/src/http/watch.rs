@@ -1,0 +1,112 @@
+//! For those who watch: `GET /v1/promotions/{id}/traffic`, what clients of this process were told;
+//! `GET /v1/owners`, who decides.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::Uri;
+use jiff::Timestamp;
+use seckill_edge::{IdParameter, PathId, Problem, check_no_query, now_ms, problems, timestamp};
+use seckill_proto::v1::OwnerHint;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Dispatcher;
+
+pub(crate) fn routes() -> OpenApiRouter<Dispatcher> {
+    OpenApiRouter::new().routes(routes!(traffic)).routes(routes!(owners))
+}
+
+/// Grabs of a promotion that were answered within a second.
+#[derive(Serialize, ToSchema)]
+struct TrafficSecond {
+    /// Its beginning.
+    #[schema(value_type = String, format = DateTime)]
+    second: Timestamp,
+    /// Told that the coupon is theirs.
+    granted: u32,
+    /// Told that they have it already.
+    repeated: u32,
+    /// Told no, such as sold out.
+    refused: u32,
+    /// Told to try again, or that nobody knows.
+    failed: u32,
+    /// Half of the answers took at most so many milliseconds, to half as much again.
+    p50_ms: f64,
+    /// 99 of 100.
+    p99_ms: f64,
+}
+
+problems!(TrafficProblems: ; InvalidParameter, InvalidIdentifier);
+problems!(OwnersProblems: ; InvalidParameter, Unavailable);
+
+/// What clients of a sale are told
+///
+/// Of the last two minutes, every second with grabs that this process answered, those that it passed on to
+/// another node included. In memory only: a process that was started anew knows nothing of before.
+#[utoipa::path(
+    get,
+    path = "/v1/promotions/{id}/traffic",
+    operation_id = "promotionTraffic",
+    tag = "Operators",
+    params(IdParameter),
+    responses((status = 200, description = "The oldest first", body = Vec<TrafficSecond>), TrafficProblems),
+)]
+async fn traffic(
+    State(dispatcher): State<Dispatcher>,
+    PathId(id): PathId,
+    uri: Uri,
+) -> Result<Json<Vec<TrafficSecond>>, Problem> {
+    check_no_query(&uri)?;
+    let this_second_ms = now_ms() / 1_000 * 1_000;
+    let seconds = dispatcher.traffic(&id).into_iter().map(|(ago, second)| TrafficSecond {
+        second: timestamp(this_second_ms - i64::try_from(ago.as_millis()).unwrap_or_default()),
+        granted: second.granted,
+        repeated: second.repeated,
+        refused: second.refused,
+        failed: second.failed,
+        p50_ms: second.latency_ms(0.5),
+        p99_ms: second.latency_ms(0.99),
+    });
+    Ok(Json(seconds.collect()))
+}
+
+/// Who decides the grabs of a partition.
+#[derive(Serialize, ToSchema)]
+struct OwnerOfPartition {
+    /// Partition of the event log.
+    partition: u32,
+    /// Name of the node; none before the first one.
+    node: Option<String>,
+    /// Where it takes commands of other nodes; none before the first one.
+    endpoint: Option<String>,
+    /// The offset of the fence by which it took the partition over; none before the first one.
+    term: Option<u64>,
+}
+
+/// Who owns which partition
+///
+/// As the table of owners says; the log decides, and may be ahead of it for a moment.
+#[utoipa::path(
+    get,
+    path = "/v1/owners",
+    operation_id = "listOwners",
+    tag = "Operators",
+    responses((status = 200, description = "All partitions", body = Vec<OwnerOfPartition>), OwnersProblems),
+)]
+async fn owners(
+    State(dispatcher): State<Dispatcher>,
+    uri: Uri,
+) -> Result<Json<Vec<OwnerOfPartition>>, Problem> {
+    check_no_query(&uri)?;
+    let owners = dispatcher.owners().await?.into_iter().zip(0..);
+    let told = owners.map(|(owner, partition)| {
+        let (term, node, endpoint) = match owner {
+            Some(OwnerHint { term, node, endpoint }) => (Some(term), Some(node), Some(endpoint)),
+            None => (None, None, None),
+        };
+        OwnerOfPartition { partition, node, endpoint, term }
+    });
+    Ok(Json(told.collect()))
+}

@@ -9,6 +9,8 @@ mod http;
 mod live;
 mod load;
 mod lost_end;
+#[cfg(feature = "tools")]
+mod monitoring;
 #[cfg(feature = "real-engines")]
 mod offsets;
 mod original;

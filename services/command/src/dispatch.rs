@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use seckill_log::Log;
 use seckill_proto::partition_of;
 use seckill_proto::v1::{Answer, Command, OwnerHint, command};
+use seckill_telemetry::Span;
 use tokio::sync::oneshot;
 
 use crate::forward::Forwarder;
@@ -49,12 +50,18 @@ impl Dispatcher {
         let kind = measure::kind(&command);
         let is_grab = matches!(command.body, Some(command::Body::Grab(_)));
         let grabbed = is_grab.then(|| (command.promotion_id.clone(), Instant::now()));
-        let told = match self.mailboxes.put(partition, command) {
+        let span = span(kind, partition);
+        let trace = span.traceparent();
+        let told = match self.mailboxes.put(partition, command, trace.clone()) {
             Ok(answer) => self.answered(answer).await,
-            Err(NotTaken::NotHere(command)) => self.forwarder.forward(partition, *command).await,
+            Err(NotTaken::NotHere(command)) => {
+                self.forwarder.forward(partition, *command, trace.as_deref()).await
+            }
             Err(NotTaken::TurnedAway(failure)) => Err(failure),
         };
         measure::told(kind, &told);
+        span.set("seckill.outcome", measure::outcome(&told));
+        drop(span);
         if let Some((promotion_id, asked)) = grabbed {
             self.traffic.note(&promotion_id, &told, asked.elapsed());
         }
@@ -74,7 +81,8 @@ impl Dispatcher {
     /// Has a command decided by this node or not at all.
     pub(crate) async fn decide_here(&self, command: Command) -> Result<Answer, Failure> {
         let partition = partition_of(&command.promotion_id, self.partitions);
-        match self.mailboxes.put(partition, command) {
+        let span = span(measure::kind(&command), partition);
+        match self.mailboxes.put(partition, command, span.traceparent()) {
             Ok(answer) => self.answered(answer).await,
             Err(NotTaken::NotHere(_)) => Err(Failure::NotOwner),
             Err(NotTaken::TurnedAway(failure)) => Err(failure),
@@ -88,4 +96,12 @@ impl Dispatcher {
             Ok(Err(_)) | Err(_) => Err(Failure::Unknown),
         }
     }
+}
+
+/// From the mailbox of the owner, here or on another node, until it has answered.
+fn span(kind: &'static str, partition: u32) -> Span {
+    let span = Span::child("decide");
+    span.set("seckill.command", kind);
+    span.set("seckill.partition", i64::from(partition));
+    span
 }

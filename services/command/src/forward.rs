@@ -11,6 +11,7 @@ use reqwest::{StatusCode, header};
 use seckill_log::{Entries, Log, LogError, Table};
 use seckill_proto::v1::{Answer, Command, OwnerHint};
 use seckill_proto::{Outcome, ProblemKind};
+use seckill_telemetry::TRACEPARENT;
 
 use crate::Failure;
 use crate::dispatch::ANSWER_TIMEOUT;
@@ -67,11 +68,12 @@ impl Forwarder {
         &self,
         partition: u32,
         command: Command,
+        trace: Option<&str>,
     ) -> Result<Answer, Failure> {
         let owner = Arc::clone(self.owners.lock().entry(partition).or_default());
         let known = owner.endpoint.lock().clone();
         if let Some(endpoint) = &known {
-            match self.send(endpoint, &command).await {
+            match self.send(endpoint, &command, trace).await {
                 Err(Failure::NotOwner | Failure::Unavailable) => {}
                 Err(Failure::Unknown) => {
                     *owner.endpoint.lock() = None; // it may be gone; the next one looks again
@@ -85,7 +87,7 @@ impl Forwarder {
         if known.as_ref() == Some(&endpoint) {
             return Err(Failure::Unavailable);
         }
-        match self.send(&endpoint, &command).await {
+        match self.send(&endpoint, &command, trace).await {
             Err(Failure::NotOwner) => Err(Failure::Unavailable),
             answered => answered,
         }
@@ -127,12 +129,20 @@ impl Forwarder {
         owner.endpoint.lock().clone()
     }
 
-    async fn send(&self, endpoint: &str, command: &Command) -> Result<Answer, Failure> {
-        let request = self
+    async fn send(
+        &self,
+        endpoint: &str,
+        command: &Command,
+        trace: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let mut request = self
             .client
             .post(format!("{endpoint}{PATH}"))
             .header(header::CONTENT_TYPE, PROTOBUF)
             .body(command.encode_to_vec());
+        if let Some(trace) = trace {
+            request = request.header(TRACEPARENT, trace);
+        }
         let response = request.send().await.map_err(|error| failure_of(&error))?;
         let status = response.status();
         let body = response.bytes().await.map_err(|_| Failure::Unknown)?;

@@ -37,6 +37,8 @@ pub(crate) struct Asker {
 pub(crate) struct Envelope {
     pub(crate) command: Command,
     pub(crate) reply: oneshot::Sender<CommandResult>,
+    /// To which trace it belongs.
+    pub(crate) trace: Option<Arc<str>>,
 }
 
 /// Why a command was not let in.
@@ -71,12 +73,16 @@ impl Mailbox {
         self.open.store(open, Ordering::Release);
     }
 
-    fn put(&self, command: Command) -> Result<oneshot::Receiver<CommandResult>, Failure> {
+    fn put(
+        &self,
+        command: Command,
+        trace: Option<Arc<str>>,
+    ) -> Result<oneshot::Receiver<CommandResult>, Failure> {
         if !self.open.load(Ordering::Acquire) {
             return Err(Failure::Unavailable);
         }
         let (reply, answer) = oneshot::channel();
-        match self.envelopes.try_send(Envelope { command, reply }) {
+        match self.envelopes.try_send(Envelope { command, reply, trace }) {
             Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Failure::Overloaded),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Failure::Unavailable),
@@ -96,9 +102,10 @@ impl Mailboxes {
         &self,
         partition: u32,
         command: Command,
+        trace: Option<Arc<str>>,
     ) -> Result<oneshot::Receiver<CommandResult>, NotTaken> {
         match self.by_partition.read().get(&partition) {
-            Some(mailbox) => mailbox.put(command).map_err(NotTaken::TurnedAway),
+            Some(mailbox) => mailbox.put(command, trace).map_err(NotTaken::TurnedAway),
             None => Err(NotTaken::NotHere(Box::new(command))),
         }
     }

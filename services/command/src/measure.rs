@@ -27,7 +27,7 @@ pub(crate) fn told(kind: &'static str, told: &Result<Answer, Failure>) {
         .increment(1);
 }
 
-fn outcome(told: &Result<Answer, Failure>) -> &'static str {
+pub(crate) fn outcome(told: &Result<Answer, Failure>) -> &'static str {
     match told.as_ref().map(|answer| &answer.outcome) {
         Ok(Some(answer::Outcome::Accepted(accepted))) if accepted.repeated => "repeated",
         Ok(Some(answer::Outcome::Accepted(_))) => "accepted",

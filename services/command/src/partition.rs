@@ -9,7 +9,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use prost::Message;
-use seckill_log::{Delivery, Log, LogError, Look, Owner, Phase, Settled, Table};
+use seckill_log::{Delivery, Log, LogError, Look, Owner, Phase, Settled, Table, Traced};
 use seckill_promotion::{Book, end_of};
 use seckill_proto::v1::{Answer, Checkpoint, Command, OwnerHint, answer, command};
 use seckill_telemetry::Part;
@@ -260,7 +260,8 @@ impl Partition {
         // What is due comes first: a crowd at one promotion must not keep another from starting.
         let now_ms = self.clock.now_ms();
         let mut records = owner.stamp(session.book.wake(now_ms));
-        for Envelope { command, reply } in envelopes.drain(..) {
+        let mut traced = Traced::new();
+        for Envelope { command, reply, trace } in envelopes.drain(..) {
             if reply.is_closed() {
                 continue; // nobody waits any more, and nothing has been decided
             }
@@ -268,9 +269,14 @@ impl Partition {
             let unless_held = handled.unless_held.then(|| asker(command, session.archived_by));
             let unless_held = unless_held.flatten();
             let waiting = Waiting { reply, outcome: handled.outcome, unless_held };
+            let first = records.len();
             records.append(&mut owner.submit(handled.events, waiting));
+            let its_own = trace.into_iter().flat_map(|trace| {
+                (first..records.len()).map(move |index| (index, Arc::clone(&trace)))
+            });
+            traced.extend(its_own);
         }
-        self.append(session, records, now_ms);
+        self.append(session, records, traced, now_ms);
         self.settle(owner);
     }
 
@@ -297,7 +303,7 @@ impl Partition {
         let before_ms = now_ms.saturating_sub(retain_ms);
         if session.bursts.len() < MAX_BURSTS && self.no_room().is_none() {
             let records = owner.stamp(session.book.finish_idle(before_ms, now_ms));
-            self.append(session, records, now_ms);
+            self.append(session, records, Traced::new(), now_ms);
         }
         let pending_ms = session.since.front().map_or(i64::MAX, |burst| burst.decided_ms);
         let archived = session.book.archive(before_ms.min(pending_ms));
@@ -311,17 +317,23 @@ impl Partition {
     fn wake(&self, owner: &mut Owner<Waiting>, session: &mut Session) {
         let now_ms = self.clock.now_ms();
         let records = owner.stamp(session.book.wake(now_ms));
-        self.append(session, records, now_ms);
+        self.append(session, records, Traced::new(), now_ms);
     }
 
-    fn append(&self, session: &mut Session, records: Vec<Vec<u8>>, decided_ms: i64) {
+    fn append(
+        &self,
+        session: &mut Session,
+        records: Vec<Vec<u8>>,
+        traced: Traced,
+        decided_ms: i64,
+    ) {
         if records.is_empty() {
             return;
         }
         metrics::histogram!("seckill_burst_records").record(records.len() as f64);
         // Before they are sent: a process may stand still in between.
         let (since, sent_ms) = (Instant::now(), self.clock.since_boot_ms());
-        let appending = self.log.append(self.partition, records);
+        let appending = self.log.append_traced(self.partition, records, traced);
         session.bursts.push_back(Box::pin(appending.deliveries()));
         session.since.push_back(Burst { since, sent_ms, decided_ms });
     }

@@ -52,6 +52,11 @@ pub trait Log: Send + Sync + 'static {
     /// call may be interleaved with those of other processes, but not reordered.
     fn append(&self, partition: u32, records: Vec<Vec<u8>>) -> Appending;
 
+    /// The same of records of which some belong to a trace. Engines that keep nothing beside a record forget it.
+    fn append_traced(&self, partition: u32, records: Vec<Vec<u8>>, _: Traced) -> Appending {
+        self.append(partition, records)
+    }
+
     /// The offset that the next record will get, at the time of asking or later.
     async fn end(&self, partition: u32) -> Result<u64, LogError>;
 
@@ -102,7 +107,15 @@ pub trait Reader: Send {
     /// The next records with their offsets, in order; empty when none came within `wait`.
     /// Dropping the future loses nothing.
     async fn next(&mut self, wait: Duration) -> Result<Vec<(u64, Bytes)>, LogError>;
+
+    /// To which traces records belong that [`Reader::next`] gave last, by offset, where the engine knows.
+    fn traced(&mut self) -> Vec<(u64, String)> {
+        Vec::new()
+    }
 }
+
+/// To which trace records of an append belong, by their index: the `traceparent` of W3C Trace Context.
+pub type Traced = Vec<(usize, Arc<str>)>;
 
 /// Tables beside the log, of which only the last value of a key counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message;
 use seckill_log::{Committer, Log, LogError, PROJECTOR_MARK, Reader, Table};
 use seckill_proto::v1::Checkpoint;
-use seckill_telemetry::Part;
+use seckill_telemetry::{Part, Span};
 use seckill_views::Views;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -212,14 +212,26 @@ impl Follower {
             return Ok(());
         }
         let begun = Instant::now();
+        let spans = self.spans(&mut *session.reader);
         let stored = beside.newest().await?;
         let made = session.rows.make(&records, &stored).await?;
         beside.write(made.changes).await?;
+        drop(spans);
         self.reached(session.rows.next_offset());
         made.at_ms.into_iter().for_each(|at| self.projected_at_ms.store(at, Ordering::Relaxed));
         metrics::counter!("seckill_projected_events_total").increment(made.events);
         metrics::histogram!("seckill_project_seconds").record(begun.elapsed());
         made.stopped.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Of records that were just read and belong to traces: until their rows are written.
+    fn spans(&self, reader: &mut dyn Reader) -> Vec<Span> {
+        let of_record = |(offset, traceparent): (u64, String)| {
+            let span = Span::of(&traceparent, "project");
+            span.set("seckill.position", format!("{}:{offset}", self.partition));
+            span
+        };
+        reader.traced().into_iter().map(of_record).collect()
     }
 
     /// Sees to it that views and log still have what they said they have.

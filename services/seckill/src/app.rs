@@ -11,7 +11,9 @@ use seckill_edge::{
     Connections, Problem, check_head, describe_metrics, not_found, observe, serve, wrong_method,
 };
 use seckill_proto::ProblemKind;
-use seckill_telemetry::{Health, Metrics, Part, on_signal, routes, start_tracing};
+use seckill_telemetry::{
+    Health, Metrics, Part, Traces, on_signal, routes, start_tracing, trace_requests,
+};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -46,6 +48,7 @@ pub(crate) struct App {
     asked: Option<u32>,
     /// Not ready before the routes are there, whatever the engines say.
     starting: Part,
+    traces: Option<Traces>,
     pub(crate) bound: SocketAddr,
     pub(crate) health: Health,
     /// Cancelled by Ctrl-C and SIGTERM.
@@ -58,6 +61,8 @@ impl App {
     async fn start(settings: &Settings) -> anyhow::Result<Self> {
         start_tracing(&settings.log, settings.log_format)
             .context("log must be in the form of RUST_LOG, such as info or info,rdkafka=warn")?;
+        let otlp = settings.otlp.as_deref();
+        let traces = otlp.map(|collector| Traces::start(collector, &settings.name)).transpose()?;
         let listen = settings.listen;
         let listener = bind(listen).with_context(|| {
             format!("cannot listen on {listen}; choose another address with --listen")
@@ -80,7 +85,18 @@ impl App {
         ));
         let serving = serve(listener, served, Arc::clone(&connections), stop.clone());
         let serving = tokio::spawn(serving);
-        Ok(Self { routes, metrics, serving, connections, asked, starting, bound, health, stop })
+        Ok(Self {
+            routes,
+            metrics,
+            serving,
+            connections,
+            asked,
+            starting,
+            traces,
+            bound,
+            health,
+            stop,
+        })
     }
 
     /// Starts, and opens what the roles need. Where that fails, or is stopped, whoever is connected gets
@@ -139,7 +155,11 @@ impl App {
         drop(self.routes.send_replace(app));
         drop(self.starting);
         tokio::spawn(announce(self.health, self.bound, what.to_owned(), self.stop.clone()));
-        self.serving.await.context("the listener failed")
+        let served = self.serving.await.context("the listener failed");
+        if let Some(traces) = self.traces {
+            traces.stop().await;
+        }
+        served
     }
 }
 
@@ -163,7 +183,8 @@ impl Internal {
 
     /// Serves until `stop`, and until open requests are answered.
     pub(crate) fn serve(self, routes: Router, stop: CancellationToken) -> JoinHandle<()> {
-        let routes = routes.fallback(not_found).layer(CatchPanicLayer::new());
+        let routes = routes.fallback(not_found);
+        let routes = routes.layer(from_fn(trace_requests)).layer(CatchPanicLayer::new());
         let (_, routes) = watch::channel(routes);
         tokio::spawn(async move {
             if let Some(listener) = self.listener {
@@ -177,6 +198,7 @@ fn with_layers(routes: Router) -> Router {
     routes
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(check_head))
+        .layer(from_fn(trace_requests))
         .layer(from_fn(observe))
         .layer(CatchPanicLayer::new())
 }

@@ -83,6 +83,10 @@ pub(crate) struct ServeArgs {
     /// Form of log lines: text or json [default: text]
     #[arg(long, value_name = "FORM", env = "SECKILL_LOG_FORMAT", value_parser = log_format)]
     pub(crate) log_format: Option<LogFormat>,
+    /// Send traces to the OpenTelemetry collector at this address (OTLP over HTTP), such as http://127.0.0.1:4318;
+    /// OTEL_TRACES_SAMPLER and the like say which [default: none are sent]
+    #[arg(long, value_name = "URL", env = "SECKILL_OTLP", value_parser = http_url)]
+    pub(crate) otlp: Option<String>,
 }
 
 #[derive(Args, Default)]
@@ -323,6 +327,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     let duration = text.parse::<jiff::SignedDuration>().ok();
     let duration = duration.and_then(|duration| Duration::try_from(duration).ok());
     duration.ok_or_else(|| "must be a time such as 90s or 2h".to_owned())
+}
+
+fn http_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").unwrap_or_default();
+    if rest.split('/').next().is_some_and(|host| !host.is_empty()) {
+        return Ok(text.to_owned());
+    }
+    Err("must be the address of a collector without TLS, such as http://127.0.0.1:4318".to_owned())
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -16,7 +16,8 @@ const DEFAULT_RESERVE_MB: u32 = 128;
 const DEFAULT_RETAIN: Duration = Duration::from_secs(60 * 60);
 
 /// What this system does, and of the engines only what needs somebody.
-const QUIET_LIBRARIES: &str = "info,fjall=warn,lsm_tree=warn,scylla=warn,rdkafka=error";
+const QUIET_LIBRARIES: &str =
+    "info,fjall=warn,lsm_tree=warn,scylla=warn,rdkafka=error,opentelemetry=warn";
 
 /// What the process is to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,7 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
+    pub(crate) otlp: Option<String>,
 }
 
 impl Given {
@@ -118,6 +120,7 @@ impl Given {
             name: self.decide.name.unwrap_or(default_name),
             log: self.serve.log.unwrap_or_else(|| QUIET_LIBRARIES.into()),
             log_format: self.serve.log_format.unwrap_or(LogFormat::Text),
+            otlp: self.serve.otlp,
         }
     }
 
@@ -238,6 +241,7 @@ mod tests {
             ("disk_reserve = 0", "must be a whole number from 1"),
             ("connections = 0", "must be a whole number from 1"),
             ("log_format = \"xml\"", "must be text or json"),
+            ("otlp = \"https://x\"", "must be the address of a collector without TLS"),
             ("partition = 3", "unknown setting `partition`; did you mean `partitions`?"),
             ("config = \"x\"", "unknown setting `config`"),
             ("partitions = true", "must be a text or a whole number, not boolean"),

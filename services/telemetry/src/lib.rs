@@ -1,11 +1,13 @@
-//! What an operator sees of a process: log lines, metrics, health; and how it is told to stop.
+//! What an operator sees of a process: log lines, metrics, traces, health; and how it is told to stop.
 
 mod health;
 mod routes;
 mod shutdown;
+mod spans;
 mod trace;
 
 pub use health::{Health, Part};
 pub use routes::{Metrics, routes};
 pub use shutdown::on_signal;
+pub use spans::{Span, TRACEPARENT, Traces, trace_requests};
 pub use trace::{LogFormat, start_tracing};

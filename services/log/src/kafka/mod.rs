@@ -31,8 +31,11 @@ use crate::kafka::reader::KafkaReader;
 use crate::kafka::topics::Missing;
 use crate::{
     Appending, Delivery, Entries, FETCHED_AHEAD, Feed, Fetched, Group, Log, LogError, Membership,
-    Reader, Table,
+    Reader, Table, Traced,
 };
+
+/// The header of a record that belongs to a trace, by W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
 
 /// Partitions of a new log, unless asked for otherwise.
 pub const DEFAULT_PARTITIONS: u32 = 8;
@@ -120,7 +123,11 @@ impl Log for KafkaLog {
     }
 
     fn append(&self, partition: u32, records: Vec<Vec<u8>>) -> Appending {
-        self.producer.append(&self.topics.events, partition, &records)
+        self.append_traced(partition, records, Traced::default())
+    }
+
+    fn append_traced(&self, partition: u32, records: Vec<Vec<u8>>, traced: Traced) -> Appending {
+        self.producer.append(&self.topics.events, partition, &records, &traced)
     }
 
     async fn end(&self, partition: u32) -> Result<u64, LogError> {

@@ -7,12 +7,14 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, NoCustomPartitioner, Producer as _, ThreadedProducer};
 
 use crate::kafka::KafkaConfig;
+use crate::kafka::TRACEPARENT;
 use crate::kafka::client::{base, partition_number, reaches, unavailable};
 use crate::kafka::delivery::{Alarm, Burst, Reports, Slot};
-use crate::{Appending, Delivery, Entries, LogError};
+use crate::{Appending, Delivery, Entries, LogError, Traced};
 
 /// How long librdkafka may try to get a record written. After that nobody knows what became of it,
 /// and the owner looks.
@@ -28,6 +30,19 @@ pub(super) struct Producer {
     current: Arc<Current>,
     alarm: Alarm,
     watch: Option<JoinHandle<()>>,
+}
+
+/// A record as it is sent.
+struct Sent<'a> {
+    key: Option<&'a str>,
+    value: Option<&'a [u8]>,
+    trace: Option<&'a str>,
+}
+
+impl<'a> Sent<'a> {
+    fn of(key: &'a str, value: Option<&'a [u8]>) -> Self {
+        Self { key: Some(key), value, trace: None }
+    }
 }
 
 impl Producer {
@@ -50,25 +65,34 @@ impl Producer {
         Arc::clone(&self.current.handle.read())
     }
 
-    pub(super) fn append(&self, topic: &str, partition: u32, records: &[Vec<u8>]) -> Appending {
-        let records = records.iter().map(|record| (None, Some(record.as_slice())));
+    pub(super) fn append(
+        &self,
+        topic: &str,
+        partition: u32,
+        records: &[Vec<u8>],
+        traced: &Traced,
+    ) -> Appending {
+        let mut traced = traced.iter().peekable();
+        let records = records.iter().enumerate().map(|(index, record)| {
+            let trace = traced.next_if(|(traced, _)| *traced == index);
+            Sent { key: None, value: Some(record), trace: trace.map(|(_, trace)| &**trace) }
+        });
         self.send(topic, partition, records)
     }
 
     pub(super) fn put(&self, topic: &str, partition: u32, entries: &Entries) -> Appending {
-        let records = entries.iter().map(|(key, value)| (Some(key.as_str()), Some(&value[..])));
+        let records = entries.iter().map(|(key, value)| Sent::of(key, Some(value)));
         self.send(topic, partition, records)
     }
 
     pub(super) fn delete(&self, topic: &str, partition: u32, keys: &[String]) -> Appending {
-        let records = keys.iter().map(|key| (Some(key.as_str()), None));
-        self.send(topic, partition, records)
+        self.send(topic, partition, keys.iter().map(|key| Sent::of(key, None)))
     }
 
     /// The broker's time when it took a record of this key, where the topic has the broker's time.
     pub(super) async fn time_ms(&self, topic: &str, key: &str) -> Option<i64> {
         let (appending, burst) =
-            self.send_burst(topic, 0, std::iter::once((Some(key), Some(&[][..]))));
+            self.send_burst(topic, 0, std::iter::once(Sent::of(key, Some(&[]))));
         appending.deliveries().await;
         burst.appended_ms()
     }
@@ -77,7 +101,7 @@ impl Producer {
         &self,
         topic: &str,
         partition: u32,
-        records: impl ExactSizeIterator<Item = (Option<&'a str>, Option<&'a [u8]>)>,
+        records: impl ExactSizeIterator<Item = Sent<'a>>,
     ) -> Appending {
         self.send_burst(topic, partition, records).0
     }
@@ -86,15 +110,15 @@ impl Producer {
         &self,
         topic: &str,
         partition: u32,
-        records: impl ExactSizeIterator<Item = (Option<&'a str>, Option<&'a [u8]>)>,
+        records: impl ExactSizeIterator<Item = Sent<'a>>,
     ) -> (Appending, Arc<Burst>) {
         let (done, appending) = Appending::new(records.len());
         let burst = Burst::new(records.len(), done);
         let handle = self.handle();
         let mut queued = true;
-        for (index, (key, record)) in records.enumerate() {
+        for (index, record) in records.enumerate() {
             // After one that was not taken none may follow: the rest would leave a hole.
-            queued = queued && enqueue(&handle, topic, partition, key, record, &burst, index);
+            queued = queued && enqueue(&handle, topic, partition, &record, &burst, index);
             if !queued {
                 burst.report(index, Delivery::Unknown);
             }
@@ -185,14 +209,16 @@ fn enqueue(
     handle: &Handle,
     topic: &str,
     partition: u32,
-    key: Option<&str>,
-    record: Option<&[u8]>,
+    record: &Sent<'_>,
     burst: &Arc<Burst>,
     index: usize,
 ) -> bool {
     let slot = Box::new(Slot { burst: Arc::clone(burst), index });
     let mut message = BaseRecord::<str, [u8], _>::with_opaque_to(topic, slot)
         .partition(partition_number(partition));
-    (message.key, message.payload) = (key, record);
+    (message.key, message.payload) = (record.key, record.value);
+    message.headers = record
+        .trace
+        .map(|trace| OwnedHeaders::new().insert(Header { key: TRACEPARENT, value: Some(trace) }));
     handle.send(message).inspect_err(|(error, _)| tracing::warn!(%error, "not queued")).is_ok()
 }

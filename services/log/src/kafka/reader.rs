@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use crate::kafka::client::{may_be_lost, partition_consumer, partition_number, unavailable};
-use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
+use crate::kafka::{ASK_TIMEOUT, KafkaConfig, TRACEPARENT};
 use crate::{LogError, Reader};
 
 /// Records handed over at once, and how many such batches may wait.
@@ -25,8 +25,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 type Records = Vec<(u64, Bytes)>;
 
+/// Records, and to which traces some of them belong.
+#[derive(Default)]
+struct Batch {
+    records: Records,
+    traced: Vec<(u64, String)>,
+}
+
 pub(super) struct KafkaReader {
-    batches: mpsc::Receiver<Result<Records, LogError>>,
+    batches: mpsc::Receiver<Result<Batch, LogError>>,
+    traced: Vec<(u64, String)>,
 }
 
 impl KafkaReader {
@@ -51,7 +59,7 @@ impl KafkaReader {
             .name(format!("log-reader-{partition}"))
             .spawn(move || follower.run(&sender))
             .map_err(|error| LogError::Broken(error.to_string()))?;
-        Ok(Self { batches })
+        Ok(Self { batches, traced: Vec::new() })
     }
 }
 
@@ -59,10 +67,18 @@ impl KafkaReader {
 impl Reader for KafkaReader {
     async fn next(&mut self, wait: Duration) -> Result<Records, LogError> {
         match tokio::time::timeout(wait, self.batches.recv()).await {
-            Ok(Some(batch)) => batch,
+            Ok(Some(batch)) => {
+                let Batch { records, traced } = batch?;
+                self.traced = traced;
+                Ok(records)
+            }
             Ok(None) => Err(LogError::Unavailable("the reader has stopped".into())),
             Err(_) => Ok(Vec::new()),
         }
+    }
+
+    fn traced(&mut self) -> Vec<(u64, String)> {
+        std::mem::take(&mut self.traced)
     }
 }
 
@@ -89,10 +105,10 @@ struct Follower {
 
 impl Follower {
     /// Ends when nobody listens any more or the consumer cannot go on.
-    fn run(mut self, sender: &mpsc::Sender<Result<Records, LogError>>) {
+    fn run(mut self, sender: &mpsc::Sender<Result<Batch, LogError>>) {
         while !sender.is_closed() {
             let batch = match self.poll() {
-                Ok(batch) if batch.is_empty() => continue,
+                Ok(batch) if batch.records.is_empty() => continue,
                 other => other,
             };
             let failed = batch.is_err();
@@ -102,10 +118,10 @@ impl Follower {
         }
     }
 
-    fn poll(&mut self) -> Result<Records, LogError> {
+    fn poll(&mut self) -> Result<Batch, LogError> {
         let (batch, may_be_lost) = poll_batch(&self.consumer)
             .map_err(|error| describe(&error, self.partition, self.next))?;
-        if let Some((offset, _)) = batch.last() {
+        if let Some((offset, _)) = batch.records.last() {
             (self.next, self.looked, self.overdue) = (offset + 1, Instant::now(), false);
         } else if may_be_lost || self.looked.elapsed() > LOOK_EVERY {
             self.look()?;
@@ -129,10 +145,10 @@ impl Follower {
 }
 
 /// Waits for one record, then takes what has come already; and whether this may have been all.
-fn poll_batch(consumer: &BaseConsumer) -> Result<(Records, bool), KafkaError> {
-    let (mut batch, mut lost) = (Vec::new(), false);
+fn poll_batch(consumer: &BaseConsumer) -> Result<(Batch, bool), KafkaError> {
+    let (mut batch, mut lost) = (Batch::default(), false);
     let mut wait = POLL;
-    while batch.len() < MAX_BATCH {
+    while batch.records.len() < MAX_BATCH {
         match consumer.poll(wait) {
             None => break,
             Some(Err(error)) if is_retryable(&error) => {
@@ -141,16 +157,26 @@ fn poll_batch(consumer: &BaseConsumer) -> Result<(Records, bool), KafkaError> {
                 break;
             }
             Some(Err(error)) => return Err(error),
-            Some(Ok(message)) => batch.push(record(&message)),
+            Some(Ok(message)) => batch.push(&message),
         }
         wait = Duration::ZERO;
     }
     Ok((batch, lost))
 }
 
-fn record(message: &impl Message) -> (u64, Bytes) {
-    let offset = u64::try_from(message.offset()).expect("a record read has an offset");
-    (offset, Bytes::copy_from_slice(message.payload().unwrap_or_default()))
+impl Batch {
+    fn push(&mut self, message: &impl Message) {
+        let offset = u64::try_from(message.offset()).expect("a record read has an offset");
+        let record = Bytes::copy_from_slice(message.payload().unwrap_or_default());
+        self.records.push((offset, record));
+        self.traced.extend(trace_of(message).map(|trace| (offset, trace)));
+    }
+}
+
+fn trace_of(message: &impl Message) -> Option<String> {
+    let headers = message.headers()?;
+    let header = headers.iter().find(|header| header.key == TRACEPARENT)?;
+    String::from_utf8(header.value?.to_vec()).ok()
 }
 
 /// Errors that librdkafka reports and means to go on from.

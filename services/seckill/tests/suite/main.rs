@@ -22,4 +22,5 @@ mod recovery;
 mod replay;
 mod source;
 mod system;
+mod traces;
 mod watch;

@@ -43,7 +43,7 @@ def before_call(context, case, kwargs):
 @schemathesis.check
 def lines_conform(ctx, response, case):
     """Every line of JSON is what the description says of a line."""
-    if response.headers.get("content-type", [""])[0] != "application/x-ndjson":
+    if not response.headers.get("content-type", [""])[0].startswith("application/x-ndjson"):
         return
     raw = case.operation.schema.raw_schema
     path = raw["paths"][case.operation.path][case.operation.method.lower()]

@@ -25,11 +25,11 @@ pub(crate) fn routes() -> OpenApiRouter<Dispatcher> {
     OpenApiRouter::new().routes(routes!(restock))
 }
 
-problems!(RestockProblems: BODY, COMMAND; InvalidTerms, InvalidIdentifier, NotFound, Finished);
+problems!(RestockProblems: BODY, COMMAND; InvalidTerms, InvalidIdentifier, NotFound, NotStarted, Finished);
 
 /// Put more coupons on sale
 ///
-/// Until the sale is over; one that is sold out is on sale again.
+/// Once it has started and until it is over; one that is sold out is on sale again.
 #[utoipa::path(
     post,
     path = "/v1/promotions/{id}/restock",

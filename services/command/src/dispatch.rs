@@ -68,9 +68,10 @@ impl Dispatcher {
         told
     }
 
-    /// What clients of this process were told of a promotion's grabs, by second, with how long ago that was.
-    pub(crate) fn traffic(&self, promotion_id: &str) -> Vec<(Duration, Second)> {
-        self.traffic.of(promotion_id)
+    /// What clients of this process were told of a promotion's grabs: which second it is now, and each second
+    /// with grabs, both in milliseconds since 1970.
+    pub(crate) fn traffic(&self, promotion_id: &str, now_ms: i64) -> (i64, Vec<(i64, Second)>) {
+        self.traffic.of(promotion_id, now_ms)
     }
 
     /// Who owns each partition, as far as the table of owners knows.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use prost::Message;
 use reqwest::{StatusCode, header};
@@ -28,6 +28,13 @@ const KEEP: Duration = Duration::from_secs(5);
 /// What the table of owners said holds for so long, whether it named anybody or not.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
+/// The whole table is asked for by those who watch: now and then, few partitions at a time.
+const LIST_AGAIN: Duration = Duration::from_secs(5);
+const LIST_WITHIN: Duration = Duration::from_secs(3);
+const LISTED_AT_ONCE: usize = 2;
+
+type Listed = Result<Vec<Option<OwnerHint>>, Failure>;
+
 /// The key of the only entry that a partition has in the table of owners.
 pub(crate) const OWNER_KEY: &str = "owner";
 
@@ -38,7 +45,7 @@ pub(crate) struct Forwarder {
     client: reqwest::Client,
     owners: Mutex<HashMap<u32, Arc<KnownOwner>>>,
     /// What the whole table said, and when; for those who watch.
-    listed: tokio::sync::Mutex<Option<(Instant, Vec<Option<OwnerHint>>)>>,
+    listed: tokio::sync::Mutex<Option<(Instant, Listed)>>,
 }
 
 /// What is known of a partition's owner.
@@ -93,23 +100,25 @@ impl Forwarder {
         }
     }
 
-    /// Who owns each partition, as the table says, or said a moment ago.
+    /// Who owns each partition, as the table says, or said a moment ago; where it could not be asked a moment
+    /// ago, nobody asks again yet.
     pub(crate) async fn owners(&self, partitions: u32) -> Result<Vec<Option<OwnerHint>>, Failure> {
         let mut listed = self.listed.lock().await;
         if let Some((at, owners)) = &*listed
-            && at.elapsed() < ASK_AGAIN
+            && at.elapsed() < LIST_AGAIN
         {
-            return Ok(owners.clone());
+            return owners.clone();
         }
         let scan = async |partition| Ok(owner_in(self.log.scan(Table::Owners, partition).await?));
-        let all = try_join_all((0..partitions).map(scan));
-        let scanned = tokio::time::timeout(LOOK_UP, all).await.map_err(|_| Failure::Unavailable)?;
-        let owners = scanned.map_err(|error: LogError| {
+        let all = stream::iter((0..partitions).map(scan)).buffered(LISTED_AT_ONCE).try_collect();
+        let scanned = tokio::time::timeout(LIST_WITHIN, all).await;
+        let failed = |error: LogError| {
             tracing::warn!(%error, "the table of owners cannot be read");
             Failure::Unavailable
-        })?;
+        };
+        let owners = scanned.map_or(Err(Failure::Unavailable), |owners| owners.map_err(failed));
         *listed = Some((Instant::now(), owners.clone()));
-        Ok(owners)
+        owners
     }
 
     /// Asks the table, unless somebody just did.

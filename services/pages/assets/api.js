@@ -8,13 +8,14 @@ const WORDS = {
   'paused': 'It is paused. Try again once it goes on.',
   'overloaded': 'Too many people are waiting. Nothing was decided; try again in a second.',
   'unavailable': 'It takes no requests at this moment. Nothing was decided; try again.',
-  'outcome-unknown': 'Nobody knows yet whether you got one. Try again: you are never given two by that.',
+  'outcome-unknown': 'Nobody knows yet whether that was done. Try again: it is not done twice.',
   'invalid-identifier': 'This name cannot be used: 1 to 128 bytes without control characters.',
   'starting': 'The server is starting. Try again in a moment.',
 };
 
 // The answer as {status, body}; status 0 where nobody answers. `body` is sent as JSON, `text` as it is.
 export async function ask(path, options = {}) {
+  let request = null;
   try {
     const { text: written, ...rest } = options;
     const sent = options.body === undefined ? { ...rest, body: written } : {
@@ -23,13 +24,15 @@ export async function ask(path, options = {}) {
       headers: { 'content-type': 'application/json', ...options.headers },
       body: JSON.stringify(options.body),
     };
-    const answer = await fetch(path, sent);
+    request = new Request(path, sent); // which throws where a header is none
+    const answer = await fetch(request);
     const text = await answer.text();
     let body = null;
     try { body = text === '' ? null : JSON.parse(text); } catch { body = text; }
     outage(false);
     return { status: answer.status, body };
-  } catch {
+  } catch (error) {
+    if (request === null) return { status: 0, body: `This cannot be sent: ${error.message}` };
     outage(true);
     return { status: 0, body: null };
   }
@@ -41,6 +44,7 @@ export function outage(is) {
 
 // What a problem means, for a person.
 export function words({ status, body }) {
+  if (status === 0 && body) return body;
   if (status === 0) return 'The server does not answer. Nothing is known; try again.';
   const name = String(body?.type ?? '').split(':').pop();
   const said = WORDS[name] ?? body?.title ?? `The answer was ${status}`;
@@ -66,6 +70,9 @@ export function when(time) {
 export function percent(discount) {
   return `${Math.round(discount * 1000) / 10} % off`;
 }
+
+// Tells a request that is sent again from another wish.
+export const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join('-');
 
 export function path(...parts) {
   return parts.map(encodeURIComponent).join('/');

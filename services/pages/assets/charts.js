@@ -3,7 +3,7 @@ import { ask, path } from './api.js';
 
 const SECONDS = 120;
 const HEIGHT = 160;
-const COLOURS = { granted: '#2e7d4f', refused: '#c2571a', failed: '#8e24aa' };
+const COLOURS = { granted: '#2e7d4f', refused: '#c2571a', failed: '#8e24aa', repeated: '#3f6fb5' };
 
 const byId = (id) => document.getElementById(id);
 let sale = null; // {id, name, left: [[time, remaining]]}
@@ -24,7 +24,7 @@ function plot(id, colours) {
   return drawn;
 }
 const plots = {
-  answers: plot('answers', [COLOURS.granted, COLOURS.refused, COLOURS.failed]),
+  answers: plot('answers', [COLOURS.granted, COLOURS.refused, COLOURS.failed, COLOURS.repeated]),
   latency: plot('latency', [COLOURS.granted, COLOURS.refused]),
   remaining: plot('remaining', [COLOURS.granted]),
 };
@@ -49,22 +49,24 @@ async function draw() {
   const { id, left } = sale;
   const answer = await ask(`/v1/promotions/${path(id)}/traffic`);
   if (answer.status !== 200 || sale.id !== id) return;
-  const seconds = new Map(answer.body.map((second) => [new Date(second.second).getTime() / 1000, second]));
-  // The second that is still counted would look like a drop.
-  const last = Math.floor(Date.now() / 1000) - 1;
+  const seconds = new Map(answer.body.seconds.map((second) => [new Date(second.second).getTime() / 1000, second]));
+  // By the server's clock. The second that is still counted would look like a drop.
+  const last = new Date(answer.body.now).getTime() / 1000 - 1;
   const times = Array.from({ length: SECONDS }, (_, index) => last - SECONDS + 1 + index);
   const of = (take, none) => times.map((time) => (seconds.has(time) ? take(seconds.get(time)) : none));
-  plots.answers.setData([times, of((second) => second.granted, 0), of((second) => second.refused + second.repeated, 0), of((second) => second.failed, 0)]);
+  const counts = ['granted', 'refused', 'failed', 'repeated'].map((name) => of((second) => second[name], 0));
+  plots.answers.setData([times, ...counts]);
   plots.latency.setData([times, of((second) => second.p50_ms, null), of((second) => second.p99_ms, null)]);
-  const recent = left.filter(([time]) => time > last - SECONDS);
-  plots.remaining.setData([[times[0], ...recent.map(([time]) => time), last + 1],
-    [null, ...recent.map(([, count]) => count), recent.at(-1)?.[1] ?? left.at(-1)?.[1] ?? null]]);
+  const now = Date.now() / 1000;
+  const recent = left.filter(([time]) => time > now - SECONDS);
+  plots.remaining.setData([[now - SECONDS, ...recent.map(([time]) => time), now],
+    [null, ...recent.map(([, count]) => count), left.at(-1)?.[1] ?? null]]);
   tellNow(seconds.get(last), left.at(-1)?.[1]);
 }
 
 function tellNow(second, left) {
   const answered = second
-    ? `${second.granted} granted, ${second.refused + second.repeated} refused and ${second.failed} failed in the last second; `
+    ? `${second.granted} granted, ${second.refused} refused, ${second.repeated} repeated and ${second.failed} failed in the last second; `
       + `half took at most ${second.p50_ms.toFixed(1)} ms, 99 of 100 at most ${second.p99_ms.toFixed(1)} ms`
     : 'No grabs in the last second';
   byId('now').textContent = `${answered}${left === undefined ? '' : `; ${left} left`}.`;

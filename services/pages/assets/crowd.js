@@ -9,12 +9,14 @@ export async function sendCrowd(id, customers, said) {
   const told = { granted: 0, refused: 0, failed: 0 };
   const name = `crowd-${Date.now().toString(36)}`;
   let next = 0;
+  let answered = 0;
   const begun = Date.now();
   const customer = async () => {
     while (next < customers) {
       const answer = await grab(id, `${name}-${next++}`);
       told[answer.status === 201 || answer.status === 200 ? 'granted' : answer.status === 409 ? 'refused' : 'failed'] += 1;
-      if (next % 50 === 0) said(true, `crowd: ${next} of ${customers} customers were answered.`);
+      answered += 1;
+      if (answered % 500 === 0) said(true, `crowd: ${answered} of ${customers} customers were answered.`);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, customer));

@@ -12,23 +12,30 @@ const FIELDS = {
   starts_at: ['Starts (left out: now)', TIME],
   finishes_at: ['Ends (left out: open)', TIME],
 };
+const WHOLE = ['coupons', 'limit_per_customer'];
+let made = 0;
 
-// A form for some fields of a sale. `send` gets what was typed, and gives the answer.
-export function saleForm(prefix, names, button, values, send) {
+// A form for some fields of a sale. `send` gets the fields as the API takes them, those left empty as null, and gives
+// the answer. Of a form with `before`, a sale as it is, only what was changed is sent.
+export function saleForm({ names, button, values, before = false, send }) {
   const said = make('p', { className: 'said' });
   said.setAttribute('role', 'status');
+  made += 1;
+  const prefix = before ? `change-${made}` : 'offer';
   const form = make('form', { noValidate: true },
     make('div', { className: 'row' }, ...names.map((name) => field(prefix, name, values[name])),
       make('button', { textContent: button })), said);
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
-    const wrong = check(form, names);
-    if (show(form, wrong)) return tell(said, false, '');
-    const answer = await send(typed(form, names));
+    const sent = before ? names.filter((name) => form.elements[name].value !== form.elements[name].defaultValue) : names;
+    if (show(form, check(form, sent, before))) return tell(said, false, '');
+    if (sent.length === 0) return tell(said, false, 'Nothing was changed.');
+    const answer = await send(typed(form, sent));
     const done = answer.status === 200 || answer.status === 201;
     const named = done ? null : fieldOf(answer, names);
     show(form, named ? { [named]: inPlainWords(named, answer) } : {});
     tell(said, done, done ? 'Done.' : named ? '' : words(answer));
+    if (done && before) sent.forEach((name) => { form.elements[name].defaultValue = form.elements[name].value; });
   });
   return form;
 }
@@ -36,7 +43,7 @@ export function saleForm(prefix, names, button, values, send) {
 function field(prefix, name, value) {
   const [text, properties] = FIELDS[name];
   const id = `${prefix}-${name}`;
-  const input = make('input', { id, name, ...properties, value: shown(name, value) });
+  const input = make('input', { id, name, ...properties, defaultValue: shown(name, value) });
   input.setAttribute('aria-describedby', `${id}-said`);
   const said = make('p', { id: `${id}-said`, className: 'said bad' });
   said.setAttribute('role', 'alert');
@@ -45,9 +52,12 @@ function field(prefix, name, value) {
 
 function shown(name, value) {
   if (value === undefined || value === null) return '';
-  if (name === 'discount') return String(Math.round(value * 1000) / 10);
+  if (name === 'discount') return String(exact(value * 100));
   return name.endsWith('_at') ? local(value) : String(value);
 }
+
+// Without what a product of binary fractions adds.
+const exact = (number) => Number(number.toPrecision(12));
 
 // As a field for a local time takes it.
 function local(time) {
@@ -55,42 +65,43 @@ function local(time) {
   return new Date(date - date.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
 }
 
+const percent = (text) => Number(text.trim().replace(',', '.'));
+
 // What cannot be sent at all, by field.
-function check(form, names) {
+function check(form, names, before) {
   const wrong = {};
   for (const name of names) {
-    const { value } = form.elements[name];
-    const number = Number(value.replace(',', '.'));
-    if (name === 'discount' && !(number > 0 && number <= 100)) wrong[name] = 'A number above 0, at most 100.';
-    const whole = name === 'coupons' || name === 'limit_per_customer';
-    if (whole && !(Number.isInteger(number) && number >= 1)) wrong[name] = 'A whole number, at least 1.';
-    if (form.elements[name].validity.badInput) wrong[name] = 'Not a whole date and time.';
+    const { value, validity } = form.elements[name];
+    if (name === 'discount' && !(percent(value) > 0 && percent(value) <= 100)) wrong[name] = 'A number above 0, at most 100.';
+    if (WHOLE.includes(name) && !/^0*[1-9]\d*$/.test(value.trim())) wrong[name] = 'A whole number, at least 1, in digits alone.';
+    if (before && ['name', 'starts_at'].includes(name) && value.trim() === '') wrong[name] = 'This cannot be left out any more.';
+    if (validity.badInput) wrong[name] = 'Not a whole date and time.';
   }
   return wrong;
 }
 
 function typed(form, names) {
-  const body = {};
-  for (const name of names) {
+  return Object.fromEntries(names.map((name) => {
     const value = form.elements[name].value.trim();
-    if (name === 'coupons' || name === 'limit_per_customer') body[name] = Number(value);
-    else if (name === 'discount') body[name] = Number((Number(value.replace(',', '.')) / 100).toFixed(6));
-    else if (name.endsWith('_at')) body[name] = value === '' ? null : new Date(value).getTime();
-    else if (value !== '') body[name] = value;
-  }
-  return body;
+    if (value === '') return [name, null];
+    if (WHOLE.includes(name)) return [name, Number(value)];
+    if (name === 'discount') return [name, exact(percent(value) / 100)];
+    return [name, name.endsWith('_at') ? new Date(value).getTime() : value];
+  }));
 }
 
-// The field that a refusal is about, by its words.
-function fieldOf({ body }, names) {
-  const detail = body?.detail ?? '';
-  const named = names.find((name) => new RegExp(`\\b${name}\\b`).test(detail));
-  return named ?? (String(body?.type).endsWith(':already-exists') && names.includes('id') ? 'id' : null);
+// The field that a refusal is about: the first that its words name.
+function fieldOf({ status, body }, names) {
+  if (status === 409) return String(body?.type).endsWith(':already-exists') && names.includes('id') ? 'id' : null;
+  if (status !== 400) return null;
+  const places = names.map((name) => [String(body?.detail).search(new RegExp(`\\b${name}\\b`)), name]);
+  return places.filter(([place]) => place >= 0).sort(([one], [other]) => one - other)[0]?.[1] ?? null;
 }
 
 function inPlainWords(name, answer) {
-  if (String(answer.body?.type).endsWith(':already-exists')) return 'A sale has this id already.';
-  return String(answer.body?.detail).replace(new RegExp(`\\b${name}\\b`), FIELDS[name][0].replace(/ \(.*/, ''));
+  if (answer.status === 409) return 'A sale has this id already.';
+  const plain = (field) => FIELDS[field][0].replace(/ \(.*/, '');
+  return String(answer.body?.detail).replace(/\b[a-z]+(_[a-z]+)*\b/g, (word) => (word === name || word === 'starts_at' || word === 'finishes_at' ? plain(word) : word));
 }
 
 // Puts what is wrong beside the fields; whether anything is.
@@ -111,4 +122,3 @@ export function tell(element, good, text) {
   element.className = `said ${good ? 'good' : 'bad'}`;
   element.textContent = text;
 }
-

@@ -1,5 +1,5 @@
 // The operator's console: open sales, change how they go, and see how the system is.
-import { ask, follow, look, make, path, when, words } from './api.js';
+import { ask, follow, look, make, newKey, path, when, words } from './api.js';
 import { saleForm, tell } from './form.js';
 import { MOST, sendCrowd } from './crowd.js';
 import { watch, watched, remaining } from './charts.js';
@@ -13,6 +13,7 @@ const ACTIONS = {
   paused: ['resume', 'restock', 'change', 'finish'],
   sold_out: ['restock', 'change', 'finish'],
 };
+const ALL = ['watch', 'crowd', 'pause', 'resume', 'restock', 'change', 'finish', 'cancel'];
 const NEW = ['id', 'name', 'coupons', 'discount', 'limit_per_customer', 'starts_at', 'finishes_at'];
 const BEFORE = ['name', 'coupons', 'discount', 'limit_per_customer', 'starts_at', 'finishes_at'];
 
@@ -20,15 +21,29 @@ const byId = (id) => document.getElementById(id);
 const promotions = new Map(); // id -> {row, drawn, lines, cells}
 let inputs = 0;
 
-byId('offer').append(saleForm('offer', NEW, 'Open it', { coupons: 50, discount: 0.5, limit_per_customer: 1 }, async (body) => {
-  const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
-  const answer = await ask('/v1/promotions', { body: given });
-  if (answer.status === 201 || answer.status === 200) {
-    byId('offer-id').value = '';
-    watch(answer.body.id, body.name || answer.body.id);
-    await seen(answer);
-  }
-  return answer;
+// What was asked for and not answered: pressing again is the same wish, and makes one sale.
+let wish = { text: null, key: null };
+function keyOf(body) {
+  const text = JSON.stringify(body);
+  if (wish.text !== text) wish = { text, key: newKey() };
+  return wish.key;
+}
+
+byId('offer').append(saleForm({
+  names: NEW,
+  button: 'Open it',
+  values: { coupons: 50, discount: 0.5, limit_per_customer: 1 },
+  send: async (body) => {
+    const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
+    const answer = await ask('/v1/promotions', { body: given, headers: { 'idempotency-key': keyOf(given) } });
+    if (answer.status >= 200 && answer.status < 500 && answer.status !== 429) wish = { text: null, key: null };
+    if (answer.status === 201 || answer.status === 200) {
+      byId('offer-id').value = '';
+      watch(answer.body.id, given.name ?? answer.body.id);
+      await seen(answer);
+    }
+    return answer;
+  },
 }));
 
 // Shows a sale as an answer has made it.
@@ -62,10 +77,14 @@ function show(row) {
 
 function draw(known) {
   const { row, cells: [sale, state, left, granted, actions] } = known;
-  if (known.drawn?.state !== row.state || known.drawn?.name !== row.name) {
-    known.drawn = { state: row.state, name: row.name };
+  if (known.drawn !== row.name) {
+    known.drawn = row.name;
     sale.replaceChildren(...nameOf(row));
-    actions.replaceChildren(...['watch', ...(ACTIONS[row.state] ?? [])].map((action) => button(known, action)));
+  }
+  // Made once: what somebody types there stays when the state changes.
+  if (actions.childElementCount === 0) actions.append(...ALL.map((action) => button(known, action)));
+  for (const action of actions.children) {
+    action.hidden = action.dataset.action !== 'watch' && !(ACTIONS[row.state] ?? []).includes(action.dataset.action);
   }
   state.textContent = row.state.replace('_', ' ');
   left.textContent = `${row.remaining} of ${row.coupons}`;
@@ -91,7 +110,9 @@ function button(known, action) {
     crowd: () => crowd(id, input, pressed),
     restock: () => act(id, action, { coupons: Number(input.value) }, input),
   }[action] ?? (() => act(id, action)))());
-  return make('span', { className: 'action' }, ...(input ? [input] : []), pressed, ...(input ? [wrong(input)] : []));
+  const whole = make('span', { className: 'action' }, ...(input ? [input] : []), pressed, ...(input ? [wrong(input)] : []));
+  whole.dataset.action = action;
+  return whole;
 }
 
 // Where what is wrong with an input is said.
@@ -126,19 +147,21 @@ function change(known, pressed) {
   pressed.setAttribute('aria-expanded', String(!open));
   if (open) return open.remove();
   const { row } = known;
-  const names = row.state === 'scheduled' ? BEFORE : ['finishes_at'];
-  const form = saleForm(`change-${row.id}`, names, 'Change it', row, async (body) => {
-    const answer = await ask(`/v1/promotions/${path(row.id)}`, { method: 'PATCH', body: changed(body) });
-    if (answer.status === 200) await seen(answer);
-    return answer;
+  const form = saleForm({
+    names: row.state === 'scheduled' ? BEFORE : ['finishes_at'],
+    button: 'Change it',
+    values: row,
+    before: true,
+    send: async (body) => {
+      const answer = await ask(`/v1/promotions/${path(row.id)}`, { method: 'PATCH', body });
+      if (answer.status === 200) await seen(answer);
+      return answer;
+    },
   });
   form.setAttribute('aria-label', `Change ${row.id}`);
   known.lines.append(make('tr', {}, make('td', { colSpan: 5 }, form)));
   form.querySelector('input').focus();
 }
-
-// Only an end can be taken away: every other field left out stays.
-const changed = (body) => Object.fromEntries(Object.entries(body).filter(([name, value]) => value !== null || name === 'finishes_at'));
 
 async function crowd(id, input, pressed) {
   const customers = Number(input.value);

@@ -1,5 +1,5 @@
 // The API as /openapi.json describes it, and a form to try each operation.
-import { ask, make } from './api.js';
+import { ask, make, words } from './api.js';
 
 let api = null;
 
@@ -53,10 +53,12 @@ function answers(responses) {
 }
 
 function form(method, path, operation) {
-  const parameters = operation.parameters ?? [];
+  // What is followed does not end, and a form would wait.
+  const parameters = (operation.parameters ?? []).filter(({ name }) => name !== 'follow');
   const schema = operation.requestBody?.content?.['application/json']?.schema;
   const inputs = parameters.map((parameter) => {
     const input = make('input', { name: parameter.name, autocomplete: 'off' });
+    if (parameter.name === 'limit') input.value = '50';
     if (parameter.in === 'path') input.value = parameter.example ?? parameter.schema?.enum?.[0] ?? '';
     return make('label', { textContent: `${parameter.name} (${parameter.in}) ` }, input);
   });
@@ -78,7 +80,7 @@ function form(method, path, operation) {
     said.textContent = 'Asking…';
     const answer = await ask(url, { method: method.toUpperCase(), headers, ...(body ? { text: body.value } : {}) });
     const told = typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body, null, 2);
-    said.textContent = answer.status === 0 ? 'The server does not answer.' : `${answer.status}\n${told}`;
+    said.textContent = answer.status === 0 ? words(answer) : `${answer.status}\n${told}`;
   });
   return tried;
 }

@@ -1,5 +1,5 @@
 // The shop: what is on sale, one button each, and what this customer holds.
-import { ask, follow, look, make, path, percent, when, words } from './api.js';
+import { ask, follow, look, make, newKey, path, percent, when, words } from './api.js';
 
 const REFRESH_MS = 3000;
 
@@ -91,7 +91,7 @@ async function grab(id, { grab, said }) {
 // Where a customer may have several, a key makes pressing again after no answer the same wish.
 function wish(id) {
   if ((promotions.get(id)?.row.limit_per_customer ?? 1) < 2) return {};
-  if (!wishes.has(id)) wishes.set(id, crypto.getRandomValues(new Uint32Array(4)).join('-'));
+  if (!wishes.has(id)) wishes.set(id, newKey());
   return { 'idempotency-key': wishes.get(id) };
 }
 

@@ -18,7 +18,9 @@ async function readiness() {
   const { status, body } = await ask('/readyz');
   const parts = Object.entries(body?.not_ready ?? {}).map(([part, why]) => `${part}: ${why}`);
   byId('not-ready').hidden = status === 0 || parts.length === 0;
-  byId('not-ready').textContent = `Not everything can work now. ${parts.join('; ')}.`;
+  const text = `Not everything can work now. ${parts.join('; ')}.`;
+  // Setting it again would have it read out again.
+  if (byId('not-ready').textContent !== text) byId('not-ready').textContent = text;
 }
 
 async function partitions() {
@@ -80,5 +82,9 @@ async function quarantine() {
   })));
 }
 
-await lookAtSystem();
-setInterval(lookAtSystem, LOOK_MS);
+// One look after another, and nothing waits for them.
+async function keepLooking() {
+  await lookAtSystem().catch(() => {});
+  setTimeout(keepLooking, LOOK_MS);
+}
+keepLooking();

@@ -74,7 +74,7 @@ fn remedy(kind: ProblemKind) -> &'static str {
 }
 
 const REMEDIES: [(ProblemKind, &str); 38] = [
-    (ProblemKind::MalformedJson, "Send JSON, as UTF-8. The detail says where it ends to be JSON."),
+    (ProblemKind::MalformedJson, "Send JSON, as UTF-8. The detail says where it stops being JSON."),
     (
         ProblemKind::InvalidBody,
         "Send the fields that the route takes; the detail names the one that is wrong.",

@@ -56,7 +56,8 @@ struct Parameters {
     /// Records that do not count too: those of an owner that was replaced.
     #[serde(default)]
     void: bool,
-    /// Fences and skips too: by whom a partition was taken over, and what an operator has taken out.
+    /// Fences and skips too: by whom a partition was taken over, and what an operator has taken out. A fence has no
+    /// time: it counts as of the event before it.
     #[serde(default)]
     fences: bool,
     /// Those that come later too: the answer does not end.

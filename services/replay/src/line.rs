@@ -65,7 +65,6 @@ enum Body<'a> {
     /// A node takes the partition over.
     Fence {
         node: &'a str,
-        endpoint: &'a str,
     },
     /// An operator has taken the record at this offset out.
     Skip {
@@ -107,8 +106,8 @@ fn line(item: &Item) -> Line<'_> {
             seq: Some(event.seq),
             void: *void,
         },
-        What::Fence(Fence { node, endpoint, .. }) => {
-            let (term, body) = (Some(item.position.offset), Some(Body::Fence { node, endpoint }));
+        What::Fence(Fence { node, .. }) => {
+            let (term, body) = (Some(item.position.offset), Some(Body::Fence { node }));
             Line { position, at: None, promotion_id, body, term, seq, void }
         }
         What::Skip(Skip { offset, by, reason, .. }) => {

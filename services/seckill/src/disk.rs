@@ -40,19 +40,28 @@ pub(crate) fn follow(settings: &Settings) -> anyhow::Result<watch::Receiver<Opti
     Ok(following)
 }
 
-/// Has the free space of a directory's disk set as a gauge whenever somebody asks.
-pub(crate) fn measure(directory: PathBuf) -> impl Fn() + Send + Sync + 'static {
+/// Has the free space of a directory's disk, and what is kept of it, set as gauges whenever somebody asks.
+pub(crate) fn measure(directory: PathBuf, reserve: u64) -> impl Fn() + Send + Sync + 'static {
     metrics::describe_gauge!("seckill_disk_free_bytes", "Free space on the disk of --data");
+    metrics::describe_gauge!(
+        "seckill_disk_reserve_bytes",
+        "Free space below which nothing more is decided"
+    );
     move || {
-        if let Ok((free, _)) = free_and_total(&directory) {
+        if let Ok((free, total)) = free_and_total(&directory) {
             metrics::gauge!("seckill_disk_free_bytes").set(free as f64);
+            metrics::gauge!("seckill_disk_reserve_bytes").set(kept(reserve, total) as f64);
         }
     }
 }
 
+fn kept(reserve: u64, total: u64) -> u64 {
+    reserve.min(total / MOST_OF_DISK)
+}
+
 fn look(directory: &Path, reserve: u64) -> anyhow::Result<Option<String>> {
     let (free, total) = free_and_total(directory)?;
-    let kept = reserve.min(total / MOST_OF_DISK);
+    let kept = kept(reserve, total);
     Ok((free < kept).then(|| {
         let (free, kept) = (free >> 20, kept >> 20);
         let directory = directory.display();

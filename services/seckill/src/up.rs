@@ -77,7 +77,7 @@ impl System {
         let mut room = None;
         if settings.kafka.is_none() {
             app.leave_descriptors(partitions)?;
-            app.metrics.set_when_asked(disk::measure(settings.data.clone()));
+            app.metrics.set_when_asked(disk::measure(settings.data.clone(), settings.disk_reserve));
             room = Some(disk::follow(settings)?);
         }
         let opening = background.run(engines::views_of(settings, partitions));

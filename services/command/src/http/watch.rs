@@ -18,6 +18,16 @@ pub(crate) fn routes() -> OpenApiRouter<Dispatcher> {
     OpenApiRouter::new().routes(routes!(traffic)).routes(routes!(owners))
 }
 
+/// What clients of a process were told of a promotion's grabs.
+#[derive(Serialize, ToSchema)]
+struct PromotionTraffic {
+    /// The second that it is, which is still being counted.
+    #[schema(value_type = String, format = DateTime)]
+    now: Timestamp,
+    /// Seconds with grabs, the oldest first.
+    seconds: Vec<TrafficSecond>,
+}
+
 /// Grabs of a promotion that were answered within a second.
 #[derive(Serialize, ToSchema)]
 struct TrafficSecond {
@@ -51,17 +61,17 @@ problems!(OwnersProblems: ; InvalidParameter, Unavailable);
     operation_id = "promotionTraffic",
     tag = "Operators",
     params(IdParameter),
-    responses((status = 200, description = "The oldest first", body = Vec<TrafficSecond>), TrafficProblems),
+    responses((status = 200, description = "The last two minutes", body = PromotionTraffic), TrafficProblems),
 )]
 async fn traffic(
     State(dispatcher): State<Dispatcher>,
     PathId(id): PathId,
     uri: Uri,
-) -> Result<Json<Vec<TrafficSecond>>, Problem> {
+) -> Result<Json<PromotionTraffic>, Problem> {
     check_no_query(&uri)?;
-    let this_second_ms = now_ms() / 1_000 * 1_000;
-    let seconds = dispatcher.traffic(&id).into_iter().map(|(ago, second)| TrafficSecond {
-        second: timestamp(this_second_ms - i64::try_from(ago.as_millis()).unwrap_or_default()),
+    let (now_ms, seconds) = dispatcher.traffic(&id, now_ms());
+    let seconds = seconds.into_iter().map(|(at_ms, second)| TrafficSecond {
+        second: timestamp(at_ms),
         granted: second.granted,
         repeated: second.repeated,
         refused: second.refused,
@@ -69,7 +79,7 @@ async fn traffic(
         p50_ms: second.latency_ms(0.5),
         p99_ms: second.latency_ms(0.99),
     });
-    Ok(Json(seconds.collect()))
+    Ok(Json(PromotionTraffic { now: timestamp(now_ms), seconds: seconds.collect() }))
 }
 
 /// Who decides the grabs of a partition.
@@ -79,15 +89,13 @@ struct OwnerOfPartition {
     partition: u32,
     /// Name of the node; none before the first one.
     node: Option<String>,
-    /// Where it takes commands of other nodes; none before the first one.
-    endpoint: Option<String>,
     /// The offset of the fence by which it took the partition over; none before the first one.
     term: Option<u64>,
 }
 
 /// Who owns which partition
 ///
-/// As the table of owners says; the log decides, and may be ahead of it for a moment.
+/// As the table of owners said within the last five seconds; the log decides, and may be ahead of it.
 #[utoipa::path(
     get,
     path = "/v1/owners",
@@ -102,11 +110,8 @@ async fn owners(
     check_no_query(&uri)?;
     let owners = dispatcher.owners().await?.into_iter().zip(0..);
     let told = owners.map(|(owner, partition)| {
-        let (term, node, endpoint) = match owner {
-            Some(OwnerHint { term, node, endpoint }) => (Some(term), Some(node), Some(endpoint)),
-            None => (None, None, None),
-        };
-        OwnerOfPartition { partition, node, endpoint, term }
+        let (term, node) = owner.map(|OwnerHint { term, node, .. }| (term, node)).unzip();
+        OwnerOfPartition { partition, node, term }
     });
     Ok(Json(told.collect()))
 }

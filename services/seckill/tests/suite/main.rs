@@ -3,6 +3,7 @@
 
 mod api;
 mod clock;
+mod documents;
 mod feed;
 mod house;
 mod http;

@@ -1,0 +1,92 @@
+//! What the README and the documents tell, tried.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Output};
+
+use crate::rebuild::commands;
+use crate::source::top;
+use crate::system::{Engines, System, run, text};
+
+fn document(name: &str) -> String {
+    std::fs::read_to_string(top().join(name)).expect(name)
+}
+
+/// Runs what a document has a shell do, each block that asks a process, against this one.
+fn ask_as_told(sale: &System, name: &str) -> Output {
+    let text = document(name);
+    let blocks = text.split("```sh").skip(1).filter_map(|rest| rest.split("```").next());
+    let script: String = blocks.filter(|block| block.contains("curl ")).collect();
+    assert!(script.contains("localhost:8080"), "{name} asks somebody");
+    let here = sale.url().trim_start_matches("http://").to_owned();
+    let script = script.replace("localhost:8080", &here);
+    let output = Command::new("bash").args(["-euo", "pipefail", "-c", &script]).output();
+    output.expect("bash and curl")
+}
+
+#[tokio::test]
+async fn the_first_sale_of_the_readme_is_as_it_says() {
+    let sale = System::open(Engines::Embedded).await;
+    let output = ask_as_told(&sale, "README.md");
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.starts_with("{\"id\":\"spring\",\"position\":\"3:2\"}"), "{said}");
+    let granted = "{\"coupon_id\":\"spring-1\",\"promotion_id\":\"spring\",\"serial\":1,\"customer_id\":\"alice\"";
+    assert_eq!(said.matches(granted).count(), 2, "{said}");
+}
+
+#[tokio::test]
+async fn the_original_is_asked_as_told() {
+    let sale = System::open(Engines::Embedded).await;
+    let output = ask_as_told(&sale, "docs/original.md");
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.starts_with("Request accepted"), "{said}");
+    assert!(said.contains("\"numberOfCoupons\":5"), "{said}");
+}
+
+/// With fewer customers, in less time.
+#[tokio::test]
+async fn the_readme_loads_a_system() {
+    let sale = System::open(Engines::Embedded).await;
+    let loads = commands("README.md").into_iter().filter(|command| command[0] == "load");
+    let loads: Vec<Vec<String>> = loads.collect();
+    assert_eq!(loads.len(), 3, "{loads:?}");
+    for mut flags in loads {
+        flags.remove(0);
+        for word in &mut flags {
+            *word = word.replace("5000", "300").replace("30s", "2s");
+        }
+        let less: &[&str] = match flags[0].as_str() {
+            "--clients" => &["--customers", "2000", "--coupons", "500"],
+            "--model" => &["--duration", "3s"],
+            _ => &[],
+        };
+        flags.extend(less.iter().map(|flag| (*flag).to_owned()));
+        flags.extend(["--target".to_owned(), sale.url()]);
+        let told = flags.join(" ");
+        let output =
+            tokio::task::spawn_blocking(move || run("load", &flags)).await.expect("it ends");
+        assert!(output.status.success(), "{told}: {}", text(&output));
+    }
+}
+
+/// Every setting of any role has its row, and no row is of a setting that there is not.
+#[test]
+fn the_settings_are_those_of_the_help() {
+    let flags_in = |text: &str, before: &str| -> BTreeSet<String> {
+        let flags = text.split(before).skip(1);
+        let name = |rest: &str| {
+            rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect::<String>()
+        };
+        flags.map(name).collect()
+    };
+    let documented = flags_in(&document("docs/settings.md"), "`--");
+    let mut known = BTreeSet::new();
+    for role in ["up", "command", "admin", "projector", "query"] {
+        let help = text(&run(role, &["--help".to_owned()]));
+        known.append(&mut flags_in(&help, "      --"));
+    }
+    known.retain(|flag| !flag.is_empty());
+    assert!(known.len() > 15, "{known:?}");
+    assert_eq!(documented, known);
+}

@@ -90,3 +90,66 @@ fn the_settings_are_those_of_the_help() {
     assert!(known.len() > 15, "{known:?}");
     assert_eq!(documented, known);
 }
+
+/// Every link from one document to another, or to a file, leads somewhere.
+#[test]
+fn links_lead_somewhere() {
+    let mut documents = vec!["README.md".to_owned(), "deploy/README.md".to_owned()];
+    for entry in std::fs::read_dir(top().join("docs")).expect("documents") {
+        let name = entry.expect("a file").file_name().into_string().expect("text");
+        documents.extend(name.ends_with(".md").then(|| format!("docs/{name}")));
+    }
+    assert!(documents.len() > 10, "{documents:?}");
+    for name in documents {
+        let text = document(&name);
+        let folder = top().join(&name).parent().expect("a folder").to_owned();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.starts_with("http")) {
+            assert!(folder.join(link).exists(), "{name} leads to {link}");
+        }
+    }
+}
+
+/// Word for word, but for where the engines of the test are.
+#[cfg(feature = "real-engines")]
+#[tokio::test]
+async fn the_first_sale_on_kafka_is_as_told() {
+    use crate::system::role::Role;
+
+    let sale = System::open(Engines::real()).await;
+    let (mut verbs, mut roles) = (Vec::new(), Vec::new());
+    for mut words in commands("docs/kafka.md") {
+        let verb = words.remove(0);
+        let first = words.iter().position(|word| word == "--kafka").unwrap_or(words.len());
+        let (own, engines) = words.split_at(first);
+        let mut flags = own.to_vec();
+        flags.extend(engines.iter().skip(4).cloned()); // what follows --kafka and --cql
+        verbs.push(verb.clone());
+        match verb.as_str() {
+            "up" => continue, // it runs
+            "command" | "projector" => {
+                let role =
+                    Role::start(if verb == "command" { "command" } else { "projector" }, &sale);
+                role.ready().await;
+                roles.push(role);
+                continue;
+            }
+            "load" | "rebuild" => flags.extend(["--target".to_owned(), sale.url()]),
+            "replay" => {
+                flags.clone_from(&engines[2..].to_vec());
+                let all = sale.flags();
+                let cql = all.iter().position(|flag| flag == "--cql").expect("--cql");
+                flags.extend(all[..cql].iter().cloned());
+            }
+            _ => flags.extend(sale.flags()),
+        }
+        let told = format!("{verb} {}", flags.join(" "));
+        let output =
+            tokio::task::spawn_blocking(move || run(&verb, &flags)).await.expect("it ends");
+        assert!(output.status.success(), "{told}: {}", text(&output));
+    }
+    let all =
+        ["up", "load", "verify", "replay", "command", "projector", "rebuild", "rebuild", "rebuild"];
+    assert_eq!(verbs, all);
+    roles.into_iter().for_each(Role::stop);
+}

@@ -17,7 +17,7 @@ function plot(id, colours) {
     legend: { show: false },
     cursor: { show: false },
     scales: { y: { range: (_, low, high) => [0, Math.max(5, high * 1.1)] } },
-    series: [{}, ...colours.map((colour) => ({ stroke: colour, fill: `${colour}22`, width: 2, spanGaps: true }))],
+    series: [{}, ...colours.map((colour) => ({ stroke: colour, fill: `${colour}22`, width: 2, spanGaps: false, points: { show: id === 'latency', size: 4 } }))],
     axes: [{ ...axis, values: clock, space: 70 }, { ...axis, size: 60 }],
   }, [[], ...colours.map(() => [])], byId(id));
   addEventListener('resize', () => drawn.setSize({ width: byId(id).clientWidth, height: HEIGHT }));

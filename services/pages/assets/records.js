@@ -37,7 +37,8 @@ function draw(records, asked) {
   byId('records').hidden = rows.length === 0;
   shown = asked && records.length === PAGE ? { ...asked, last: records.at(-1).position } : null;
   byId('log-next').disabled = shown === null;
-  tell(byId('log-said'), true, rows.length === 0 ? 'There are no such records.' : '');
+  tell(byId('log-said'), true, rows.length === 0 ? 'There are no such records.'
+    : records.length === PAGE && shown === null ? `The first ${PAGE}, by time. A position or a promotion gives the rest, page by page.` : '');
 }
 
 const inWords = (details) => Object.entries(details).map(([name, value]) => `${name}: ${value}`).join(', ');
@@ -45,7 +46,7 @@ const inWords = (details) => Object.entries(details).map(([name, value]) => `${n
 form.addEventListener('submit', (event) => {
   event.preventDefault();
   const promotion = form.elements.promotion.value.trim();
-  look(form.elements.from.value.trim() || (promotion ? '' : '0:0'), promotion);
+  look(form.elements.from.value.trim(), promotion);
 });
 byId('log-next').addEventListener('click', () => {
   const [partition, offset] = shown.last.split(':').map(Number);

@@ -1,7 +1,9 @@
 //! The description of the API: `GET /openapi.json`, made from the routes that a process has.
 
+use axum::Router;
+use axum::http::header;
 use axum::routing::get;
-use axum::{Json, Router};
+use bytes::Bytes;
 use seckill_edge::describe_problems;
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi};
@@ -28,8 +30,9 @@ const TAGS: [(&str, &str); 7] = [
 /// The routes, and the documents that describe them.
 pub(crate) fn described(routes: OpenApiRouter) -> Router {
     let (routes, api) = routes.split_for_parts();
-    let api = Json(complete(api));
-    routes.route("/openapi.json", get(async move || api.clone())).merge(seckill_pages::documents())
+    let text = Bytes::from(complete(api).to_json().expect("a description is plain JSON"));
+    let answer = ([(header::CONTENT_TYPE, "application/json")], text);
+    routes.route("/openapi.json", get(async move || answer)).merge(seckill_pages::documents())
 }
 
 fn complete(mut api: OpenApi) -> OpenApi {

@@ -4,7 +4,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use seckill_command::Dispatcher;
-use seckill_edge::{IdParameter, PathId, Problem, problems, read_body};
+use seckill_edge::{IdParameter, PathId, Problem, check_no_query, problems, read_body};
 use seckill_proto::ProblemKind;
 use seckill_proto::v1::{
     CancelPromotion, FinishPromotion, PausePromotion, ResumePromotion, command,
@@ -89,6 +89,7 @@ async fn send(
     command: command::Body,
     request: Request,
 ) -> Result<Response, Problem> {
+    check_no_query(request.uri())?;
     if !read_body(request).await?.is_empty() {
         return Err(Problem::new(ProblemKind::InvalidBody, "This route takes no body."));
     }

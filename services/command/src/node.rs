@@ -79,8 +79,7 @@ impl Node {
         let mailboxes = Mailboxes::default();
         let retain = config.archive.as_ref().map(|archive| archive.retain);
         let dispatcher = Dispatcher::new(Arc::clone(&log), mailboxes.clone(), config.archive);
-        // Not ready before the first assignment.
-        let mut joining = Some(health.part("command/membership"));
+        let member = health.member("command/membership");
         let parts = Shared {
             log,
             identity: Identity { node: config.name, endpoint: config.endpoint },
@@ -93,10 +92,8 @@ impl Node {
             snapshot_turn: Arc::new(Semaphore::new(1)),
         };
         let watching = watch_clock(parts.clock.clone(), parts.health.part("command/clock"));
-        let running = run_assigned(membership, stop, move |partition, stop| {
-            let task = parts.clone().look_after(partition, stop);
-            drop(joining.take());
-            task
+        let running = run_assigned(membership, stop, member, move |partition, stop| {
+            parts.clone().look_after(partition, stop)
         });
         let task = async {
             tokio::select! {

@@ -1,4 +1,4 @@
-//! What clients of this process were told of grabs, by promotion and second, for the last two minutes. For people
+//! How this process answered grabs, by promotion and second, for the last two minutes. For people
 //! who watch a sale: it is kept in memory, and each process knows its own clients only.
 
 use std::collections::{HashMap, VecDeque};
@@ -39,13 +39,13 @@ struct Sales {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Second {
     at: u64,
-    /// Told that the coupon is theirs.
+    /// A coupon was granted.
     pub(crate) granted: u32,
-    /// Told that they have it already.
+    /// The customer had it already.
     pub(crate) repeated: u32,
-    /// Told no, such as sold out.
+    /// Refused, such as sold out.
     pub(crate) refused: u32,
-    /// Told to try again, or that nobody knows.
+    /// Not decided, or nobody knows.
     pub(crate) failed: u32,
     latencies: [u32; CLASSES],
 }

@@ -20,8 +20,9 @@ const ALWAYS: &[ProblemKind] = &[
     ProblemKind::TooManyConnections,
 ];
 
-/// What can be wrong with a body.
+/// What can be wrong with a body, or with parameters in its URL: there are none.
 pub const BODY: &[ProblemKind] = &[
+    ProblemKind::InvalidParameter,
     ProblemKind::MalformedJson,
     ProblemKind::InvalidBody,
     ProblemKind::IncompleteBody,

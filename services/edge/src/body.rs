@@ -21,7 +21,8 @@ const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
 /// How long a body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
-/// A body of `application/json`. For unknown fields to be refused `T` must deny them.
+/// A body of `application/json`, at a URL without parameters. For unknown fields to be refused `T` must
+/// deny them.
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
@@ -29,9 +30,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let json = check_content_type(request.headers());
+        let head =
+            check_no_query(request.uri()).and_then(|()| check_content_type(request.headers()));
         let bytes = read_body(request).await?;
-        json.and_then(|()| parse_json(&bytes)).map(Body)
+        head.and_then(|()| parse_json(&bytes)).map(Body)
     }
 }
 
@@ -79,6 +81,9 @@ pub fn check_no_query(uri: &Uri) -> Result<(), Problem> {
     #[serde(deny_unknown_fields)]
     struct NoParameters {}
 
+    if uri.query().is_none_or(str::is_empty) {
+        return Ok(()); // as nearly always
+    }
     parse_query::<NoParameters>(uri).map(drop)
 }
 

@@ -1,4 +1,4 @@
-//! What serde says of a body, in the words of the API.
+//! What serde says of a body or of parameters, in the words of the API.
 
 /// What is wrong with a body; `path` is where.
 pub(crate) fn of(path: &str, error: &serde_json::Error) -> String {
@@ -10,10 +10,26 @@ pub(crate) fn of(path: &str, error: &serde_json::Error) -> String {
 
 /// What is wrong with the parameters in a URL; the error names the place itself.
 pub(crate) fn of_query(text: &str) -> String {
-    match text.split_once(": ") {
-        Some((place, text)) if !place.contains(' ') => say(place, text),
-        Some(_) | None => say("The query", text),
+    let (place, text) = match text.split_once(": ") {
+        Some((place, text)) if !place.contains(' ') => (place, text),
+        Some(_) | None => ("The query", text),
+    };
+    match unknown_field(text) {
+        Some((name, None)) => format!("{name} is no parameter here; there are none."),
+        Some((name, Some(names))) => {
+            format!("{name} is no parameter here; the parameters are {names}.")
+        }
+        None => say(place, text),
     }
+}
+
+/// A field that is not known, and those that are, where there are any.
+fn unknown_field(text: &str) -> Option<(String, Option<String>)> {
+    if let Some((field, fields)) = after(text, "unknown field ", ", expected ") {
+        return Some((plain(field), Some(plain(fields.trim_start_matches("one of ")))));
+    }
+    let field = text.strip_prefix("unknown field ")?.strip_suffix(", there are no fields")?;
+    Some((plain(field), None))
 }
 
 fn say(place: &str, text: &str) -> String {
@@ -23,9 +39,13 @@ fn say(place: &str, text: &str) -> String {
     if let Some(rest) = text.strip_prefix("duplicate field ") {
         return format!("{} is there twice.", plain(rest));
     }
-    if let Some((field, fields)) = after(text, "unknown field ", ", expected ") {
-        let fields = plain(fields.trim_start_matches("one of "));
-        return format!("{} is no field here; the fields are {fields}.", plain(field));
+    if let Some((field, fields)) = unknown_field(text) {
+        let fields =
+            fields.map_or("there are none".to_owned(), |of| format!("the fields are {of}"));
+        return format!("{field} is no field here; {fields}.");
+    }
+    if text.starts_with("provided string was not `true` or `false`") {
+        return format!("{place} must be true or false.");
     }
     if let Some((value, values)) = after(text, "unknown variant ", ", expected ") {
         let values = plain(values.trim_start_matches("one of "));
@@ -56,7 +76,8 @@ fn plain(text: &str) -> String {
 /// A type as a person would name it.
 fn wanted(expected: &str) -> String {
     match expected {
-        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        // All that are taken are counts, of which none may be 0.
+        "u32" => format!("a whole number from 1 to {}", u32::MAX),
         "u8" | "u16" | "u64" | "usize" => "a whole number, not below 0".to_owned(),
         "i32" | "i64" => "a whole number".to_owned(),
         "f32" | "f64" => "a number".to_owned(),
@@ -102,15 +123,15 @@ mod tests {
     fn a_person_can_read_it() {
         let cases = [
             ("{}", "coupons is missing."),
-            (r#"{"coupons":1.5}"#, "coupons must be a whole number from 0 to 4294967295, not 1.5."),
+            (r#"{"coupons":1.5}"#, "coupons must be a whole number from 1 to 4294967295, not 1.5."),
             (
                 r#"{"coupons":"5"}"#,
-                "coupons must be a whole number from 0 to 4294967295, not \"5\".",
+                "coupons must be a whole number from 1 to 4294967295, not \"5\".",
             ),
-            (r#"{"coupons":-5}"#, "coupons must be a whole number from 0 to 4294967295, not -5."),
+            (r#"{"coupons":-5}"#, "coupons must be a whole number from 1 to 4294967295, not -5."),
             (
                 r#"{"coupons":null}"#,
-                "coupons must be a whole number from 0 to 4294967295, not null.",
+                "coupons must be a whole number from 1 to 4294967295, not null.",
             ),
             (r#"{"coupons":5,"discount":{}}"#, "discount must be a number, not an object."),
             (r#"{"coupons":5,"names":["a",2]}"#, "names[1] must be text, not 2."),
@@ -140,8 +161,13 @@ mod tests {
             ),
             (
                 "unknown field `x`, expected one of `after`, `limit`",
-                "x is no field here; the fields are after, limit.",
+                "x is no parameter here; the parameters are after, limit.",
             ),
+            (
+                "x: unknown field `x`, there are no fields",
+                "x is no parameter here; there are none.",
+            ),
+            ("follow: provided string was not `true` or `false`", "follow must be true or false."),
         ];
         for (text, expected) in cases {
             assert_eq!(of_query(text), expected);

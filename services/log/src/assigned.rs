@@ -7,12 +7,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Membership;
 
-/// Runs `start(partition, stop)` for every partition assigned, until `stop`; then leaves the group.
+/// Runs `start(partition, stop)` for every partition assigned, until `stop`; then leaves the group. Tells
+/// `member` whether the group counts this process in: at once, and whenever that may have changed.
 ///
 /// A partition that is taken away has its task stopped and awaited before anything else happens.
 /// A task that ends by itself, which only a bug makes it do, is started afresh.
-pub async fn run_assigned<F, T>(mut membership: Membership, stop: CancellationToken, mut start: F)
-where
+pub async fn run_assigned<F, T>(
+    mut membership: Membership,
+    stop: CancellationToken,
+    member: impl Fn(bool),
+    mut start: F,
+) where
     F: FnMut(u32, CancellationToken) -> T,
     T: Future<Output = ()> + Send + 'static,
 {
@@ -23,6 +28,7 @@ where
         for partition in crew.missing(&assigned) {
             crew.hire(partition, &mut start);
         }
+        member(membership.is_member());
         tokio::select! {
             () = membership.changed() => {}
             () = stop.cancelled() => {}
@@ -90,6 +96,7 @@ mod tests {
 
     use super::*;
     use crate::Committer;
+    use crate::membership::Standing;
 
     async fn until(condition: impl Fn() -> bool) {
         tokio::time::timeout(Duration::from_secs(5), async {
@@ -103,7 +110,9 @@ mod tests {
 
     #[tokio::test]
     async fn tasks_follow_the_assignment_and_a_panicking_one_is_started_again() {
-        let (assign, assigned) = watch::channel(BTreeSet::from([0, 1]));
+        let standing =
+            |partitions: [u32; 2]| Standing { partitions: partitions.into(), is_member: true };
+        let (assign, assigned) = watch::channel(standing([0, 1]));
         let running: Arc<[AtomicU32; 3]> = Arc::default();
         let starts: Arc<AtomicU32> = Arc::default();
         let stop = CancellationToken::new();
@@ -111,6 +120,7 @@ mod tests {
         let run = run_assigned(
             Membership::new(assigned, Committer::default(), Box::new(())),
             stop.clone(),
+            |_| {},
             move |partition, stop| {
                 let running = Arc::clone(&counted);
                 let first = started.fetch_add(1, Ordering::SeqCst) == 0;
@@ -126,7 +136,7 @@ mod tests {
         let now = || [0, 1, 2].map(|partition: usize| running[partition].load(Ordering::SeqCst));
         until(|| now() == [1, 1, 0]).await;
         assert_eq!(starts.load(Ordering::SeqCst), 3);
-        assign.send_replace(BTreeSet::from([1, 2]));
+        assign.send_replace(standing([1, 2]));
         until(|| now() == [0, 1, 1]).await;
         stop.cancel();
         run.await.expect("it ends");

@@ -49,20 +49,28 @@ impl Committer {
     }
 }
 
+/// What a member knows of its place in the group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) partitions: BTreeSet<u32>,
+    /// Whether the group counts this process in, with partitions or without.
+    pub(crate) is_member: bool,
+}
+
 /// Membership in a group. Dropping it leaves the group.
 pub struct Membership {
-    assigned: watch::Receiver<BTreeSet<u32>>,
+    standing: watch::Receiver<Standing>,
     committer: Committer,
     _leaves_when_dropped: Box<dyn Any + Send>,
 }
 
 impl Membership {
     pub(crate) fn new(
-        assigned: watch::Receiver<BTreeSet<u32>>,
+        standing: watch::Receiver<Standing>,
         committer: Committer,
         leaves_when_dropped: Box<dyn Any + Send>,
     ) -> Self {
-        Self { assigned, committer, _leaves_when_dropped: leaves_when_dropped }
+        Self { standing, committer, _leaves_when_dropped: leaves_when_dropped }
     }
 
     /// Tells the group's offsets, for as long as this member is in it.
@@ -73,12 +81,19 @@ impl Membership {
 
     /// The partitions assigned now.
     pub fn assigned(&mut self) -> BTreeSet<u32> {
-        self.assigned.borrow_and_update().clone()
+        self.standing.borrow_and_update().partitions.clone()
     }
 
-    /// Waits until the assignment is another one. Never returns once it cannot change any more.
+    /// Whether the group counts this process in: only then does an empty assignment mean that it is to
+    /// have none.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.standing.borrow().is_member
+    }
+
+    /// Waits until assignment or membership is another one. Never returns once neither can change any more.
     pub async fn changed(&mut self) {
-        if self.assigned.changed().await.is_err() {
+        if self.standing.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }

@@ -38,14 +38,23 @@ export async function ask(path, options = {}) {
   }
 }
 
+const SILENCE = 'The server does not answer. Nothing is known; try again.';
+const AGAIN = 'The server answers again. Whether that was done is not known; try again.';
+
 export function outage(is) {
-  document.getElementById('outage').hidden = !is;
+  const banner = document.getElementById('outage');
+  const over = !is && !banner.hidden;
+  banner.hidden = !is;
+  if (!over) return;
+  for (const said of document.querySelectorAll('.said')) {
+    if (said.textContent.includes(SILENCE)) said.textContent = said.textContent.replace(SILENCE, AGAIN);
+  }
 }
 
 // What a problem means, for a person.
 export function words({ status, body }) {
   if (status === 0 && body) return body;
-  if (status === 0) return 'The server does not answer. Nothing is known; try again.';
+  if (status === 0) return SILENCE;
   const name = String(body?.type ?? '').split(':').pop();
   const said = WORDS[name] ?? body?.title ?? `The answer was ${status}`;
   return WORDS[name] || !body?.detail ? said : `${said}. ${body.detail}`;

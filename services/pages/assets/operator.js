@@ -2,6 +2,7 @@
 import { ask, follow, look, make, newKey, path, when, words } from './api.js';
 import { saleForm, tell } from './form.js';
 import { MOST, sendCrowd } from './crowd.js';
+import { sure } from './dialog.js';
 import { watch, watched, remaining } from './charts.js';
 import './records.js';
 import './system.js';
@@ -14,8 +15,12 @@ const ACTIONS = {
   sold_out: ['restock', 'change', 'finish'],
 };
 const ALL = ['watch', 'crowd', 'pause', 'resume', 'restock', 'change', 'finish', 'cancel'];
+const FOR_GOOD = { finish: 'It is over for good, and nobody gets a coupon any more.', cancel: 'It is over for good, before it has begun.' };
 const NEW = ['id', 'name', 'coupons', 'discount', 'limit_per_customer', 'starts_at', 'finishes_at'];
 const BEFORE = ['name', 'coupons', 'discount', 'limit_per_customer', 'starts_at', 'finishes_at'];
+
+// Their roles are said, because a phone shows them as no table.
+const CELLS = ['sale', 'state', 'left', 'granted', 'do'];
 
 const byId = (id) => document.getElementById(id);
 const promotions = new Map(); // id -> {row, drawn, lines, cells}
@@ -62,8 +67,8 @@ function show(row) {
     known.row = { ...known.row, ...row };
     draw(known);
   } else {
-    const cells = [make('th', { scope: 'row' }), ...Array.from({ length: 4 }, () => make('td'))];
-    const lines = make('tbody', {}, make('tr', {}, ...cells));
+    const cells = CELLS.map((name, n) => make(n === 0 ? 'th' : 'td', { role: n === 0 ? 'rowheader' : 'cell', className: name }));
+    const lines = make('tbody', { role: 'rowgroup' }, make('tr', { role: 'row' }, ...cells));
     known = { row, drawn: null, lines, cells };
     promotions.set(row.id, known);
     byId('promotions').append(lines);
@@ -108,7 +113,9 @@ function button(known, action) {
     watch: () => watch(id, name || id),
     change: () => change(known, pressed),
     crowd: () => crowd(id, input, pressed),
-    restock: () => act(id, action, { coupons: Number(input.value) }, input),
+    restock: () => restock(id, input),
+    finish: () => end(id, action),
+    cancel: () => end(id, action),
   }[action] ?? (() => act(id, action)))());
   const whole = make('span', { className: 'action' }, ...(input ? [input] : []), pressed, ...(input ? [wrong(input)] : []));
   whole.dataset.action = action;
@@ -121,6 +128,17 @@ function wrong(input) {
   said.setAttribute('role', 'alert');
   input.setAttribute('aria-describedby', said.id);
   return said;
+}
+
+// Not to be taken back, so it is asked for twice.
+async function end(id, action) {
+  if (await sure(`${action} ${id}? ${FOR_GOOD[action]}`, `${action} it`)) await act(id, action);
+}
+
+async function restock(id, input) {
+  const possible = /^0*[1-9]\d*$/.test(input.value.trim());
+  refuse(input, possible ? '' : 'A whole number, at least 1, in digits alone: the new total.');
+  if (possible) await act(id, 'restock', { coupons: Number(input.value) }, input);
 }
 
 async function act(id, action, body, input) {
@@ -159,7 +177,7 @@ function change(known, pressed) {
     },
   });
   form.setAttribute('aria-label', `Change ${row.id}`);
-  known.lines.append(make('tr', {}, make('td', { colSpan: 5 }, form)));
+  known.lines.append(make('tr', { role: 'row' }, make('td', { role: 'cell', colSpan: 5 }, form)));
   form.querySelector('input').focus();
 }
 
@@ -177,16 +195,18 @@ async function crowd(id, input, pressed) {
 // --- sales that are over ---
 
 let cursor = null;
+let over = [];
 async function finished(more = false) {
   if (!byId('finished').open) return;
-  const answer = await ask(`/v1/promotions?state=finished&limit=50${more ? `&cursor=${encodeURIComponent(cursor)}` : ''}`);
+  const answer = await ask(`/v1/promotions?state=finished&limit=1000${more ? `&cursor=${encodeURIComponent(cursor)}` : ''}`);
   if (answer.status !== 200) return;
   cursor = answer.body.next;
-  const rows = answer.body.items.map((row) => make('tr', {}, make('th', { scope: 'row' }, ...nameOf(row)),
+  // The list is in the order of the partitions.
+  over = [...(more ? over : []), ...answer.body.items].sort((one, other) => new Date(other.starts_at) - new Date(one.starts_at));
+  const rows = over.map((row) => make('tr', {}, make('th', { scope: 'row' }, ...nameOf(row)),
     ...[row.finish_reason.replace('_', ' '), `${row.coupons - row.remaining} of ${row.coupons}`, when(row.starts_at)]
       .map((text) => make('td', { textContent: text }))));
-  const body = byId('finished').querySelector('tbody');
-  if (more) body.append(...rows); else body.replaceChildren(...rows);
+  byId('finished').querySelector('tbody').replaceChildren(...rows);
   byId('more-finished').hidden = cursor === null;
 }
 byId('finished').addEventListener('toggle', () => finished());

@@ -69,6 +69,7 @@ function countdown(time) {
 }
 
 async function grab(id, { grab, said }) {
+  said.textContent = '';
   if (!named()) return;
   grab.disabled = true;
   said.className = 'said';
@@ -132,6 +133,8 @@ async function refresh() {
 }
 
 customer.addEventListener('change', () => {
+  // What was said was said to somebody else.
+  promotions.forEach(({ card }) => { card.said.textContent = ''; });
   if (!named()) return;
   localStorage.setItem('customer', customer.value);
   mine();

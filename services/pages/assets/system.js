@@ -1,5 +1,6 @@
 // How the system is: who owns what, how far the views are, rebuilds, and what cannot be read.
 import { ask, make, words } from './api.js';
+import { sure } from './dialog.js';
 import { tell } from './form.js';
 
 const LOOK_MS = 2000;
@@ -7,6 +8,9 @@ const STEPS = {
   preparing: [], building: ['pause', 'abort'], paused: ['resume', 'abort'], comparing: ['abort'],
   built: ['switch', 'abort'], switching: [], switched: ['undo', 'drop'], undoing: [], undone: ['switch', 'drop'],
   dropping: [],
+};
+const FOR_GOOD = {
+  abort: 'The rebuild ends, and its new tables are deleted.', drop: 'The tables that nobody reads now are deleted: no way back to them.',
 };
 const byId = (id) => document.getElementById(id);
 
@@ -61,10 +65,11 @@ function offer(possible) {
     const pressed = make('button', { type: 'button', className: 'plain', textContent: step });
     pressed.setAttribute('aria-label', `${step} the rebuild`);
     pressed.addEventListener('click', async () => {
+      if (FOR_GOOD[step] && !(await sure(`${step}? ${FOR_GOOD[step]}`, `${step} the rebuild`))) return;
       const answer = step === 'start'
         ? await ask('/v1/rebuild', { body: {} }) : await ask(`/v1/rebuild/${step}`, { method: 'POST' });
       const good = answer.status === 202;
-      tell(byId('rebuild-said'), good, good ? `${step}: begun.` : words(answer));
+      tell(byId('rebuild-said'), good, good ? '' : words(answer));
       await rebuilds();
     });
     return pressed;

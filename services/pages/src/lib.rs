@@ -37,6 +37,7 @@ pub fn routes() -> Router {
         .route("/assets/form.js", file(SCRIPT, include_str!("../assets/form.js")))
         .route("/assets/charts.js", file(SCRIPT, include_str!("../assets/charts.js")))
         .route("/assets/crowd.js", file(SCRIPT, include_str!("../assets/crowd.js")))
+        .route("/assets/dialog.js", file(SCRIPT, include_str!("../assets/dialog.js")))
         .route("/assets/records.js", file(SCRIPT, include_str!("../assets/records.js")))
         .route("/assets/system.js", file(SCRIPT, include_str!("../assets/system.js")))
 }
@@ -119,6 +120,7 @@ mod tests {
             "form.js",
             "charts.js",
             "crowd.js",
+            "dialog.js",
             "records.js",
             "system.js",
             "reference.js",

@@ -93,7 +93,7 @@ pub struct Reached {
 problems!(LookProblems: ; InvalidParameter, ViewsUnavailable);
 problems!(VerifyProblems: ; InvalidParameter, WrongPhase, ViewsUnavailable, TooManyReaders);
 problems!(StartProblems: BODY; WrongPhase, ViewsUnavailable);
-problems!(StepProblems: ; NoSuchRoute, WrongPhase, ViewsUnavailable);
+problems!(StepProblems: ; InvalidParameter, NoSuchRoute, WrongPhase, ViewsUnavailable);
 
 /// How far the views are
 ///
@@ -217,9 +217,9 @@ pub struct RebuildStatus {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Start {
-    /// Names of views; none: all there are.
-    #[serde(default)]
-    views: Vec<String>,
+    /// Names of views; left out: all there are.
+    #[schema(min_items = 1)]
+    views: Option<Vec<String>>,
     /// Records a second that it reads at most, over all partitions; none: as fast as it can.
     #[schema(minimum = 1, maximum = 4_294_967_295_u32)]
     rate: Option<u32>,
@@ -258,8 +258,12 @@ async fn start(
     if start.rate == Some(0) {
         return Err(Problem::new(ProblemKind::InvalidBody, "rate must be at least 1."));
     }
+    if start.views.as_ref().is_some_and(Vec::is_empty) {
+        let detail = "views must name at least one; leave it out for all.";
+        return Err(Problem::new(ProblemKind::InvalidBody, detail));
+    }
     let (switch, at) = (start.switch.unwrap_or(SwitchMode::Auto), timestamp(now_ms()));
-    let new = NewRebuild { views: start.views, rate: start.rate, switch, at };
+    let new = NewRebuild { views: start.views.unwrap_or_default(), rate: start.rate, switch, at };
     all.step(Step::Start(new)).await
 }
 
@@ -288,7 +292,9 @@ enum RebuildStep {
 async fn step(
     State(all): State<Projections>,
     step: Result<Path<String>, axum::extract::rejection::PathRejection>,
+    uri: Uri,
 ) -> Result<(StatusCode, Json<RebuildStatus>), Problem> {
+    check_no_query(&uri)?;
     let steps = [Step::Pause, Step::Resume, Step::Switch, Step::Abort, Step::Undo, Step::Drop];
     let asked = step.map(|Path(step)| step).unwrap_or_default();
     let step = steps.into_iter().find(|step| step.name() == asked);

@@ -66,10 +66,9 @@ impl Projector {
         seckill_feed::describe_metrics();
         let membership = log.join(Group::Projector).await?;
         let (turns, committer) = (Turns::new(), membership.committer());
-        let mut joining = Some(health.part("projector/membership"));
-        let task = run_assigned(membership, stop, move |partition, stop| {
+        let member = health.member("projector/membership");
+        let task = run_assigned(membership, stop, member, move |partition, stop| {
             let part = health.part(format!("projector/partition/{partition}"));
-            drop(joining.take());
             let coordinator = Coordinator::new(Arc::clone(&log), views.clone());
             // Whoever has the first partition also leads rebuilds, and writes the feed.
             let leads = partition == 0;

@@ -51,7 +51,7 @@ async fn of_promotion(
         return gateway.past.coupons(id, at, &asked).await;
     }
     let (cursor, limit) = (asked.cursor.as_deref(), asked.limit);
-    gateway.answer(&asked, gateway.views.coupons_of_promotion(&id, cursor, limit)).await
+    gateway.answer_of(&asked, &id, gateway.views.coupons_of_promotion(&id, cursor, limit)).await
 }
 
 /// The coupons of a customer

@@ -25,7 +25,7 @@ use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use seckill_edge::Problem;
-use seckill_views::{Views, ViewsError};
+use seckill_views::{Page, Views, ViewsError};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
@@ -83,6 +83,9 @@ fn routes_within(
         .with_state(gateway)
 }
 
+/// What is said where there is no such promotion.
+pub(crate) const NO_PROMOTION: &str = "No promotion has this id.";
+
 impl Gateway {
     /// Reads what is asked for, once the views show what was answered at the position that the reader
     /// knows; at once where older is welcome, with how many records older it may be.
@@ -112,6 +115,22 @@ impl Gateway {
         }
         let found = self.read(read).await?.ok_or_else(|| absent(what))?;
         Ok((headers, Json(found)).into_response())
+    }
+
+    /// A page of what belongs to a promotion; where it is empty there has to be the promotion at least.
+    pub(crate) async fn answer_of<T: Serialize>(
+        &self,
+        asked: &Asked,
+        promotion_id: &str,
+        read: impl Future<Output = Result<Page<T>, ViewsError>>,
+    ) -> Result<Response, Problem> {
+        let known = async {
+            let page = read.await?;
+            let empty = page.items.is_empty() && asked.cursor.is_none();
+            let unknown = empty && self.views.promotion(promotion_id).await?.is_none();
+            Ok((!unknown).then_some(page))
+        };
+        self.answer_one(asked, known, NO_PROMOTION).await
     }
 
     /// The views; what is read from them is read through [`Gateway::read`].

@@ -6,6 +6,7 @@ use seckill_edge::{Bound, Problem, parse_query};
 use seckill_proto::{Position, ProblemKind};
 use seckill_views::{MAX_PAGE, PromotionState};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use utoipa::IntoParams;
 
 use crate::visible;
@@ -13,8 +14,8 @@ use crate::visible;
 /// Rows on a page where no limit is asked for.
 const DEFAULT_LIMIT: usize = 100;
 
+/// Of all native reads; [`Asked::takes`] refuses what one of them does not know.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Parameters {
     after: Option<String>,
     at: Option<String>,
@@ -35,9 +36,13 @@ pub(crate) struct Asked {
     pub(crate) allow_stale: bool,
     pub(crate) state: Option<PromotionState>,
     pub(crate) limit: usize,
-    limit_given: bool,
     pub(crate) cursor: Option<String>,
+    /// The names of all parameters that were given.
+    names: Vec<String>,
 }
+
+/// Parameters of every native read.
+const ALWAYS: &[&str] = &["after", "allow_stale"];
 
 /// How new an answer must be.
 #[derive(IntoParams)]
@@ -88,19 +93,14 @@ pub(crate) struct StateParameters {
 impl Asked {
     /// Sees to it that nothing is asked for that the route does not know.
     pub(crate) fn takes(self, names: &[&str]) -> Result<Self, Problem> {
-        let given = [
-            ("at", self.at.is_some()),
-            ("state", self.state.is_some()),
-            ("limit", self.limit_given),
-            ("cursor", self.cursor.is_some()),
-        ];
-        match given.into_iter().find(|(name, given)| *given && !names.contains(name)) {
-            None => Ok(self),
-            Some((name, _)) => {
-                let detail = format!("{name} is no parameter here.");
-                Err(Problem::new(ProblemKind::InvalidParameter, detail))
-            }
-        }
+        let known = || ALWAYS.iter().chain(names);
+        let Some(name) = self.names.iter().find(|name| !known().any(|known| known == name)) else {
+            return Ok(self);
+        };
+        let known: Vec<&str> = known().copied().collect();
+        let detail =
+            format!("{name} is no parameter here; the parameters are {}.", known.join(", "));
+        Err(Problem::new(ProblemKind::InvalidParameter, detail))
     }
 }
 
@@ -109,6 +109,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let wrong = |reason: String| Problem::new(ProblemKind::InvalidParameter, reason);
+        let names: Vec<(String, IgnoredAny)> = parse_query(&parts.uri)?;
         let parameters: Parameters = parse_query(&parts.uri)?;
         let limit = parameters.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_PAGE).contains(&limit) {
@@ -121,8 +122,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
             allow_stale: parameters.allow_stale,
             state: parameters.state,
             limit,
-            limit_given: parameters.limit.is_some(),
             cursor: parameters.cursor,
+            names: names.into_iter().map(|(name, _)| name).collect(),
         })
     }
 }

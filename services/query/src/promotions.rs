@@ -8,8 +8,8 @@ use seckill_views::{Page, PromotionRow, TimelineSecond};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::Gateway;
 use crate::page::{Asked, FreshnessParameters, PageParameters, PastParameters, StateParameters};
+use crate::{Gateway, NO_PROMOTION};
 
 pub(crate) fn routes() -> OpenApiRouter<Gateway> {
     OpenApiRouter::new()
@@ -21,7 +21,10 @@ pub(crate) fn routes() -> OpenApiRouter<Gateway> {
 
 problems!(ListProblems: READ; InvalidPosition, InvalidCursor, NotYetVisible);
 problems!(OneProblems: READ; InvalidIdentifier, InvalidPosition, NotFound, NotYetVisible);
-problems!(TimelineProblems: READ; InvalidIdentifier, InvalidPosition, InvalidCursor, NotYetVisible);
+problems!(
+    TimelineProblems: READ;
+    InvalidIdentifier, InvalidPosition, InvalidCursor, NotFound, NotYetVisible
+);
 
 /// A page of promotions
 ///
@@ -58,7 +61,7 @@ async fn one(
     if let Some(at) = asked.at {
         return gateway.past.promotion(id, at).await;
     }
-    gateway.answer_one(&asked, gateway.views.promotion(&id), "No promotion has this id.").await
+    gateway.answer_one(&asked, gateway.views.promotion(&id), NO_PROMOTION).await
 }
 
 /// How a sale went
@@ -79,5 +82,5 @@ async fn timeline(
 ) -> Result<Response, Problem> {
     let asked = asked.takes(&["limit", "cursor"])?;
     let (cursor, limit) = (asked.cursor.as_deref(), asked.limit);
-    gateway.answer(&asked, gateway.views.timeline(&id, cursor, limit)).await
+    gateway.answer_of(&asked, &id, gateway.views.timeline(&id, cursor, limit)).await
 }

@@ -315,11 +315,12 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     address.ok_or_else(|| "must be HOST:PORT, such as 127.0.0.1:8080".to_owned())
 }
 
-fn base_url(text: &str) -> Result<String, String> {
+/// The URL of a node, without a slash at its end.
+pub(crate) fn base_url(text: &str) -> Result<String, String> {
     let url = reqwest::Url::parse(text).ok();
     match url.filter(|url| url.scheme() == "http" && url.has_host()) {
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
-        None => Err("must be a URL such as http://node-1:8082".to_owned()),
+        None => Err("must be a URL such as http://127.0.0.1:8080".to_owned()),
     }
 }
 

@@ -85,6 +85,7 @@ enum Verb {
     /// Ask a URL; exit code 0 when it answers 2xx (for health checks of containers)
     Health {
         /// For example http://127.0.0.1:8080/readyz
+        #[arg(value_parser = given::base_url)]
         url: String,
     },
 }

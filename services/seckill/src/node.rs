@@ -8,12 +8,14 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::given::base_url;
+
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub(crate) struct TargetArgs {
     /// Node that writes the views, http://HOST:PORT; alone that role is on port 8084
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = base_url, global = true)]
     target: String,
 }
 
@@ -24,11 +26,8 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(TargetArgs { target }: &TargetArgs) -> anyhow::Result<Self> {
-        if !target.starts_with("http://") && !target.starts_with("https://") {
-            bail!("--target {target}: a URL such as http://127.0.0.1:8080 is wanted");
-        }
         let client = Client::builder().no_proxy().timeout(TIMEOUT).build()?;
-        Ok(Self { client, url: target.trim_end_matches('/').to_owned() })
+        Ok(Self { client, url: target.clone() })
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {

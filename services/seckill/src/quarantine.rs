@@ -30,12 +30,14 @@ const RETRIED_WITHIN: Duration = Duration::from_secs(15);
 pub(crate) struct QuarantineArgs {
     #[command(subcommand)]
     verb: Verb,
+    #[command(flatten)]
+    target: TargetArgs,
 }
 
 #[derive(Subcommand)]
 enum Verb {
     /// List what is in the way, and what was skipped
-    List(TargetArgs),
+    List,
     /// Show a record, with its first bytes
     Show(RecordArgs),
     /// Wait until the record has been read or passed over, for 15 s at most
@@ -50,8 +52,6 @@ struct RecordArgs {
     /// Where the record is, such as 3:1042
     #[arg(value_name = "POSITION")]
     position: Position,
-    #[command(flatten)]
-    target: TargetArgs,
 }
 
 #[derive(Args)]
@@ -71,11 +71,12 @@ struct SkipArgs {
 
 /// Whether nothing is in the way.
 pub(crate) async fn run(args: QuarantineArgs) -> anyhow::Result<bool> {
+    let node = Node::new(&args.target)?;
     match args.verb {
-        Verb::List(target) => list(&Node::new(&target)?).await,
-        Verb::Show(args) => show(&Node::new(&args.target)?, args.position).await.map(|()| true),
-        Verb::Retry(args) => retry(&Node::new(&args.target)?, args.position).await,
-        Verb::Skip(args) => skip(args).await.map(|()| true),
+        Verb::List => list(&node).await,
+        Verb::Show(record) => show(&node, record.position).await.map(|()| true),
+        Verb::Retry(record) => retry(&node, record.position).await,
+        Verb::Skip(args) => skip(&node, args).await.map(|()| true),
     }
 }
 
@@ -150,8 +151,10 @@ async fn sells(node: &Node, partition: u32) -> anyhow::Result<bool> {
     Ok(!answer.contains(&format!("\"command/partition/{partition}\"")))
 }
 
-async fn skip(SkipArgs { record, reason, by, through }: SkipArgs) -> anyhow::Result<()> {
-    let node = Node::new(&record.target)?;
+async fn skip(
+    node: &Node,
+    SkipArgs { record, reason, by, through }: SkipArgs,
+) -> anyhow::Result<()> {
     let path = format!("/v1/quarantine/{}/skip", record.position);
     let asked = NewSkip { by, reason, through };
     // The partition is folded once for it.

@@ -32,7 +32,6 @@ const ASK_AGAIN_FOR: Duration = Duration::from_secs(60);
 /// they are complete. It goes on in the system whoever watches: with a step, see or change how it goes.
 /// Exit code 0 when the views are switched, or built with --switch manual; 1 when rows differ
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct RebuildArgs {
     #[command(subcommand)]
     step: Option<Verb>,
@@ -46,8 +45,9 @@ pub(crate) struct RebuildArgs {
     rate: Option<u32>,
     /// What happens once the new tables are complete: auto gives them to readers if their rows are the
     /// same as before, or the view is new; manual waits for `seckill rebuild switch`
-    #[arg(long, value_enum, default_value_t = Switch::Auto)]
-    switch: Switch,
+    /// [default: auto]
+    #[arg(long, value_enum)]
+    switch: Option<Switch>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -59,47 +59,49 @@ enum Switch {
 #[derive(Subcommand)]
 enum Verb {
     /// Show how it goes
-    Status(TargetArgs),
+    Status,
     /// Let it stand still
-    Pause(TargetArgs),
+    Pause,
     /// Let it go on
-    Resume(TargetArgs),
+    Resume,
     /// Give readers the new tables
-    Switch(TargetArgs),
+    Switch,
     /// Give readers the tables of before again
-    Undo(TargetArgs),
+    Undo,
     /// End it, and delete the new tables; before they were switched
-    Abort(TargetArgs),
+    Abort,
     /// End it, and delete the tables that are not read; after they were switched
-    Drop(TargetArgs),
+    Drop,
 }
 
 impl Verb {
-    fn parts(self) -> (&'static str, TargetArgs) {
+    fn name(&self) -> &'static str {
         match self {
-            Self::Status(target) => ("status", target),
-            Self::Pause(target) => ("pause", target),
-            Self::Resume(target) => ("resume", target),
-            Self::Switch(target) => ("switch", target),
-            Self::Undo(target) => ("undo", target),
-            Self::Abort(target) => ("abort", target),
-            Self::Drop(target) => ("drop", target),
+            Self::Status => "status",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Switch => "switch",
+            Self::Undo => "undo",
+            Self::Abort => "abort",
+            Self::Drop => "drop",
         }
     }
 }
 
 /// Whether all is well.
 pub(crate) async fn run(args: RebuildArgs) -> anyhow::Result<bool> {
-    let (step, target) = match args.step {
-        Some(step) => step.parts(),
-        None => ("start", args.target),
-    };
-    let node = Asking(Node::new(&target)?);
+    let step = args.step.as_ref().map_or("start", Verb::name);
+    let says_how = !args.view.is_empty() || args.rate.is_some() || args.switch.is_some();
+    if step != "start" && says_how {
+        bail!("--view, --rate and --switch say how a rebuild begins, so none goes with {step}");
+    }
+    let node = Asking(Node::new(&args.target)?);
     match step {
         "status" => node.status().await.map(|status| show(&status)),
         "start" => {
-            let switch = if args.switch == Switch::Auto { "auto" } else { "manual" };
-            let body = json!({ "views": args.view, "rate": args.rate, "switch": switch });
+            let switch = if args.switch == Some(Switch::Manual) { "manual" } else { "auto" };
+            let views = (!args.view.is_empty()).then_some(args.view);
+            let body = json!({ "views": views, "rate": args.rate, "switch": switch });
             node.ask(Method::POST, "", Some(body)).await?;
             node.follow().await
         }

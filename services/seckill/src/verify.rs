@@ -14,7 +14,7 @@ use seckill_telemetry::start_tracing;
 
 use crate::bar::{bar, show};
 use crate::engines;
-use crate::given::{EnginesArgs, Given};
+use crate::given::{EnginesArgs, Given, base_url};
 use crate::settings::Role;
 
 /// An engine that is there answers sooner; one that is not shall not keep anybody waiting.
@@ -28,7 +28,7 @@ pub(crate) struct VerifyArgs {
     engines: EnginesArgs,
     /// Have it done by a running node that writes the views, http://HOST:PORT, instead of here; embedded
     /// engines belong to one process
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = base_url)]
     target: Option<String>,
     /// Compare the tables beside those that are read: the new ones of a rebuild, or those before it
     #[arg(long)]
@@ -80,7 +80,7 @@ fn print(report: &Report) {
 
 /// Has a node compare, and shows how it goes.
 async fn ask(target: &str, beside: bool, bar: &ProgressBar) -> anyhow::Result<Report> {
-    let url = format!("{}/v1/verify?beside={beside}", target.trim_end_matches('/'));
+    let url = format!("{target}/v1/verify?beside={beside}");
     let client = reqwest::Client::builder().no_proxy().connect_timeout(ENGINE_TIMEOUT).build()?;
     let answer = client.post(&url).send().await;
     let mut answer = answer.with_context(|| format!("{url} cannot be asked"))?;

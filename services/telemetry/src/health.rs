@@ -26,6 +26,17 @@ impl Health {
         part
     }
 
+    /// Adds a part that can work while this process is in its consumer group, for whoever knows whether it is.
+    pub fn member(&self, name: &'static str) -> impl Fn(bool) + Send + use<> {
+        let part = self.part(name);
+        move |is_member| match is_member {
+            true => part.ready(),
+            false => {
+                part.not_ready("this process is not in its consumer group");
+            }
+        }
+    }
+
     /// All parts, and whether each can work.
     #[must_use]
     pub fn parts(&self) -> BTreeMap<String, bool> {

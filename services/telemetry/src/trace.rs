@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::IsTerminal;
 
+use anyhow::anyhow;
 use tracing_subscriber::EnvFilter;
 
 /// How a log line looks.
@@ -20,7 +21,8 @@ pub enum LogFormat {
 /// # Errors
 /// The filter is not one.
 pub fn start_tracing(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)?;
+    // Its source says the same once more.
+    let filter = EnvFilter::try_new(filter).map_err(|error| anyhow!("{error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,4 +1,4 @@
-//! For those who watch: `GET /v1/promotions/{id}/traffic`, what clients of this process were told;
+//! For those who watch: `GET /v1/promotions/{id}/traffic`, how this process answered grabs;
 //! `GET /v1/owners`, who decides.
 
 use axum::Json;
@@ -18,7 +18,7 @@ pub(crate) fn routes() -> OpenApiRouter<Dispatcher> {
     OpenApiRouter::new().routes(routes!(traffic)).routes(routes!(owners))
 }
 
-/// What clients of a process were told of a promotion's grabs.
+/// How a process answered a promotion's grabs.
 #[derive(Serialize, ToSchema)]
 struct PromotionTraffic {
     /// The second that it is, which is still being counted.
@@ -34,13 +34,13 @@ struct TrafficSecond {
     /// Its beginning.
     #[schema(value_type = String, format = DateTime)]
     second: Timestamp,
-    /// Told that the coupon is theirs.
+    /// A coupon was granted.
     granted: u32,
-    /// Told that they have it already.
+    /// The customer had it already.
     repeated: u32,
-    /// Told no, such as sold out.
+    /// Refused, such as sold out.
     refused: u32,
-    /// Told to try again, or that nobody knows.
+    /// Not decided, or nobody knows.
     failed: u32,
     /// Half of the answers took at most so many milliseconds, to half as much again.
     p50_ms: f64,
@@ -51,10 +51,11 @@ struct TrafficSecond {
 problems!(TrafficProblems: ; InvalidParameter, InvalidIdentifier);
 problems!(OwnersProblems: ; InvalidParameter, Unavailable);
 
-/// What clients of a sale are told
+/// How the grabs of a sale are answered
 ///
 /// Of the last two minutes, every second with grabs that this process answered, those that it passed on to
 /// another node included. In memory only: a process that was started anew knows nothing of before.
+/// Of a promotion that nobody asked it for, or that does not exist, there is none.
 #[utoipa::path(
     get,
     path = "/v1/promotions/{id}/traffic",
@@ -109,9 +110,9 @@ async fn owners(
 ) -> Result<Json<Vec<OwnerOfPartition>>, Problem> {
     check_no_query(&uri)?;
     let owners = dispatcher.owners().await?.into_iter().zip(0..);
-    let told = owners.map(|(owner, partition)| {
+    let listed = owners.map(|(owner, partition)| {
         let (term, node) = owner.map(|OwnerHint { term, node, .. }| (term, node)).unzip();
         OwnerOfPartition { partition, node, term }
     });
-    Ok(Json(told.collect()))
+    Ok(Json(listed.collect()))
 }

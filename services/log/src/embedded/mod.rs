@@ -21,7 +21,7 @@ mod tables;
 mod upgrade;
 mod writer;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +38,7 @@ use crate::embedded::recovery::Recovered;
 use crate::embedded::segment::Header;
 use crate::embedded::state::State;
 use crate::embedded::writer::Writer;
+use crate::membership::Standing;
 use crate::{
     Appending, Committer, Entries, FETCHED_AHEAD, Feed, Fetched, Group, History, Log, LogError,
     Membership, Reader, Table,
@@ -56,7 +57,7 @@ pub struct EmbeddedLog {
     writer: Option<Writer>,
     /// Held for as long as the log is open for reading only; a writer holds its own.
     _lock: Option<File>,
-    everything: watch::Sender<BTreeSet<u32>>,
+    everything: watch::Sender<Standing>,
     feed: Arc<EmbeddedFeed>,
 }
 
@@ -128,7 +129,8 @@ impl EmbeddedLog {
     }
 
     fn new(state: Arc<State>, writer: Option<Writer>, lock: Option<File>) -> Self {
-        let (everything, _) = watch::channel((0..state.partitions()).collect());
+        let partitions = (0..state.partitions()).collect();
+        let (everything, _) = watch::channel(Standing { partitions, is_member: true });
         let feed = Arc::new(EmbeddedFeed::new(state.directory(), writer.is_none()));
         Self { state, writer, _lock: lock, everything, feed }
     }

@@ -9,7 +9,9 @@
 //!
 //! A member that the broker has forgotten, because either stood still for longer than a session
 //! lasts, may never notice: librdkafka then keeps an assignment that counts for nobody. So whenever
-//! a client has lost its brokers, another one takes its place in the group.
+//! a client has lost its brokers, another one takes its place in the group. And a client may reach the
+//! brokers and yet never again the one that coordinates its group: where its statistics have not said for a
+//! while that it is in the group, another one takes its place too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,15 +19,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Offset, Statistics, TopicPartitionList};
 use seckill_proto::Topics;
 use tokio::sync::watch;
 
 use crate::kafka::client::{base, may_be_lost, partition_number, reaches, unavailable};
 use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
+use crate::membership::Standing;
 use crate::{Committer, Group, LogError, Membership};
 
 const POLL: Duration = Duration::from_millis(50);
@@ -33,6 +37,11 @@ const POLL: Duration = Duration::from_millis(50);
 const STOOD_STILL: Duration = Duration::from_millis(900);
 /// Between two commits of offsets: only those outside look at them, and a heartbeat waits behind each.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
+/// A client that has not been in the group for so long is given up: longer than an election takes, or the
+/// moving of a group to another broker.
+const OUT_OF_GROUP: Duration = Duration::from_secs(20);
+/// How long a member may wait for its first partitions before it counts as one that is to have none.
+const FIRST_ASSIGNMENT: Duration = Duration::from_secs(3);
 /// Between attempts to join again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -41,7 +50,7 @@ pub(super) fn join(
     topics: Arc<Topics>,
     group: Group,
 ) -> Result<Membership, LogError> {
-    let (sender, assigned) = watch::channel(BTreeSet::new());
+    let (sender, standing) = watch::channel(Standing::default());
     let (leaving, committer) = (Arc::new(AtomicBool::new(false)), Committer::default());
     let mut member = Member {
         config: Arc::clone(config),
@@ -50,9 +59,9 @@ pub(super) fn join(
         committed: Instant::now(),
         told: BTreeMap::new(),
         group,
-        assigned: sender,
+        standing: sender,
         leaving: Arc::clone(&leaving),
-        disturbed: Arc::default(),
+        signs: Arc::default(),
     };
     let consumer = member.connect()?;
     member.subscribe(&consumer)?;
@@ -61,24 +70,72 @@ pub(super) fn join(
         .spawn(move || member.run(consumer))
         .map_err(|error| LogError::Broken(error.to_string()))?;
     let leave = Leave { leaving, thread: Some(thread) };
-    Ok(Membership::new(assigned, committer, Box::new(leave)))
+    Ok(Membership::new(standing, committer, Box::new(leave)))
 }
 
-/// Notes that a client may be lost.
-struct Disturbance(Arc<AtomicBool>);
+/// What a client says of itself.
+struct Signs {
+    /// It may be lost.
+    disturbed: AtomicBool,
+    /// When it was last in the group, or was made.
+    seen_in_group: Mutex<Instant>,
+    /// Since when it is in the group.
+    in_group_since: Mutex<Option<Instant>>,
+}
 
-impl ClientContext for Disturbance {
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "a group member has an error");
-        if may_be_lost(&error) {
-            self.0.store(true, Ordering::Release);
-        }
+impl Default for Signs {
+    fn default() -> Self {
+        let seen_in_group = Mutex::new(Instant::now());
+        Self { disturbed: AtomicBool::new(false), seen_in_group, in_group_since: Mutex::default() }
     }
 }
 
-impl ConsumerContext for Disturbance {}
+impl Signs {
+    fn disturb(&self) {
+        self.disturbed.store(true, Ordering::Release);
+    }
 
-type Slots = BaseConsumer<Disturbance>;
+    /// Takes note of whether the client is in the group now.
+    fn note(&self, in_group: bool, now: Instant) {
+        let mut since = self.in_group_since.lock();
+        let mut seen = self.seen_in_group.lock();
+        if in_group {
+            since.get_or_insert(now);
+            *seen = now;
+        } else if now.duration_since(*seen) > OUT_OF_GROUP {
+            *since = None;
+            self.disturb();
+        }
+    }
+
+    /// Whether the group counts the client in; one without partitions may only be about to get some.
+    fn is_member(&self, has_partitions: bool, now: Instant) -> bool {
+        let since = *self.in_group_since.lock();
+        since.is_some_and(|since| has_partitions || now.duration_since(since) > FIRST_ASSIGNMENT)
+    }
+}
+
+/// Takes notes of what librdkafka tells.
+struct Listener(Arc<Signs>);
+
+impl ClientContext for Listener {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "a group member has an error");
+        if may_be_lost(&error) {
+            self.0.disturb();
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let of_group = statistics.cgrp;
+        let in_group = of_group.is_some_and(|of| of.state == "up" && of.join_state == "steady");
+        self.0.note(in_group, Instant::now());
+    }
+}
+
+impl ConsumerContext for Listener {}
+
+type Slots = BaseConsumer<Listener>;
 
 struct Member {
     config: Arc<KafkaConfig>,
@@ -88,23 +145,25 @@ struct Member {
     /// When offsets were committed last, and which.
     committed: Instant,
     told: BTreeMap<u32, u64>,
-    assigned: watch::Sender<BTreeSet<u32>>,
+    standing: watch::Sender<Standing>,
     leaving: Arc<AtomicBool>,
-    disturbed: Arc<AtomicBool>,
+    /// Of the client that is in the group.
+    signs: Arc<Signs>,
 }
 
 impl Member {
     /// A client that is not in the group yet.
     fn connect(&mut self) -> Result<Slots, LogError> {
-        let disturbed = Arc::<AtomicBool>::default();
+        let signs = Arc::<Signs>::default();
         let consumer = base(&self.config)
             .set("group.id", format!("{}.{}", self.config.prefix, self.group.name()))
             .set("group.protocol", "consumer")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "latest")
-            .create_with_context(Disturbance(Arc::clone(&disturbed)))
+            .set("statistics.interval.ms", "1000")
+            .create_with_context(Listener(Arc::clone(&signs)))
             .map_err(|error| unavailable(&error))?;
-        self.disturbed = disturbed;
+        self.signs = signs;
         Ok(consumer)
     }
 
@@ -136,7 +195,7 @@ impl Member {
         leave(before);
         if let Err(error) = self.subscribe(&consumer) {
             tracing::error!(%error, group = self.group.name(), "not in the group");
-            self.disturbed.store(true, Ordering::Release);
+            self.signs.disturb();
         }
         consumer
     }
@@ -147,7 +206,7 @@ impl Member {
         let reaches = reaches(consumer.client(), &self.topics.slots, ASK_TIMEOUT);
         // What it met with on the way says nothing about it any more.
         while consumer.poll(Duration::ZERO).is_some() {}
-        self.disturbed.store(!reaches, Ordering::Release);
+        self.signs.disturbed.store(!reaches, Ordering::Release);
         reaches.then_some(consumer)
     }
 
@@ -157,14 +216,14 @@ impl Member {
         if let Some(Err(error)) = consumer.poll(POLL) {
             tracing::warn!(%error, group = self.group.name(), "the group member has an error");
             if may_be_lost(&error) || consumer.client().fatal_error().is_some() {
-                self.disturbed.store(true, Ordering::Release);
+                self.signs.disturb();
             }
         }
         if begun.elapsed() > POLL + STOOD_STILL {
-            self.disturbed.store(true, Ordering::Release);
+            self.signs.disturb();
         }
         self.publish(partitions_of(consumer));
-        self.disturbed.load(Ordering::Acquire)
+        self.signs.disturbed.load(Ordering::Acquire)
     }
 
     /// Leaves the group's offsets with the broker, where one has changed: then all of them, as one may not
@@ -175,7 +234,8 @@ impl Member {
             return;
         }
         self.told.clone_from(&now);
-        let (mut offsets, mine) = (TopicPartitionList::new(), self.assigned.borrow().clone());
+        let (mut offsets, mine) =
+            (TopicPartitionList::new(), self.standing.borrow().partitions.clone());
         for (partition, offset) in now {
             if !mine.contains(&partition) {
                 continue; // told by whoever has it now
@@ -193,8 +253,10 @@ impl Member {
         }
     }
 
-    fn publish(&self, now: BTreeSet<u32>) {
-        self.assigned.send_if_modified(|before| {
+    fn publish(&self, partitions: BTreeSet<u32>) {
+        let is_member = self.signs.is_member(!partitions.is_empty(), Instant::now());
+        let now = Standing { partitions, is_member };
+        self.standing.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;
             changed
@@ -225,5 +287,30 @@ impl Drop for Leave {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_is_out_of_the_group_for_long_is_given_up() {
+        let signs = Signs::default();
+        let at = |seconds| Instant::now() + Duration::from_secs(seconds);
+        let disturbed = || signs.disturbed.load(Ordering::Acquire);
+        signs.note(false, at(10));
+        assert!(!signs.is_member(true, at(10)), "it never was in the group");
+        signs.note(true, at(11));
+        assert!(signs.is_member(true, at(11)));
+        assert!(!signs.is_member(false, at(12)), "its first partitions may be on their way");
+        assert!(signs.is_member(false, at(15)), "it is to have none");
+        signs.note(false, at(30));
+        assert!(
+            signs.is_member(true, at(30)) && !disturbed(),
+            "a coordinator may be away for a while"
+        );
+        signs.note(false, at(32));
+        assert!(!signs.is_member(true, at(32)) && disturbed());
     }
 }

@@ -620,10 +620,12 @@ async fn lists_and_rows_have_their_shape() {
         assert_eq!(list.is(200, &["items", "next"]), &json!({"items": [row], "next": null}));
     }
     let nothing = json!({"items": [], "next": null});
-    for path in ["/v1/promotions/nobody/coupons", "/v1/customers/nobody/coupons"] {
-        assert_eq!(api.get(path).await.is(200, &["items", "next"]), &nothing);
-    }
-    for path in ["/v1/promotions/nobody", "/v1/coupons/p-2", "/v1/coupons/nobody-1"] {
+    let list = api.get("/v1/customers/nobody/coupons").await;
+    assert_eq!(list.is(200, &["items", "next"]), &nothing);
+    let of_nobody = ["", "/coupons", "/timeline"].map(|of| format!("/v1/promotions/nobody{of}"));
+    for path in
+        of_nobody.iter().map(String::as_str).chain(["/v1/coupons/p-2", "/v1/coupons/nobody-1"])
+    {
         api.get(path).await.is_problem(404, "not-found").is_undecided();
     }
     assert_eq!(api.get("/healthz").await.text, "ok\n");
@@ -1088,6 +1090,46 @@ async fn parameters_are_checked() {
     let request = api.request(Method::GET, "/v1/promotions").header("seckill-after", strange);
     RawReply::of(request).await.is_problem(400, "invalid-position");
     assert_unharmed(&mut sale).await;
+}
+
+/// Who misspells a parameter is told the ones that the route takes, and a command takes none.
+#[tokio::test]
+async fn unknown_parameters_are_named_in_plain_words() {
+    let sale = System::open(Engines::Embedded).await;
+    let api = Api::of(&sale);
+    sale.offer("p", 10).await;
+    let reads = [
+        (
+            "/v1/promotions?after=0:0&x=1",
+            "the parameters are after, allow_stale, state, limit, cursor.",
+        ),
+        ("/v1/promotions/p?x=1", "the parameters are after, allow_stale, at."),
+        ("/v1/coupons/p-1?x=1&limit=1", "the parameters are after, allow_stale."),
+        ("/v1/owners?x=1", "there are none."),
+        ("/v1/progress?x=1", "there are none."),
+        ("/v1/live?x=1", "there are none."),
+        ("/v1/promotions/p/traffic?x=1", "there are none."),
+    ];
+    for (path, known) in reads {
+        let said = api.get(path).await.is_problem(400, "invalid-parameter").text_of("detail");
+        assert_eq!(said, format!("x is no parameter here; {known}"), "{path}");
+    }
+    let said = api.get("/v1/events?follow=maybe").await.text_of("detail");
+    assert_eq!(said, "follow must be true or false.");
+    let grab = json!({"customer_id": "zoe"});
+    let commands = [
+        api.post("/v1/promotions/p/grabs?x=1", grab).await,
+        api.post("/v1/rebuild?x=1", json!({})).await,
+        RawReply::of(api.request(Method::POST, "/v1/promotions/p/pause?x=1")).await,
+        RawReply::of(api.request(Method::POST, "/v1/rebuild/abort?x=1")).await,
+    ];
+    for reply in commands {
+        reply.is_undecided();
+        let said = reply.is_problem(400, "invalid-parameter").text_of("detail");
+        assert_eq!(said, "x is no parameter here; there are none.");
+    }
+    api.post("/v1/rebuild", json!({"views": []})).await.is_problem(400, "invalid-body");
+    api.grab("p", "zoe").await.is_decided();
 }
 
 /// A reader waits two seconds for a view, and hears then that it is not there yet.

@@ -105,6 +105,9 @@ async fn sells_out(operator: &Browser, shopper: &Browser) {
         true
     );
     // Fewer than were given is refused beside the field; more is on sale again.
+    operator.write("[aria-label='New total of coupons of spring']", "many").await;
+    operator.press("[aria-label='restock spring']").await;
+    operator.sees("[data-action=restock] .bad", "A whole number, at least 1").await;
     operator.write("[aria-label='New total of coupons of spring']", "1").await;
     operator.press("[aria-label='restock spring']").await;
     operator.sees("[data-action=restock] .bad", "coupons").await;
@@ -133,7 +136,18 @@ async fn ends(operator: &Browser, shopper: &Browser) {
     operator.press("[aria-label='Change spring'] button").await;
     operator.sees("[aria-label='Change spring'] [role=status]", "Done.").await;
     shopper.sees("#promotions", "On sale, ends").await;
+    // Asked for twice, as there is no way back.
     operator.press("[aria-label='finish spring']").await;
+    operator.sees("dialog", "It is over for good").await;
+    operator.is_accessible("the question").await;
+    operator.press("dialog button[value='']").await;
+    operator.sees_nothing("dialog").await;
+    assert_eq!(
+        shopper.script("return document.querySelector('.card button').disabled").await,
+        false
+    );
+    operator.press("[aria-label='finish spring']").await;
+    operator.press("dialog button[value=yes]").await;
     operator.sees("#none", "There is no sale that is not over.").await;
     shopper.sees("#promotions", "Over").await;
     operator.press("#finished summary").await;
@@ -184,6 +198,24 @@ async fn a_chart_moves_and_the_log_is_browsed() {
     operator.close().await;
 }
 
+/// A sale is run from a phone: nothing that it takes lies beside the screen.
+#[tokio::test]
+async fn an_operator_has_only_a_phone() {
+    let sale = System::open(Engines::Embedded).await;
+    sale.offer("spring", 5).await;
+    let operator = page(&sale, "/operator", Screen::Phone).await;
+    operator.sees("#promotions", "5 of 5").await;
+    operator.fits("the console on a phone").await;
+    let beside = "return [...document.querySelectorAll('#promotions button')].filter((button) => \
+        button.getBoundingClientRect().right > innerWidth).map((button) => button.textContent)";
+    assert_eq!(operator.script(beside).await, json!([]));
+    operator.press("[aria-label='pause spring']").await;
+    operator.sees("#promotions", "paused").await;
+    operator.is_accessible("the console on a phone").await;
+    operator.screenshot("operator-phone").await;
+    operator.close().await;
+}
+
 /// A server that is gone is told of, on both pages, which go on by themselves once it is back.
 #[tokio::test]
 async fn an_outage_is_shown_as_one_and_ends() {
@@ -205,6 +237,7 @@ async fn an_outage_is_shown_as_one_and_ends() {
     for browser in [&operator, &shopper] {
         browser.sees_nothing("#outage").await;
     }
+    shopper.sees("#promotions .bad", "The server answers again.").await;
     assert_eq!(operator.value("#offer-name").await, "Summer sale");
     assert_eq!(sale.grab("spring", "somebody").await.status, 201);
     shopper.sees("#promotions", "4 of 5 left").await;
@@ -230,6 +263,8 @@ async fn a_rebuild_is_switched_and_undone() {
     operator.press("[aria-label='undo the rebuild']").await;
     operator.sees("#rebuild", "is undone").await;
     operator.press("[aria-label='drop the rebuild']").await;
+    operator.sees("dialog", "no way back to them").await;
+    operator.press("dialog button[value=yes]").await;
     operator.sees("#rebuild", "There is no rebuild.").await;
     operator.press("[aria-label='start the rebuild']").await;
     operator.sees("#rebuild", "is switched").await;

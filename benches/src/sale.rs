@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use seckill_command::{Clock, Dispatcher, Node, NodeConfig};
+use seckill_command::{Dispatcher, Node, NodeConfig};
 use seckill_load::Crowd;
 use seckill_log::Log;
 use seckill_proto::partition_of;
@@ -46,14 +46,7 @@ impl Owned {
     pub(crate) async fn start(log: Arc<dyn Log>) -> anyhow::Result<Self> {
         let (health, stop) = (Health::default(), CancellationToken::new());
         // Nobody forwards to a node that owns everything.
-        let config = NodeConfig {
-            name: "bench".into(),
-            endpoint: "http://127.0.0.1:9".into(),
-            clock: Clock::system(),
-            views: None,
-            room: None,
-            archive: None,
-        };
+        let config = NodeConfig::new("bench", "http://127.0.0.1:9");
         let node = Node::start(log, config, health.clone(), stop.clone()).await?;
         let owned = Self { node, health, stop };
         owned.until_ready().await?;

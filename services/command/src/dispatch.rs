@@ -1,21 +1,19 @@
 //! Brings a command to the owner of its partition, here or on another node.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use seckill_log::Log;
 use seckill_proto::partition_of;
 use seckill_proto::v1::{Answer, Command, OwnerHint, command};
 use seckill_telemetry::Span;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::forward::Forwarder;
+use crate::forward::{ANSWER_TIMEOUT, Forwarder, Peers};
+use crate::http::HttpPeers;
 use crate::mailbox::{CommandResult, Mailboxes, NotTaken};
 use crate::traffic::{Second, Traffic};
 use crate::{Archive, Failure, archive, measure};
-
-/// How long a client waits for an answer before the outcome counts as unknown to it.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The way in for every command.
 #[derive(Clone)]
@@ -31,13 +29,18 @@ impl Dispatcher {
     /// A dispatcher that passes everything on to the nodes that own partitions.
     #[must_use]
     pub fn forwarding(log: Arc<dyn Log>) -> Self {
-        Self::new(log, Mailboxes::default(), None)
+        Self::new(log, Mailboxes::default(), None, Arc::new(HttpPeers::default()))
     }
 
-    pub(crate) fn new(log: Arc<dyn Log>, mailboxes: Mailboxes, archive: Option<Archive>) -> Self {
+    pub(crate) fn new(
+        log: Arc<dyn Log>,
+        mailboxes: Mailboxes,
+        archive: Option<Archive>,
+        peers: Arc<dyn Peers>,
+    ) -> Self {
         measure::describe();
         let partitions = log.partitions();
-        let (forwarder, traffic) = (Arc::new(Forwarder::new(log)), Arc::default());
+        let (forwarder, traffic) = (Arc::new(Forwarder::new(log, peers)), Arc::default());
         Self { partitions, mailboxes, forwarder, archive, traffic }
     }
 
@@ -80,7 +83,10 @@ impl Dispatcher {
     }
 
     /// Has a command decided by this node or not at all.
-    pub(crate) async fn decide_here(&self, command: Command) -> Result<Answer, Failure> {
+    ///
+    /// # Errors
+    /// As [`Dispatcher::send`]; also where this node does not look after the partition.
+    pub async fn decide_here(&self, command: Command) -> Result<Answer, Failure> {
         let partition = partition_of(&command.promotion_id, self.partitions);
         let span = span(measure::kind(&command), partition);
         match self.mailboxes.put(partition, command, span.traceparent()) {

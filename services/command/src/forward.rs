@@ -1,30 +1,24 @@
-//! Between nodes: a command as protobuf to its owner, and the answer back. `http/internal.rs` takes it there.
+//! Between nodes: a command to its owner, and the answer back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use prost::Message;
-use reqwest::{StatusCode, header};
 use seckill_log::{Entries, Log, LogError, Table};
 use seckill_proto::v1::{Answer, Command, OwnerHint};
-use seckill_proto::{Outcome, ProblemKind};
-use seckill_telemetry::TRACEPARENT;
+use tokio::time::Instant;
 
 use crate::Failure;
-use crate::dispatch::ANSWER_TIMEOUT;
 
-/// The path under a node's endpoint.
-pub(crate) const PATH: &str = "/internal/v1/commands";
-pub(crate) const PROTOBUF: &str = "application/x-protobuf";
+/// How long a client waits for an answer before the outcome counts as unknown to it.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it may take to reach a node, and to learn which node to reach.
-const CONNECT: Duration = Duration::from_secs(1);
+/// How long it may take to learn which node to reach.
 const LOOK_UP: Duration = Duration::from_secs(1);
-/// How long a connection that carries nothing is kept.
-const KEEP: Duration = Duration::from_secs(5);
 /// What the table of owners said holds for so long, whether it named anybody or not.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -38,11 +32,26 @@ type Listed = Result<Vec<Option<OwnerHint>>, Failure>;
 /// The key of the only entry that a partition has in the table of owners.
 pub(crate) const OWNER_KEY: &str = "owner";
 
+/// The way to other nodes.
+#[async_trait]
+pub trait Peers: Send + Sync + 'static {
+    /// Has the node at an endpoint decide a command, itself or not at all.
+    ///
+    /// # Errors
+    /// Nothing was decided, or nobody knows whether anything was.
+    async fn decide(
+        &self,
+        endpoint: &str,
+        command: &Command,
+        trace: Option<&str>,
+    ) -> Result<Answer, Failure>;
+}
+
 /// Sends commands to other nodes. Where they are comes from the table of owners and is kept until
 /// it proves wrong.
 pub(crate) struct Forwarder {
     log: Arc<dyn Log>,
-    client: reqwest::Client,
+    peers: Arc<dyn Peers>,
     owners: Mutex<HashMap<u32, Arc<KnownOwner>>>,
     /// What the whole table said, and when; for those who watch.
     listed: tokio::sync::Mutex<Option<(Instant, Listed)>>,
@@ -57,17 +66,8 @@ struct KnownOwner {
 }
 
 impl Forwarder {
-    /// # Panics
-    /// When the client cannot be made, which it can without TLS.
-    pub(crate) fn new(log: Arc<dyn Log>) -> Self {
-        let client = reqwest::Client::builder()
-            .no_proxy() // a proxy's 503 would not mean what ours does
-            .connect_timeout(CONNECT)
-            .timeout(ANSWER_TIMEOUT)
-            .pool_idle_timeout(KEEP) // sooner than the other node closes
-            .build()
-            .expect("a client without TLS");
-        Self { log, client, owners: Mutex::default(), listed: tokio::sync::Mutex::default() }
+    pub(crate) fn new(log: Arc<dyn Log>, peers: Arc<dyn Peers>) -> Self {
+        Self { log, peers, owners: Mutex::default(), listed: tokio::sync::Mutex::default() }
     }
 
     /// Tries the owner last heard of, and if that is not it any more, the one now in the table.
@@ -80,7 +80,7 @@ impl Forwarder {
         let owner = Arc::clone(self.owners.lock().entry(partition).or_default());
         let known = owner.endpoint.lock().clone();
         if let Some(endpoint) = &known {
-            match self.send(endpoint, &command, trace).await {
+            match self.peers.decide(endpoint, &command, trace).await {
                 Err(Failure::NotOwner | Failure::Unavailable) => {}
                 Err(Failure::Unknown) => {
                     *owner.endpoint.lock() = None; // it may be gone; the next one looks again
@@ -94,7 +94,7 @@ impl Forwarder {
         if known.as_ref() == Some(&endpoint) {
             return Err(Failure::Unavailable);
         }
-        match self.send(&endpoint, &command, trace).await {
+        match self.peers.decide(&endpoint, &command, trace).await {
             Err(Failure::NotOwner) => Err(Failure::Unavailable),
             answered => answered,
         }
@@ -137,48 +137,9 @@ impl Forwarder {
         }
         owner.endpoint.lock().clone()
     }
-
-    async fn send(
-        &self,
-        endpoint: &str,
-        command: &Command,
-        trace: Option<&str>,
-    ) -> Result<Answer, Failure> {
-        let mut request = self
-            .client
-            .post(format!("{endpoint}{PATH}"))
-            .header(header::CONTENT_TYPE, PROTOBUF)
-            .body(command.encode_to_vec());
-        if let Some(trace) = trace {
-            request = request.header(TRACEPARENT, trace);
-        }
-        let response = request.send().await.map_err(|error| failure_of(&error))?;
-        let status = response.status();
-        let body = response.bytes().await.map_err(|_| Failure::Unknown)?;
-        if status == StatusCode::OK {
-            return Answer::decode(body).map_err(|_| Failure::Unknown);
-        }
-        Err(failure_in(&body))
-    }
 }
 
 fn owner_in(entries: Entries) -> Option<OwnerHint> {
     let entry = entries.into_iter().find(|(key, _)| key == OWNER_KEY);
     entry.and_then(|(_, value)| OwnerHint::decode(value).ok())
-}
-
-/// A connection that never came about carried no command.
-fn failure_of(error: &reqwest::Error) -> Failure {
-    if error.is_connect() { Failure::Unavailable } else { Failure::Unknown }
-}
-
-/// Only a node's own word counts: whatever stands between may answer with any status.
-fn failure_in(body: &[u8]) -> Failure {
-    let problem = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
-    match problem["type"].as_str().and_then(ProblemKind::of_urn) {
-        Some(ProblemKind::Overloaded) => Failure::Overloaded,
-        Some(ProblemKind::NotOwner) => Failure::NotOwner,
-        Some(kind) if kind.outcome() == Outcome::NotAccepted => Failure::Unavailable,
-        Some(_) | None => Failure::Unknown,
-    }
 }

@@ -14,9 +14,9 @@ use crate::clock::{Clock, JUMP_MS};
 use crate::mailbox::{Mailbox, Mailboxes};
 use crate::partition::Partition;
 use crate::proof::{self, ViewsWitness};
-use crate::snapshot;
+use crate::snapshot::{self, SnapshotPlan};
 use crate::takeover::Identity;
-use crate::{Archive, Dispatcher};
+use crate::{Archive, Dispatcher, HttpPeers, Peers, Random};
 
 /// How often the clock is looked at.
 const WATCH_CLOCK_EVERY: Duration = Duration::from_millis(500);
@@ -39,6 +39,29 @@ pub struct NodeConfig {
     pub room: Option<watch::Receiver<Option<String>>>,
     /// Where promotions that are over go; without it they stay in memory.
     pub archive: Option<Archive>,
+    /// The way to other nodes.
+    pub peers: Arc<dyn Peers>,
+    /// Where chance comes from.
+    pub random: Random,
+    /// Records after which the next segment of a snapshot is made.
+    pub snapshot_records: u64,
+}
+
+impl NodeConfig {
+    /// Of a node on its own: no views, no archive, and the clock and the chance of this machine.
+    pub fn new(name: impl Into<String>, endpoint: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            endpoint: endpoint.into(),
+            clock: Clock::system(),
+            views: None,
+            room: None,
+            archive: None,
+            peers: Arc::new(HttpPeers::default()),
+            random: Random::system(),
+            snapshot_records: snapshot::RECORDS_BETWEEN,
+        }
+    }
 }
 
 /// A command node that runs.
@@ -58,6 +81,7 @@ struct Shared {
     views: Option<ViewsWitness>,
     room: watch::Receiver<Option<String>>,
     retain: Option<Duration>,
+    snapshot_records: u64,
     /// One snapshot at a time, because each holds a second copy of a partition's state.
     snapshot_turn: Arc<Semaphore>,
 }
@@ -78,11 +102,17 @@ impl Node {
         let membership = log.join(Group::Command).await?;
         let mailboxes = Mailboxes::default();
         let retain = config.archive.as_ref().map(|archive| archive.retain);
-        let dispatcher = Dispatcher::new(Arc::clone(&log), mailboxes.clone(), config.archive);
+        let dispatcher =
+            Dispatcher::new(Arc::clone(&log), mailboxes.clone(), config.archive, config.peers);
         let member = health.member("command/membership");
         let parts = Shared {
             log,
-            identity: Identity { node: config.name, endpoint: config.endpoint },
+            identity: Identity {
+                random: config.random,
+                node: config.name,
+                endpoint: config.endpoint,
+            },
+            snapshot_records: config.snapshot_records,
             mailboxes,
             health,
             clock: config.clock,
@@ -97,6 +127,7 @@ impl Node {
         });
         let task = async {
             tokio::select! {
+                biased;
                 () = running => {}
                 () = watching => {}
             }
@@ -108,6 +139,11 @@ impl Node {
     #[must_use]
     pub fn dispatcher(&self) -> Dispatcher {
         self.dispatcher.clone()
+    }
+
+    /// Ends it at once, in the middle of whatever it does: for tests and simulations of a crash.
+    pub fn kill(&self) {
+        self.task.abort();
     }
 
     /// Waits until everything has been given up, after `stop`.
@@ -172,8 +208,8 @@ impl Shared {
             health: self.health.part(format!("command/partition/{partition}")),
             stop: stop.clone(),
         };
-        let snapshots =
-            snapshot::keep_making(self.log, partition, snapshots_follow, ask, self.snapshot_turn);
+        let plan = SnapshotPlan { records: self.snapshot_records, turn: self.snapshot_turn };
+        let snapshots = snapshot::keep_making(self.log, partition, snapshots_follow, ask, plan);
         async move {
             let mut beside = JoinSet::new(); // ends with this task, whichever way that ends
             beside.spawn(snapshots);

@@ -127,12 +127,14 @@ impl Partition {
         let stop = self.stop.clone();
         while !stop.is_cancelled() {
             let taken = tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 taken = self.take_over_with_room(&mut owner) => taken,
             };
             match taken {
                 Ok(book) => self.serve(&mut owner, book).await,
                 Err(error) => tokio::select! {
+                    biased;
                     () = stop.cancelled() => {}
                     () = self.report_and_wait(&error) => {}
                 },
@@ -192,7 +194,7 @@ impl Partition {
             (false, _) => tracing::debug!(%error, partition, "still not taken over"),
         }
         if error.is_retryable() {
-            takeover::back_off().await;
+            takeover::back_off(&self.identity.random).await;
         } else {
             tokio::time::sleep(NEEDS_HELP).await;
         }
@@ -432,6 +434,7 @@ impl Partition {
         self.turn_away_waiting();
         let stop = self.stop.clone();
         let deliveries = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             deliveries = session.bursts.next() => deliveries,
         };
@@ -482,7 +485,7 @@ impl Partition {
 
     /// Tells other nodes where commands go. Only a hint, and nobody waits for it.
     fn publish_hint(&self, term: u64) -> impl Future<Output = ()> + Send + 'static {
-        let Identity { node, endpoint } = self.identity.clone();
+        let Identity { node, endpoint, .. } = self.identity.clone();
         let hint = OwnerHint { term, node, endpoint };
         let entry = (OWNER_KEY.to_owned(), Bytes::from(hint.encode_to_vec()));
         let (log, partition) = (Arc::clone(&self.log), self.partition);
@@ -500,7 +503,11 @@ impl Partition {
 
 fn answer(partition: u32, settled: Settled<Waiting>) {
     let (reply, said) = match settled {
-        Settled::Durable(Waiting { reply, outcome, unless_held }, offset) => {
+        Settled::Durable(Waiting { reply, outcome, unless_held }, place) => {
+            // Of a coupon, where it was granted; of what operators command, all that came of it.
+            let is_coupon =
+                matches!(outcome, answer::Outcome::Accepted(accepted) if accepted.serial > 0);
+            let offset = *if is_coupon { place.start() } else { place.end() };
             let answer = Answer { partition, offset, outcome: Some(outcome) };
             (reply, Ok(Answered { answer, unless_held }))
         }

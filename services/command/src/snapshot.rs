@@ -19,13 +19,14 @@ use seckill_proto::decode_strictly;
 use seckill_proto::v1::{
     Checkpoint, PromotionChanges, SnapshotManifest, SnapshotPart, SnapshotSegment,
 };
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::takeover::{STEP, TakeoverError, assert_there};
 
 /// Records after which the next segment is made.
-const RECORDS_BETWEEN: u64 = 50_000;
+pub(crate) const RECORDS_BETWEEN: u64 = 50_000;
 /// Or, where there are fewer, the time.
 const TIME_BETWEEN: Duration = Duration::from_secs(60);
 /// Records of the log in one segment; what was missed makes several.
@@ -56,6 +57,14 @@ pub(crate) struct Snapshots {
     pub(crate) newest: Snapshot,
     /// What the manifest knows of the log, whether or not it can be read.
     pub(crate) witnesses: Vec<Witness>,
+}
+
+/// When snapshots are made.
+pub(crate) struct SnapshotPlan {
+    /// Records after which the next segment is made.
+    pub(crate) records: u64,
+    /// One is made at a time.
+    pub(crate) turn: Arc<Semaphore>,
 }
 
 /// Asks the owner which of these promotions are archived, and how each ended.
@@ -177,6 +186,10 @@ fn add(restoring: &mut Restore, part: &Bytes) -> Result<(), Inconsistent> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, LogError> {
+    // Of one thread alone nobody else has a use; and it does the same things in the same order.
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return Ok(work());
+    }
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|panic| LogError::Broken(panic.to_string()))
 }
@@ -237,11 +250,11 @@ pub(crate) async fn keep_making(
     partition: u32,
     confirmed: watch::Receiver<Checkpoint>,
     owner: mpsc::Sender<WhichArchived>,
-    turn: Arc<Semaphore>,
+    plan: SnapshotPlan,
 ) {
     let mut failing = false;
     loop {
-        let Err(error) = make_all(&*log, partition, &confirmed, &owner, &turn).await else {
+        let Err(error) = make_all(&*log, partition, &confirmed, &owner, &plan).await else {
             return;
         };
         metrics::counter!("seckill_snapshots_failed_total").increment(1);
@@ -257,7 +270,7 @@ async fn make_all(
     partition: u32,
     confirmed: &watch::Receiver<Checkpoint>,
     owner: &mpsc::Sender<WhichArchived>,
-    turn: &Semaphore,
+    plan: &SnapshotPlan,
 ) -> Result<(), TakeoverError> {
     let mut maker: Option<Maker> = None;
     let mut made = Instant::now();
@@ -271,13 +284,13 @@ async fn make_all(
         let maker = match &mut maker {
             Some(maker) => maker,
             None => {
-                maker = Some(Maker::begin(log, partition, term).await?);
+                maker = Some(Maker::begin(log, partition, term, plan.records).await?);
                 continue;
             }
         };
         let new = end.next_offset.saturating_sub(maker.fold.next_offset());
-        if new >= RECORDS_BETWEEN || (new > 0 && made.elapsed() >= TIME_BETWEEN) {
-            let Ok(_turn) = turn.acquire().await else { return Ok(()) };
+        if new >= plan.records || (new > 0 && made.elapsed() >= TIME_BETWEEN) {
+            let Ok(_turn) = plan.turn.acquire().await else { return Ok(()) };
             let end = confirmed.borrow().clone(); // it may have taken long
             maker.term = term;
             while maker.fold.next_offset() < end.next_offset {
@@ -303,10 +316,17 @@ struct Maker<'a> {
     /// Names are of a term and numbered, so that no two segments ever have the same.
     term: u64,
     named: u64,
+    /// A segment of fewer records becomes part of the next one.
+    small: u64,
 }
 
 impl<'a> Maker<'a> {
-    async fn begin(log: &'a dyn Log, partition: u32, term: u64) -> Result<Self, TakeoverError> {
+    async fn begin(
+        log: &'a dyn Log,
+        partition: u32,
+        term: u64,
+        small: u64,
+    ) -> Result<Self, TakeoverError> {
         let segments = Manifest::read(log, partition).await?.known();
         let (checkpoint, at_ms) = segments
             .last()
@@ -316,14 +336,14 @@ impl<'a> Maker<'a> {
         let named =
             segments.iter().filter_map(|segment| segment.name.rsplit_once('-')?.1.parse().ok());
         let named = named.max().unwrap_or(0);
-        Ok(Self { log, partition, segments, fold, at_ms, next_look: 0, term, named })
+        Ok(Self { log, partition, segments, fold, at_ms, next_look: 0, term, named, small })
     }
 
     /// Makes the next segment, up to a confirmed offset or until it is large. A small one before it
     /// becomes part of it.
     async fn make(&mut self, confirmed: u64) -> Result<(), TakeoverError> {
         let (mut changes, mut records, mut replaced) = (Changes::default(), 0, None);
-        if let Some(last) = self.segments.last().filter(|last| last.records < RECORDS_BETWEEN) {
+        if let Some(last) = self.segments.last().filter(|last| last.records < self.small) {
             // One that cannot be read stays as it is: what follows it is good all the same.
             if let Some(before) = self.changes_of(std::slice::from_ref(last)).await? {
                 (changes, records, replaced) =
@@ -546,7 +566,7 @@ mod tests {
         }
 
         async fn make(&self) -> Maker<'_> {
-            let mut maker = Maker::begin(&self.log, 0, 0).await.expect("a maker");
+            let mut maker = Maker::begin(&self.log, 0, 0, RECORDS_BETWEEN).await.expect("a maker");
             while maker.fold.next_offset() < self.end {
                 maker.make(self.end).await.expect("made");
             }
@@ -655,7 +675,7 @@ mod tests {
         assert!(archived >= 5, "{archived}");
         // Nothing that was deleted is named, and nothing that is not named is left.
         drop(maker);
-        Maker::begin(&sale.log, 0, 9).await.expect("a maker");
+        Maker::begin(&sale.log, 0, 9, RECORDS_BETWEEN).await.expect("a maker");
         assert_eq!(sale.files().len(), files);
     }
 

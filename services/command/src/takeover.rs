@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::RngExt;
 use seckill_log::{
     Contradiction, Delivery, Effect, FoldError, Log, LogError, Next, Outcome, Owner, Reader,
     Settled, Takeover, Witness,
@@ -14,6 +13,7 @@ use seckill_proto::v1::{Checkpoint, Event};
 use tokio::time::Instant;
 
 use crate::proof::{self, ViewsWitness};
+use crate::random::Random;
 use crate::snapshot::{self, Snapshot};
 
 /// How long one read waits before it is asked again whether there is anything to wait for.
@@ -58,8 +58,9 @@ impl TakeoverError {
 }
 
 /// How the node signs its fences.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Identity {
+    pub(crate) random: Random,
     pub(crate) node: String,
     pub(crate) endpoint: String,
 }
@@ -91,8 +92,8 @@ impl Attempt<'_> {
         known.push(Witness::new("this node", self.known.clone()));
         proof::examine(log, partition, self.views, known).await?;
         let Snapshot { mut book, fold } = snapshots.newest;
-        let fence_id = *uuid::Uuid::new_v4().as_bytes();
-        let Identity { node, endpoint } = identity;
+        let fence_id = identity.random.id();
+        let Identity { node, endpoint, .. } = identity;
         let mut takeover = Takeover::new(fence_id, node, endpoint, fold);
         let mut reading = Reading { told: Instant::now(), reader: None };
         loop {
@@ -182,8 +183,8 @@ fn apply<T>(
 }
 
 /// Waits 200 to 500 ms: two nodes that both want a partition must not depose each other in step.
-pub(crate) async fn back_off() {
-    let wait_ms = rand::rng().random_range(200..500);
+pub(crate) async fn back_off(random: &Random) {
+    let wait_ms = 200 + random.below(300);
     tokio::time::sleep(Duration::from_millis(wait_ms)).await;
 }
 

@@ -78,6 +78,7 @@ impl Feeder {
                 said = error;
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(AGAIN) => {}
             }
@@ -86,6 +87,7 @@ impl Feeder {
 
     async fn session(&self, stop: &CancellationToken) -> Result<(), FeedError> {
         let mut session = tokio::select! {
+            biased;
             () = stop.cancelled() => return Ok(()),
             session = self.take_over() => session?,
         };

@@ -1,6 +1,6 @@
 //! One task per assigned partition: started when it is given, stopped when it is taken away.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -30,20 +30,21 @@ pub async fn run_assigned<F, T>(
         }
         member(membership.is_member());
         tokio::select! {
+            biased;
             () = membership.changed() => {}
             () = stop.cancelled() => {}
             Some(ended) = crew.tasks.join_next_with_id() => crew.strike_off(&ended),
         }
     }
     crew.dismiss(|_| true).await;
-    // Leaving waits for the broker, which must not hold up an async thread.
-    let _ = tokio::task::spawn_blocking(move || drop(membership)).await;
+    membership.leave().await;
 }
 
 #[derive(Default)]
 struct Crew {
     tasks: JoinSet<()>,
-    members: HashMap<Id, (u32, CancellationToken)>,
+    /// By partition.
+    members: BTreeMap<u32, (Id, CancellationToken)>,
 }
 
 impl Crew {
@@ -54,19 +55,19 @@ impl Crew {
     ) {
         let stop = CancellationToken::new();
         let task = self.tasks.spawn(start(partition, stop.clone()));
-        self.members.insert(task.id(), (partition, stop));
+        self.members.insert(partition, (task.id(), stop));
     }
 
     fn missing(&self, assigned: &BTreeSet<u32>) -> Vec<u32> {
-        let held: BTreeSet<u32> = self.members.values().map(|(partition, _)| *partition).collect();
-        assigned.difference(&held).copied().collect()
+        let missing = assigned.iter().filter(|partition| !self.members.contains_key(partition));
+        missing.copied().collect()
     }
 
     /// Stops the tasks of some partitions and waits for them.
     async fn dismiss(&mut self, which: impl Fn(u32) -> bool) {
-        let leaving = |(partition, _): &&(u32, CancellationToken)| which(*partition);
-        self.members.values().filter(leaving).for_each(|(_, stop)| stop.cancel());
-        while self.members.values().any(|(partition, _)| which(*partition)) {
+        let leaving = self.members.iter().filter(|(partition, _)| which(**partition));
+        leaving.for_each(|(_, (_, stop))| stop.cancel());
+        while self.members.keys().any(|partition| which(*partition)) {
             let Some(ended) = self.tasks.join_next_with_id().await else { return };
             self.strike_off(&ended);
         }
@@ -77,7 +78,9 @@ impl Crew {
             Ok((id, ())) => (*id, None),
             Err(error) => (error.id(), Some(error)),
         };
-        let Some((partition, stop)) = self.members.remove(&id) else { return };
+        let mut members = self.members.iter();
+        let Some((&partition, _)) = members.find(|(_, (of, _))| *of == id) else { return };
+        let Some((_, stop)) = self.members.remove(&partition) else { return };
         if let Some(error) = panic {
             tracing::error!(partition, %error, "the partition's task ended badly");
         } else if !stop.is_cancelled() {
@@ -118,7 +121,7 @@ mod tests {
         let stop = CancellationToken::new();
         let (counted, started) = (Arc::clone(&running), Arc::clone(&starts));
         let run = run_assigned(
-            Membership::new(assigned, Committer::default(), Box::new(())),
+            Membership::new(assigned, Committer::default(), None),
             stop.clone(),
             |_| {},
             move |partition, stop| {

@@ -36,7 +36,7 @@ pub use evidence::{COMMAND_MARK, Contradiction, PROJECTOR_MARK, Witness, contrad
 pub use feed::{Fed, Feed, FeedRecord, FeedWriter};
 pub use fold::{Fold, FoldError, Folded};
 pub use history::History;
-pub use membership::{Committer, Group, Membership};
+pub use membership::{Committer, Group, Membership, Standing};
 pub use owner::{CaughtUp, LEASE_MS, Look, Owner, Phase, Settled};
 pub use skips::{Skips, fold_from, hash_of};
 pub use stretch::{Stretch, next_records};
@@ -158,7 +158,9 @@ impl Appending {
         self.deliveries.await.unwrap_or(unknown)
     }
 
-    fn new(records: usize) -> (oneshot::Sender<Vec<Delivery>>, Self) {
+    /// For an engine: where it says what became of so many records.
+    #[must_use]
+    pub fn new(records: usize) -> (oneshot::Sender<Vec<Delivery>>, Self) {
         let (sender, deliveries) = oneshot::channel();
         (sender, Self { records, deliveries })
     }

@@ -51,26 +51,38 @@ impl Committer {
 
 /// What a member knows of its place in the group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
-    pub(crate) partitions: BTreeSet<u32>,
+pub struct Standing {
+    /// Those assigned to it.
+    pub partitions: BTreeSet<u32>,
     /// Whether the group counts this process in, with partitions or without.
-    pub(crate) is_member: bool,
+    pub is_member: bool,
 }
 
 /// Membership in a group. Dropping it leaves the group.
 pub struct Membership {
     standing: watch::Receiver<Standing>,
     committer: Committer,
-    _leaves_when_dropped: Box<dyn Any + Send>,
+    leaves_when_dropped: Option<Box<dyn Any + Send>>,
 }
 
 impl Membership {
-    pub(crate) fn new(
+    /// For an engine: what the group says, and what leaves the group when it is dropped, where there is
+    /// anything to leave.
+    #[must_use]
+    pub fn new(
         standing: watch::Receiver<Standing>,
         committer: Committer,
-        leaves_when_dropped: Box<dyn Any + Send>,
+        leaves_when_dropped: Option<Box<dyn Any + Send>>,
     ) -> Self {
-        Self { standing, committer, _leaves_when_dropped: leaves_when_dropped }
+        Self { standing, committer, leaves_when_dropped }
+    }
+
+    /// Leaves the group.
+    pub async fn leave(self) {
+        // It waits for the broker, which must not hold up an async thread.
+        if let Some(leaves) = self.leaves_when_dropped {
+            let _ = tokio::task::spawn_blocking(move || drop(leaves)).await;
+        }
     }
 
     /// Tells the group's offsets, for as long as this member is in it.

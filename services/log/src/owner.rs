@@ -26,6 +26,7 @@
 //! look at the log's end. So a node that was replaced, or is cut off, refuses nobody for longer.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
 use seckill_proto::v1::{Checkpoint, Event, Fence};
 use seckill_proto::{encode_event, encode_fence};
@@ -60,8 +61,9 @@ pub enum Phase {
 /// What became of something that waited.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Settled<T> {
-    /// Durable. The view that has reached this offset shows it.
-    Durable(T, u64),
+    /// Durable: from its own first event to its own last one; of what wrote nothing, the last event that it
+    /// rests on. A view that has reached the end of it shows what it says.
+    Durable(T, RangeInclusive<u64>),
     /// Rests on an event that counts for nobody: definitely not accepted.
     Void(T),
 }
@@ -113,15 +115,27 @@ pub struct Look {
 struct Parked<T> {
     /// How many events of the term must be confirmed first.
     after: u64,
-    /// The last of them is its own.
-    wrote: bool,
+    /// So many of them, the last ones, are its own.
+    own: u64,
+    /// Where the first of those is, once it has been found by reading back.
+    found_at: Option<u64>,
     waiting: T,
 }
 
 impl<T> Parked<T> {
     /// Whether so many confirmed events settle it, however old they are.
     fn is_settled(&self, confirmed: u64) -> bool {
-        self.after < confirmed || (self.wrote && self.after == confirmed)
+        self.after < confirmed || (self.wrote() && self.after == confirmed)
+    }
+
+    fn wrote(&self) -> bool {
+        self.own > 0
+    }
+
+    /// Its own first event in the term, or the last one before it where it has none, counted from 1; 0 for
+    /// the fence.
+    fn place(&self) -> u64 {
+        self.after - self.own + u64::from(self.wrote())
     }
 }
 
@@ -240,9 +254,9 @@ impl<T> Owner<T> {
     /// # Panics
     /// When called in another phase than [`Phase::Serving`].
     pub fn submit(&mut self, events: Vec<Event>, waiting: T) -> Vec<Vec<u8>> {
-        let wrote = !events.is_empty();
+        let own = events.len() as u64;
         let records = self.stamp(events);
-        self.parked.push_back(Parked { after: self.stamped, wrote, waiting });
+        self.parked.push_back(Parked { after: self.stamped, own, found_at: None, waiting });
         records
     }
 
@@ -327,7 +341,7 @@ impl<T> Owner<T> {
         let serving = matches!(self.phase, Phase::Serving { .. });
         let confirmed = self.fold.next_seq();
         let unproven =
-            |parked: &Parked<T>| !parked.wrote && (!serving || parked.after <= confirmed);
+            |parked: &Parked<T>| !parked.wrote() && (!serving || parked.after <= confirmed);
         let (withdrawn, parked): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.parked).into_iter().partition(unproven);
         self.parked = parked;
@@ -345,20 +359,25 @@ impl<T> Owner<T> {
     /// The next answer that may be given now, in order. To be called until there is none after
     /// every [`Owner::delivered`], [`Owner::looked`] and [`Owner::submit`].
     pub fn next_settled(&mut self, now_ms: u64) -> Option<Settled<T>> {
-        let offset = self.fold.next_offset().saturating_sub(1);
         let confirmed = self.fold.next_seq();
+        let fence = self.fence_of_confirmed();
         let serving = matches!(self.phase, Phase::Serving { .. });
         let fresh = serving && now_ms < self.lease_until_ms;
-        let waiting = self.pop_if(|parked| {
+        let parked = self.pop_if(|parked| {
             parked.is_settled(confirmed) || (fresh && parked.after == confirmed)
         })?;
-        Some(Settled::Durable(waiting, offset))
+        let place = fence + parked.place()..=fence + parked.after;
+        Some(Settled::Durable(parked.waiting, place))
     }
 
-    fn pop_if(&mut self, ready: impl Fn(&Parked<T>) -> bool) -> Option<T> {
+    /// The offset of the own fence, as what is confirmed of a term follows it without a gap.
+    fn fence_of_confirmed(&self) -> u64 {
+        self.fold.next_offset().saturating_sub(self.fold.next_seq() + 1)
+    }
+
+    fn pop_if(&mut self, ready: impl Fn(&Parked<T>) -> bool) -> Option<Parked<T>> {
         let ready = self.parked.front().is_some_and(ready);
-        let parked = if ready { self.parked.pop_front() } else { None };
-        parked.map(|parked| parked.waiting)
+        if ready { self.parked.pop_front() } else { None }
     }
 
     /// From where to read back; `None` when nothing is in doubt.
@@ -394,14 +413,22 @@ impl<T> Owner<T> {
     }
 
     fn found(&mut self, confirmed: u64, offset: u64) -> Vec<Settled<T>> {
+        let is_here = |parked: &&mut Parked<T>| parked.place() == confirmed;
+        self.parked.iter_mut().filter(is_here).for_each(|parked| parked.found_at = Some(offset));
+        let fence = self.fence_of_confirmed();
         let ready = std::iter::from_fn(|| self.pop_if(|parked| parked.is_settled(confirmed)));
-        ready.map(|waiting| Settled::Durable(waiting, offset)).collect()
+        let settled = |parked: Parked<T>| {
+            // Its first event may have been confirmed before the doubt began.
+            let first = parked.found_at.unwrap_or(fence + parked.place());
+            Settled::Durable(parked.waiting, first..=offset)
+        };
+        ready.map(settled).collect()
     }
 
     /// What is skipped took the place of an own event, if of any: that one counts for nobody.
     fn displaced(&mut self, confirmed: u64) -> Vec<Settled<T>> {
-        let is_it = |parked: &Parked<T>| parked.wrote && parked.after == confirmed;
-        self.pop_if(is_it).map(Settled::Void).into_iter().collect()
+        let is_it = |parked: &Parked<T>| parked.wrote() && parked.after == confirmed;
+        self.pop_if(is_it).map(|parked| Settled::Void(parked.waiting)).into_iter().collect()
     }
 
     fn end_of_doubt(&mut self) -> Vec<Settled<T>> {
@@ -469,7 +496,7 @@ mod tests {
         owner.delivered(0, &[Delivery::At(1)], 5);
         fold.step(1, &record).expect("an event");
         assert_eq!(owner.checkpoint(), fold.checkpoint());
-        assert_eq!(owner.next_settled(5), Some(Settled::Durable("a", 1)));
+        assert_eq!(owner.next_settled(5), Some(Settled::Durable("a", 1..=1)));
         assert_eq!((owner.parked(), owner.next_settled(5)), (0, None));
     }
 
@@ -481,13 +508,50 @@ mod tests {
         owner.delivered(0, &[], 1_000);
         assert_eq!(owner.next_settled(1_000), None, "nothing was confirmed");
         decide(&mut owner, "event", 1_000);
-        assert_eq!(owner.next_settled(9_999), Some(Settled::Durable("first", 1)), "a later event");
-        assert_eq!(owner.next_settled(9_999), Some(Settled::Durable("event", 1)));
+        assert_eq!(
+            owner.next_settled(9_999),
+            Some(Settled::Durable("first", 0..=0)),
+            "a later event"
+        );
+        assert_eq!(owner.next_settled(9_999), Some(Settled::Durable("event", 1..=1)));
         owner.submit(vec![], "young");
-        assert_eq!(owner.next_settled(1_000 + LEASE_MS - 1), Some(Settled::Durable("young", 1)));
+        assert_eq!(
+            owner.next_settled(1_000 + LEASE_MS - 1),
+            Some(Settled::Durable("young", 1..=1))
+        );
         owner.submit(vec![], "old");
         assert_eq!(owner.next_settled(1_000 + LEASE_MS), None);
         assert_eq!(owner.withdraw_unproven(), ["old"]);
+    }
+
+    /// Whoever looks there finds it, however many were confirmed at once.
+    #[test]
+    fn an_answer_names_the_place_of_its_own_event() {
+        let (mut owner, _) = serving();
+        owner.submit(vec![event()], "one");
+        owner.submit(vec![event(), event()], "two at once");
+        owner.submit(vec![], "refusal");
+        owner.submit(vec![event()], "last");
+        owner.delivered(0, &[1, 2, 3, 4].map(Delivery::At), 0);
+        let settled: Vec<_> = std::iter::from_fn(|| owner.next_settled(0)).collect();
+        let places = [("one", 1..=1), ("two at once", 2..=3), ("refusal", 3..=3), ("last", 4..=4)];
+        assert_eq!(settled, places.map(|(waiting, at)| Settled::Durable(waiting, at)));
+    }
+
+    /// Also where it has to be looked for, between what counts for nobody, or was confirmed in part.
+    #[test]
+    fn what_is_read_back_names_the_place_of_its_first_event() {
+        let (mut owner, records) = serving();
+        let first = owner.submit(vec![event(), event()], "in part").remove(1);
+        let second = owner.submit(vec![event(), event()], "not at all");
+        owner.delivered(0, &[Delivery::At(1), Delivery::Unknown], 0);
+        let mut read = |offset, record: &[u8]| owner.read_back(offset, record).expect("readable");
+        assert_eq!(read(2, &first), [Settled::Durable("in part", 1..=2)]);
+        assert_eq!(read(3, &first), [], "once more");
+        assert_eq!(read(4, &second[0]), []);
+        assert_eq!(read(5, &first), []);
+        assert_eq!(read(6, &second[1]), [Settled::Durable("not at all", 4..=6)]);
+        assert_eq!(read(7, &records[0]), []);
     }
 
     #[test]
@@ -546,7 +610,7 @@ mod tests {
         owner.submit(vec![event()], "event");
         owner.delivered(0, &[Delivery::At(1), Delivery::At(2)], 5);
         assert_eq!((owner.phase(), owner.next_offset()), (Phase::Suspect, 2));
-        assert_eq!(owner.next_settled(5), Some(Settled::Durable("event", 1)));
+        assert_eq!(owner.next_settled(5), Some(Settled::Durable("event", 1..=1)));
     }
 
     #[test]
@@ -575,7 +639,7 @@ mod tests {
         owner.submit(vec![], "refusal");
         owner.suspect();
         assert_eq!(owner.read_back_from(), Some(1));
-        assert_eq!(owner.read_back(1, &one), Ok(vec![Settled::Durable("one", 1)]));
+        assert_eq!(owner.read_back(1, &one), Ok(vec![Settled::Durable("one", 1..=1)]));
         let foreign = Owner::<()>::default().fence([8; 16], "other", "");
         let void = vec![Settled::Void("two"), Settled::Void("refusal")];
         assert_eq!(owner.read_back(2, &foreign), Ok(void));
@@ -596,7 +660,7 @@ mod tests {
         let mut forged = encode_event(forged);
         forged.extend([0xA0, 0x06, 0x01]); // field 100, varint 1
         for (foreign, settled) in [
-            (b"junk".to_vec(), Settled::Durable("one", 2)),
+            (b"junk".to_vec(), Settled::Durable("one", 2..=2)),
             (forged, Settled::Void("one")), // in the place of the own one
         ] {
             let (mut owner, _) = serving();

@@ -408,7 +408,7 @@ impl Run {
         let accepted = accepted(&self.log)?;
         for (id, told_at) in &self.told.durable {
             match accepted.get(id) {
-                Some(offset) if offset <= told_at => {}
+                Some(offset) if offset == told_at => {}
                 other => return Err(format!("told {id} is durable at {told_at}, is at {other:?}")),
             }
         }
@@ -442,7 +442,7 @@ impl Refused {
 impl Answers {
     fn note(&mut self, settled: Settled<Waiting>, told_ms: u64) {
         match settled {
-            Settled::Durable(Waiting::Grab(id), offset) => self.durable.push((id, offset)),
+            Settled::Durable(Waiting::Grab(id), place) => self.durable.push((id, *place.start())),
             Settled::Durable(Waiting::Refusal { granted, asked_ms }, _) => {
                 self.refused.push(Refused { granted, asked_ms, told_ms });
             }

@@ -216,7 +216,7 @@ fn words(effect: &Effect<String>) -> String {
 
 fn told(settled: &Settled<String>) -> String {
     match settled {
-        Settled::Durable(name, offset) => format!("{name} is durable at {offset}"),
+        Settled::Durable(name, place) => format!("{name} is durable at {}", place.end()),
         Settled::Void(name) => format!("{name} is void"),
     }
 }

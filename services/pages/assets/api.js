@@ -16,6 +16,8 @@ const WORDS = {
 // The answer as {status, body}; status 0 where nobody answers. `body` is sent as JSON, `text` as it is.
 export async function ask(path, options = {}) {
   let request = null;
+  // One that stands still refuses nobody, and answers nobody.
+  const silent = setTimeout(() => outage(true), SILENT_MS);
   try {
     const { text: written, ...rest } = options;
     const sent = options.body === undefined ? { ...rest, body: written } : {
@@ -35,9 +37,12 @@ export async function ask(path, options = {}) {
     if (request === null) return { status: 0, body: `This cannot be sent: ${error.message}` };
     outage(true);
     return { status: 0, body: null };
+  } finally {
+    clearTimeout(silent);
   }
 }
 
+const SILENT_MS = 4000;
 const SILENCE = 'The server does not answer. Nothing is known; try again.';
 const AGAIN = 'The server answers again. Whether that was done is not known; try again.';
 
@@ -70,6 +75,13 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+// The newest first.
+export function place(list, element, startsAt) {
+  element.dataset.startsAt = startsAt ?? '';
+  const later = [...list].find((other) => (other.dataset.startsAt ?? '') < element.dataset.startsAt);
+  return later ?? null;
+}
+
 export function when(time) {
   return new Date(time).toLocaleString(undefined, {
     year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit',
@@ -77,7 +89,7 @@ export function when(time) {
 }
 
 export function percent(discount) {
-  return `${Math.round(discount * 1000) / 10} % off`;
+  return `${Math.round(discount * 100000) / 1000} % off`;
 }
 
 // Tells a request that is sent again from another wish.

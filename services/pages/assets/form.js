@@ -8,11 +8,13 @@ const FIELDS = {
   name: ['Name', { maxLength: 128, autocomplete: 'off' }],
   coupons: ['Coupons', NUMBER],
   discount: ['Off, in percent', NUMBER],
-  limit_per_customer: ['Each customer at most', NUMBER],
+  limit_per_customer: ['Coupons per customer, at most', NUMBER],
   starts_at: ['Starts (left out: now)', TIME],
   finishes_at: ['Ends (left out: open)', TIME],
 };
 const WHOLE = ['coupons', 'limit_per_customer'];
+const MOST = 4294967295;
+export const WHOLE_SAID = `A whole number from 1 to ${MOST}, in digits alone.`;
 let made = 0;
 
 // A form for some fields of a sale. `send` gets the fields as the API takes them, those left empty as null, and gives
@@ -28,16 +30,29 @@ export function saleForm({ names, button, values, before = false, send }) {
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     const sent = before ? names.filter((name) => form.elements[name].value !== form.elements[name].defaultValue) : names;
-    if (show(form, check(form, sent, before))) return tell(said, false, '');
+    if (show(form, check(form, names, sent, before))) return tell(said, false, '');
     if (sent.length === 0) return tell(said, false, 'Nothing was changed.');
+    tell(said, true, 'Asking…');
     const answer = await send(typed(form, sent));
     const done = answer.status === 200 || answer.status === 201;
     const named = done ? null : fieldOf(answer, names);
     show(form, named ? { [named]: inPlainWords(named, answer) } : {});
-    tell(said, done, done ? 'Done.' : named ? '' : words(answer));
+    const open = answer.status === 201 ? 'It is open.' : 'It was open already: nothing is new.';
+    tell(said, done, done ? `${shownName(form)} ${before ? 'Done.' : open}`.trim() : named ? '' : words(answer));
+    if (done && !before) clear(form);
     if (done && before) sent.forEach((name) => { form.elements[name].defaultValue = form.elements[name].value; });
   });
   return form;
+}
+
+function shownName(form) {
+  const name = form.elements.name?.value.trim();
+  return name ? `“${name}”:` : '';
+}
+
+// What belongs to one sale alone: pressing again would open another one like it.
+function clear(form) {
+  for (const name of ['id', 'name', 'starts_at', 'finishes_at']) form.elements[name].value = '';
 }
 
 function field(prefix, name, value) {
@@ -68,17 +83,22 @@ function local(time) {
 const percent = (text) => Number(text.trim().replace(',', '.'));
 
 // What cannot be sent at all, by field.
-function check(form, names, before) {
+function check(form, all, names, before) {
   const wrong = {};
+  for (const name of all.filter((name) => form.elements[name].validity.badInput)) wrong[name] = 'Not a whole date and time.';
   for (const name of names) {
-    const { value, validity } = form.elements[name];
+    const { value } = form.elements[name];
+    const year = Number(value.slice(0, value.indexOf('-')));
     if (name === 'discount' && !(percent(value) > 0 && percent(value) <= 100)) wrong[name] = 'A number above 0, at most 100.';
-    if (WHOLE.includes(name) && !/^0*[1-9]\d*$/.test(value.trim())) wrong[name] = 'A whole number, at least 1, in digits alone.';
+    if (WHOLE.includes(name) && !isWhole(value)) wrong[name] = WHOLE_SAID;
+    if (name === 'name' && !before && value.trim() === '') wrong[name] = 'Give it a name: customers see it.';
+    if (name.endsWith('_at') && value !== '' && (year < 1970 || year > 9000)) wrong[name] = 'A year from 1970 to 9000.';
     if (before && ['name', 'starts_at'].includes(name) && value.trim() === '') wrong[name] = 'This cannot be left out any more.';
-    if (validity.badInput) wrong[name] = 'Not a whole date and time.';
   }
   return wrong;
 }
+
+export const isWhole = (text) => /^\d+$/.test(text.trim()) && Number(text) >= 1 && Number(text) <= MOST;
 
 function typed(form, names) {
   return Object.fromEntries(names.map((name) => {

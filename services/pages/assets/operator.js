@@ -1,9 +1,10 @@
 // The operator's console: open sales, change how they go, and see how the system is.
-import { ask, follow, look, make, newKey, path, when, words } from './api.js';
-import { saleForm, tell } from './form.js';
+import { ask, follow, look, make, newKey, path, percent, place, when, words } from './api.js';
+import { isWhole, saleForm, tell, WHOLE_SAID } from './form.js';
 import { MOST, sendCrowd } from './crowd.js';
 import { sure } from './dialog.js';
 import { watch, watched, remaining } from './charts.js';
+import { showHolders } from './holders.js';
 import './records.js';
 import './system.js';
 
@@ -14,7 +15,8 @@ const ACTIONS = {
   paused: ['resume', 'restock', 'change', 'finish'],
   sold_out: ['restock', 'change', 'finish'],
 };
-const ALL = ['watch', 'crowd', 'pause', 'resume', 'restock', 'change', 'finish', 'cancel'];
+const ALL = ['watch', 'holders', 'crowd', 'pause', 'resume', 'restock', 'change', 'finish', 'cancel'];
+const STATES = { active: 'on sale', sold_out: 'sold out' };
 const FOR_GOOD = { finish: 'It is over for good, and nobody gets a coupon any more.', cancel: 'It is over for good, before it has begun.' };
 const NEW = ['id', 'name', 'coupons', 'discount', 'limit_per_customer', 'starts_at', 'finishes_at'];
 const BEFORE = ['name', 'coupons', 'discount', 'limit_per_customer', 'starts_at', 'finishes_at'];
@@ -43,7 +45,6 @@ byId('offer').append(saleForm({
     const answer = await ask('/v1/promotions', { body: given, headers: { 'idempotency-key': keyOf(given) } });
     if (answer.status >= 200 && answer.status < 500 && answer.status !== 429) wish = { text: null, key: null };
     if (answer.status === 201 || answer.status === 200) {
-      byId('offer-id').value = '';
       watch(answer.body.id, given.name ?? answer.body.id);
       await seen(answer);
     }
@@ -69,9 +70,11 @@ function show(row) {
   } else {
     const cells = CELLS.map((name, n) => make(n === 0 ? 'th' : 'td', { role: n === 0 ? 'rowheader' : 'cell', className: name }));
     const lines = make('tbody', { role: 'rowgroup' }, make('tr', { role: 'row' }, ...cells));
-    known = { row, drawn: null, lines, cells };
+    const said = make('p', { className: 'said' });
+    said.setAttribute('role', 'status');
+    known = { row, drawn: null, lines, cells, said };
     promotions.set(row.id, known);
-    byId('promotions').append(lines);
+    byId('promotions').insertBefore(lines, place(byId('promotions').tBodies, lines, row.starts_at));
     draw(known);
     if (watched() === null) watch(row.id, row.name);
   }
@@ -82,18 +85,26 @@ function show(row) {
 
 function draw(known) {
   const { row, cells: [sale, state, left, granted, actions] } = known;
-  if (known.drawn !== row.name) {
-    known.drawn = row.name;
-    sale.replaceChildren(...nameOf(row));
+  const terms = termsOf(row);
+  if (known.drawn !== row.name + terms) {
+    known.drawn = row.name + terms;
+    sale.replaceChildren(...nameOf(row), make('div', { className: 'soft', textContent: terms }));
   }
   // Made once: what somebody types there stays when the state changes.
-  if (actions.childElementCount === 0) actions.append(...ALL.map((action) => button(known, action)));
-  for (const action of actions.children) {
-    action.hidden = action.dataset.action !== 'watch' && !(ACTIONS[row.state] ?? []).includes(action.dataset.action);
+  if (actions.childElementCount === 0) actions.append(...ALL.map((action) => button(known, action)), known.said);
+  for (const action of actions.querySelectorAll('.action')) {
+    action.hidden = !['watch', 'holders'].includes(action.dataset.action) && !(ACTIONS[row.state] ?? []).includes(action.dataset.action);
   }
-  state.textContent = row.state.replace('_', ' ');
+  state.textContent = STATES[row.state] ?? row.state;
   left.textContent = `${row.remaining} of ${row.coupons}`;
   granted.textContent = String(row.coupons - row.remaining);
+}
+
+// As far as they are known: what is told live has not all of them.
+function termsOf({ discount, limit_per_customer: limit, starts_at: start, finishes_at: end, state }) {
+  const parts = [discount && percent(discount), limit && `${limit} per customer`,
+    state === 'scheduled' && start && `starts ${when(start)}`, end && `ends ${when(end)}`];
+  return parts.filter(Boolean).join(', ');
 }
 
 function nameOf(row) {
@@ -101,7 +112,7 @@ function nameOf(row) {
 }
 
 function button(known, action) {
-  const { id, name } = known.row;
+  const { id } = known.row;
   const pressed = make('button', { type: 'button', className: 'plain', textContent: action });
   pressed.setAttribute('aria-label', `${action} ${id}`);
   const asked = {
@@ -109,8 +120,10 @@ function button(known, action) {
   };
   const input = asked[action] && make('input', { size: 7, placeholder: asked[action][0], value: asked[action][2], inputMode: 'numeric' });
   input?.setAttribute('aria-label', asked[action][1]);
+  input?.addEventListener('input', () => refuse(input, '', false));
   pressed.addEventListener('click', () => ({
-    watch: () => watch(id, name || id),
+    watch: () => watch(id, nameById(id)),
+    holders: () => showHolders(id, nameById(id)),
     change: () => change(known, pressed),
     crowd: () => crowd(id, input, pressed),
     restock: () => restock(id, input),
@@ -132,31 +145,41 @@ function wrong(input) {
 
 // Not to be taken back, so it is asked for twice.
 async function end(id, action) {
-  if (await sure(`${action} ${id}? ${FOR_GOOD[action]}`, `${action} it`)) await act(id, action);
+  const asked = action[0].toUpperCase() + action.slice(1);
+  if (await sure(`${asked} “${nameById(id)}”? ${FOR_GOOD[action]}`, `${asked} it`)) await act(id, action);
 }
 
 async function restock(id, input) {
-  const possible = /^0*[1-9]\d*$/.test(input.value.trim());
-  refuse(input, possible ? '' : 'A whole number, at least 1, in digits alone: the new total.');
+  const possible = isWhole(input.value);
+  refuse(input, possible ? '' : `${WHOLE_SAID} It is the new total.`);
   if (possible) await act(id, 'restock', { coupons: Number(input.value) }, input);
 }
 
+const nameById = (id) => promotions.get(id)?.row.name || id;
+
+// Beside the sale while it is listed.
+function tellOf(id, name, good, text) {
+  const said = promotions.get(id)?.said;
+  tell(said ?? byId('sales-said'), good, said ? text : `${name}: ${text}`);
+}
+
 async function act(id, action, body, input) {
+  const name = nameById(id);
+  tellOf(id, name, true, `${action}: asking…`);
   const answer = await ask(`/v1/promotions/${path(id)}/${action}`, body === undefined ? { method: 'POST' } : { body });
   const done = answer.status === 200;
   // About what was typed, or about the sale.
   const beside = input && answer.status === 400;
   if (input) refuse(input, beside ? answer.body.detail : '');
-  tell(byId('sales-said'), done, done ? `${action}: done for ${id}.` : beside ? '' : `${action} of ${id}: ${words(answer)}`);
-  if (!done) return;
-  if (input) input.value = '';
-  await seen(answer);
+  if (done && input) input.value = '';
+  if (done) await seen(answer);
+  tellOf(id, name, done, done ? `${action}: it is so.` : beside ? '' : `${action}: ${words(answer)}`);
 }
 
-function refuse(input, text) {
+function refuse(input, text, focus = true) {
   input.setAttribute('aria-invalid', String(text !== ''));
   byId(input.getAttribute('aria-describedby')).textContent = text;
-  if (text !== '') input.focus();
+  if (text !== '' && focus) input.focus();
 }
 
 // A form below the sale; what was typed stays until it is accepted or put away.
@@ -186,9 +209,11 @@ async function crowd(id, input, pressed) {
   const possible = Number.isInteger(customers) && customers >= 1 && customers <= MOST;
   refuse(input, possible ? '' : `A whole number of customers, from 1 to ${MOST}.`);
   if (!possible) return;
+  const name = nameById(id);
   pressed.disabled = true;
-  watch(id, promotions.get(id)?.row.name || id);
-  await sendCrowd(id, customers, (good, text) => tell(byId('sales-said'), good, text));
+  watch(id, name);
+  tellOf(id, name, true, 'crowd: it comes from this page, and ends where the page is left.');
+  await sendCrowd(id, customers, (good, text) => tellOf(id, name, good, text));
   pressed.disabled = false;
 }
 

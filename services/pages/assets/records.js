@@ -17,6 +17,7 @@ async function look(from, promotion, goesOn = false) {
   if (answer.status !== 200) {
     const field = /^promotion\b/.test(answer.body?.detail ?? '') ? 'promotion' : 'from';
     show(form, answer.status === 400 ? { [field]: answer.body.detail } : {});
+    byId('records').hidden = true; // they are no answer to this
     return tell(byId('log-said'), false, answer.status === 400 ? '' : words(answer));
   }
   show(form, {});
@@ -37,7 +38,7 @@ function draw(records, asked) {
   byId('records').hidden = rows.length === 0;
   shown = asked && records.length === PAGE ? { ...asked, last: records.at(-1).position } : null;
   byId('log-next').disabled = shown === null;
-  tell(byId('log-said'), true, rows.length === 0 ? 'There are no such records.'
+  tell(byId('log-said'), true, rows.length === 0 ? asked?.promotion ? 'There are no records of such a sale. A sale is named by its id.' : 'There are no such records.'
     : records.length === PAGE && shown === null ? `The first ${PAGE}, by time. A position or a promotion gives the rest, page by page.` : '');
 }
 

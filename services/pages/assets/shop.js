@@ -1,7 +1,8 @@
 // The shop: what is on sale, one button each, and what this customer holds.
-import { ask, follow, look, make, newKey, path, percent, when, words } from './api.js';
+import { ask, follow, look, make, newKey, path, percent, place, when, words } from './api.js';
 
 const REFRESH_MS = 3000;
+const MOST_BYTES = 128;
 
 const promotions = new Map(); // id -> {row, card}
 const wishes = new Map(); // id -> key of what was asked for and not answered
@@ -31,7 +32,8 @@ function show(row) {
   if (!known) {
     known = { row, card: card(row) };
     promotions.set(row.id, known);
-    document.getElementById('promotions').append(known.card.item);
+    const list = document.getElementById('promotions');
+    list.insertBefore(known.card.item, place(list.children, known.card.item, row.starts_at));
   }
   known.row = { ...known.row, ...row };
   draw(known);
@@ -99,10 +101,12 @@ function wish(id) {
 // Whether there is a name to ask with.
 function named() {
   const missing = customer.value.trim() === '';
-  customer.setAttribute('aria-invalid', String(missing));
-  document.getElementById('customer-said').textContent = missing ? 'Say who you are first.' : '';
-  if (missing) customer.focus();
-  return !missing;
+  const long = new TextEncoder().encode(customer.value).length > MOST_BYTES;
+  customer.setAttribute('aria-invalid', String(missing || long));
+  document.getElementById('customer-said').textContent = missing ? 'Say who you are first.'
+    : long ? `At most ${MOST_BYTES} bytes: letters beyond a to z take two or more.` : '';
+  if (missing || long) customer.focus();
+  return !missing && !long;
 }
 
 async function mine(after) {
@@ -135,6 +139,8 @@ async function refresh() {
 customer.addEventListener('change', () => {
   // What was said was said to somebody else.
   promotions.forEach(({ card }) => { card.said.textContent = ''; });
+  document.getElementById('coupons').tBodies[0].replaceChildren(); // they were another one's
+  document.getElementById('coupons').hidden = true;
   if (!named()) return;
   localStorage.setItem('customer', customer.value);
   mine();

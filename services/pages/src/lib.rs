@@ -37,6 +37,7 @@ pub fn routes() -> Router {
         .route("/assets/form.js", file(SCRIPT, include_str!("../assets/form.js")))
         .route("/assets/charts.js", file(SCRIPT, include_str!("../assets/charts.js")))
         .route("/assets/crowd.js", file(SCRIPT, include_str!("../assets/crowd.js")))
+        .route("/assets/holders.js", file(SCRIPT, include_str!("../assets/holders.js")))
         .route("/assets/dialog.js", file(SCRIPT, include_str!("../assets/dialog.js")))
         .route("/assets/records.js", file(SCRIPT, include_str!("../assets/records.js")))
         .route("/assets/system.js", file(SCRIPT, include_str!("../assets/system.js")))
@@ -121,6 +122,7 @@ mod tests {
             "charts.js",
             "crowd.js",
             "dialog.js",
+            "holders.js",
             "records.js",
             "system.js",
             "reference.js",

@@ -66,7 +66,7 @@ pub(crate) struct Built {
 impl Builder {
     /// Returns once it is close, and not before.
     pub(crate) async fn run(self) -> Built {
-        let (mut backoff, mut said) = (backoff(), String::new());
+        let (mut backoff, mut said) = (backoff(self.partition), String::new());
         loop {
             match self.session().await {
                 Ok(built) => return built,

@@ -80,6 +80,7 @@ impl Follower {
 
     pub(crate) async fn run(self, stop: CancellationToken) {
         tokio::select! {
+            biased;
             () = self.sessions(&stop) => {}
             () = self.measure_lag() => {}
         }
@@ -113,7 +114,7 @@ impl Follower {
     }
 
     async fn sessions(&self, stop: &CancellationToken) {
-        let (mut backoff, mut said) = (backoff(), String::new());
+        let (mut backoff, mut said) = (backoff(self.partition), String::new());
         let mut beside = Beside::new(
             Arc::clone(&self.log),
             self.views.clone(),
@@ -125,10 +126,11 @@ impl Follower {
             let before = Instant::now();
             let Err(error) = self.session(&mut beside, stop).await else { return };
             if before.elapsed() > Duration::from_secs(10) {
-                (backoff, said) = (self::backoff(), String::new());
+                (backoff, said) = (self::backoff(self.partition), String::new());
             }
             self.report(&error, &mut said);
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(backoff.next().unwrap_or_default()) => {}
             }
@@ -168,8 +170,9 @@ impl Follower {
             }
             beside.follow(&mut session.rows).await?;
             let records = tokio::select! {
-                records = session.reader.next(STEP) => records?,
+                biased;
                 () = stop.cancelled() => break,
+                records = session.reader.next(STEP) => records?,
             };
             self.project(&mut session, beside, records).await?;
             self.check(&mut session, beside).await?;
@@ -269,11 +272,13 @@ impl Follower {
     }
 }
 
-pub(crate) fn backoff() -> impl Iterator<Item = Duration> {
+/// Spread, so that partitions do not all come back at once.
+pub(crate) fn backoff(partition: u32) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_secs(2))
         .with_jitter()
+        .with_jitter_seed(u64::from(partition))
         .without_max_times()
         .build()
 }

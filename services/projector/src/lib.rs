@@ -84,6 +84,11 @@ impl Projector {
         Ok(Self { task: tokio::spawn(task) })
     }
 
+    /// Ends it at once, in the middle of whatever it does: for tests and simulations of a crash.
+    pub fn kill(&self) {
+        self.task.abort();
+    }
+
     /// Waits until everything is written that was in the log when it was told to stop, for a
     /// bounded time.
     pub async fn stopped(self) {
@@ -112,6 +117,7 @@ async fn run(
     };
     let follow = async { tokio::join!(follower.run(stop.clone()), feed) };
     tokio::select! {
+        biased;
         _ = follow => {}
         () = lead => {}
     }

@@ -18,6 +18,7 @@ mod repair;
 mod replay;
 mod roles;
 mod settings;
+mod simulate;
 mod up;
 mod upgrade;
 mod verify;
@@ -82,6 +83,7 @@ enum Verb {
     Repair(repair::RepairArgs),
     /// Make the embedded log of an earlier version one of this version; the old one is kept
     Upgrade(EmbeddedArgs),
+    Simulate(simulate::SimulateArgs),
     /// Ask a URL; exit code 0 when it answers 2xx (for health checks of containers)
     Health {
         /// For example http://127.0.0.1:8080/readyz
@@ -152,6 +154,7 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
         Verb::Export(args) => replay::export_log(args).await.map(|()| true),
         Verb::Import(args) => replay::import(args).await.map(|()| true),
         Verb::Repair(args) => repair::run(args).await,
+        Verb::Simulate(args) => Ok(tokio::task::block_in_place(|| simulate::run(&args))),
         Verb::Health { url } => check::run(&url).await,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use seckill_command::{Clock, Dispatcher, Node, NodeConfig};
+use seckill_command::{Dispatcher, Node, NodeConfig};
 use seckill_feed::Shop;
 use seckill_log::Log;
 use seckill_projector::Projector;
@@ -46,12 +46,12 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
         }
     }
     let config = NodeConfig {
-        name: settings.name.clone(),
-        endpoint: settings.endpoint(internal.bound.unwrap_or(app.bound)),
-        clock: Clock::system(),
         views: settings.cql.as_ref().map(|_| engines::witness(&views)),
-        room: None,
         archive: settings.cql.as_ref().map(|_| engines::archive(&views, settings.retain)),
+        ..NodeConfig::new(
+            settings.name.clone(),
+            settings.endpoint(internal.bound.unwrap_or(app.bound)),
+        )
     };
     let stop = CancellationToken::new();
     let node = Node::start(log, config, app.health.clone(), stop.clone()).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use seckill_command::{Clock, Node, NodeConfig};
+use seckill_command::{Node, NodeConfig};
 use seckill_feed::Shop;
 use seckill_log::Log;
 use seckill_projector::Projector;
@@ -86,12 +86,13 @@ impl System {
         let get_views = engines::present(&views);
         let internal = Internal::bind(settings)?;
         let config = NodeConfig {
-            name: settings.name.clone(),
-            endpoint: settings.endpoint(internal.bound.unwrap_or(app.bound)),
-            clock: Clock::system(),
             views: Some(engines::witness(&get_views)),
             room,
             archive: Some(engines::archive(&get_views, settings.retain)),
+            ..NodeConfig::new(
+                settings.name.clone(),
+                settings.endpoint(internal.bound.unwrap_or(app.bound)),
+            )
         };
         let starting = Node::start(Arc::clone(&log), config, app.health.clone(), stop_node.clone());
         let node = starting.await.context("the command node cannot start")?;

@@ -21,6 +21,7 @@ mod finished_promotions;
 mod generation;
 mod grabs_per_second;
 mod key;
+mod memory;
 mod open_promotions;
 mod page;
 mod position_text;
@@ -31,9 +32,11 @@ mod view;
 mod views;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::cql::CqlViews;
 use crate::embedded::EmbeddedViews;
+use crate::memory::MemoryViews;
 
 pub use changes::Changes;
 pub use coupon::CouponRow;
@@ -45,6 +48,7 @@ pub use error::ViewsError;
 pub use finished_promotions::FinishedPromotions;
 pub use grabs_per_second::{GrabsPerSecond, TimelineSecond};
 pub use key::{Key, Kind, Part};
+pub use memory::{Faults, MemoryStore};
 pub use open_promotions::OpenPromotions;
 pub use page::{MAX_PAGE, Page};
 pub use progress::Progress;
@@ -80,6 +84,18 @@ impl Views {
             views.open_promotions(partition).await?;
         }
         Ok(views)
+    }
+
+    /// Opens the views in a store of this process's memory, or creates them.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn open_in_memory(
+        store: MemoryStore,
+        faults: Arc<dyn Faults>,
+        partitions: u32,
+    ) -> Result<Self, ViewsError> {
+        Self::create(Box::new(MemoryViews { store, faults }), partitions, &VIEWS).await
     }
 
     /// Connects to a CQL database, and creates the keyspace and the tables that are missing.

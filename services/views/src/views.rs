@@ -1,10 +1,11 @@
 //! The read model: what everybody reads from, and the projector writes to.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::catalog::{Catalog, Side};
 use crate::changes::Changes;

@@ -12,7 +12,7 @@ use seckill_proto::ProblemKind;
 use seckill_proto::v1::{Command, Terms, command};
 
 use crate::Dispatcher;
-use crate::forward::{PATH, PROTOBUF};
+use crate::http::peers::{PATH, PROTOBUF};
 
 pub(crate) fn routes() -> Router<Dispatcher> {
     Router::new().route(PATH, post(decide))

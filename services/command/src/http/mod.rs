@@ -3,6 +3,7 @@
 mod answer;
 mod grab;
 mod internal;
+mod peers;
 mod watch;
 
 use axum::Router;
@@ -11,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::Dispatcher;
 
 pub use answer::{accepted, position, problem};
+pub use peers::HttpPeers;
 
 /// The routes of shoppers, and of those who watch a sale.
 pub fn routes(dispatcher: Dispatcher) -> OpenApiRouter {

@@ -242,7 +242,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn join(&self, _: Group) -> Result<Membership, LogError> {
-        Ok(Membership::new(self.everything.subscribe(), Committer::default(), Box::new(())))
+        Ok(Membership::new(self.everything.subscribe(), Committer::default(), None))
     }
 
     fn feed(&self) -> Arc<dyn Feed> {

@@ -70,7 +70,7 @@ pub(super) fn join(
         .spawn(move || member.run(consumer))
         .map_err(|error| LogError::Broken(error.to_string()))?;
     let leave = Leave { leaving, thread: Some(thread) };
-    Ok(Membership::new(standing, committer, Box::new(leave)))
+    Ok(Membership::new(standing, committer, Some(Box::new(leave))))
 }
 
 /// What a client says of itself.

@@ -47,12 +47,8 @@ impl Clocked {
         let since_boot = real.clone();
         let wall = move || real.now_ms() + lead.load(Ordering::SeqCst);
         let config = NodeConfig {
-            name: "a test".to_owned(),
-            endpoint: "http://127.0.0.1:9".to_owned(),
             clock: Clock::new(wall, move || since_boot.since_boot_ms()),
-            views: None,
-            room: None,
-            archive: None,
+            ..NodeConfig::new("a test", "http://127.0.0.1:9")
         };
         let (health, stop) = (Health::default(), CancellationToken::new());
         let node = Node::start(log, config, health.clone(), stop.clone()).await.expect("a node");

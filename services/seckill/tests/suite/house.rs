@@ -7,7 +7,7 @@ use seckill_proto::{Outcome, ProblemKind};
 use crate::source::{crates, files_in, top};
 
 /// Which crates of the workspace a crate may use: those below it, and of those what it is for.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("seckill-proto", &[]),
     ("seckill-promotion", &["proto"]),
     ("seckill-log", &["proto"]),
@@ -23,6 +23,11 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("seckill-original", &["proto", "promotion", "views", "edge", "command", "query", "feed"]),
     ("seckill-pages", &["proto"]),
     ("seckill-load", &["proto"]),
+    ("seckill-checker", &["proto", "log"]),
+    (
+        "seckill-simulation",
+        &["proto", "checker", "command", "log", "projector", "telemetry", "views"],
+    ),
     (
         "seckill",
         &[
@@ -41,6 +46,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "pages",
             "feed",
             "load",
+            "simulation",
         ],
     ),
     (

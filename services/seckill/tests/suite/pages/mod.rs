@@ -8,7 +8,7 @@ use serde_json::json;
 
 use browser::{Browser, Screen};
 
-use crate::system::{Engines, System, eventually};
+use crate::system::{Engines, System, eventually, signal};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -44,7 +44,7 @@ async fn opens_a_sale(operator: &Browser) {
     operator.write("#offer-coupons", "many").await;
     operator.write("#offer-discount", "70").await;
     operator.press("#offer button").await;
-    operator.sees("#offer-coupons-said", "A whole number, at least 1, in digits alone.").await;
+    operator.sees("#offer-coupons-said", "A whole number from 1 to 4294967295").await;
     operator.is_accessible("the console, with an error").await;
     operator.screenshot("operator-error").await;
     assert_eq!(operator.value("#offer-name").await, "Spring sale");
@@ -60,10 +60,14 @@ async fn opens_a_sale(operator: &Browser) {
     operator.sees("#offer-finishes_at-said", "Ends must").await;
     operator.script(&format!("{ends} = ''")).await;
     operator.press("#offer button").await;
-    operator.sees("#offer [role=status]", "Done.").await;
+    operator.sees("#offer [role=status]", "“Spring sale”: It is open.").await;
+    // Pressing once more opens no second one like it.
+    operator.press("#offer button").await;
+    operator.sees("#offer-name-said", "Give it a name").await;
     operator.sees("#promotions", "5 of 5").await;
     // Only the server can tell that there is one.
     operator.write("#offer-id", "spring").await;
+    operator.write("#offer-name", "Spring sale").await;
     operator.write("#offer-coupons", "6").await;
     operator.press("#offer button").await;
     operator.sees("#offer-id-said", "A sale has this id already.").await;
@@ -83,6 +87,8 @@ async fn grabs(operator: &Browser, shopper: &Browser) {
         "{provenance}"
     );
     operator.sees("#promotions", "4 of 5").await;
+    operator.press("[aria-label='holders spring']").await;
+    operator.sees("#holders", "alice").await;
     shopper.press("[aria-label='Grab one of Spring sale']").await;
     shopper.sees("#promotions .good", "You had it already").await;
     shopper.is_accessible("the shop").await;
@@ -96,8 +102,8 @@ async fn sells_out(operator: &Browser, shopper: &Browser) {
     operator.sees("[data-action=crowd] .bad", "A whole number of customers").await;
     operator.write("[aria-label='Customers who want a coupon of spring']", "20").await;
     operator.press("[aria-label='crowd spring']").await;
-    operator.sees("#sales-said", "20 customers in").await;
-    operator.sees("#sales-said", "4 granted, 16 refused, 0 failed").await;
+    operator.sees("#promotions", "20 customers in").await;
+    operator.sees("#promotions", "4 granted, 16 refused, 0 failed").await;
     operator.sees("#promotions", "sold out").await;
     shopper.sees("#promotions", "Sold out; it may be restocked").await;
     assert_eq!(
@@ -107,7 +113,7 @@ async fn sells_out(operator: &Browser, shopper: &Browser) {
     // Fewer than were given is refused beside the field; more is on sale again.
     operator.write("[aria-label='New total of coupons of spring']", "many").await;
     operator.press("[aria-label='restock spring']").await;
-    operator.sees("[data-action=restock] .bad", "A whole number, at least 1").await;
+    operator.sees("[data-action=restock] .bad", "A whole number from 1").await;
     operator.write("[aria-label='New total of coupons of spring']", "1").await;
     operator.press("[aria-label='restock spring']").await;
     operator.sees("[data-action=restock] .bad", "coupons").await;
@@ -148,7 +154,7 @@ async fn ends(operator: &Browser, shopper: &Browser) {
     );
     operator.press("[aria-label='finish spring']").await;
     operator.press("dialog button[value=yes]").await;
-    operator.sees("#none", "There is no sale that is not over.").await;
+    operator.sees("#none", "No sale is going on").await;
     shopper.sees("#promotions", "Over").await;
     operator.press("#finished summary").await;
     operator.sees("#finished tbody", "5 of 6").await;
@@ -174,7 +180,7 @@ async fn a_chart_moves_and_the_log_is_browsed() {
             text.contains("0 granted, ") && !text.contains(" 0 refused")
         })
         .await;
-    operator.sees("#sales-said", "2000 granted, 1000 refused, 0 failed").await;
+    operator.sees("#promotions", "2000 granted, 1000 refused, 0 failed").await;
     operator.screenshot("operator").await;
     let after = operator.script(drawn).await;
     let charts = after.as_array().expect("charts").len();
@@ -244,6 +250,24 @@ async fn an_outage_is_shown_as_one_and_ends() {
     operator.sees("#promotions", "4 of 5").await;
     operator.close().await;
     shopper.close().await;
+}
+
+/// A server that stands still refuses nobody: that is told of too, and nothing looks done meanwhile.
+#[tokio::test]
+async fn a_server_that_stands_still_is_told_of() {
+    let sale = System::open(Engines::Embedded).await;
+    sale.offer("spring", 5).await;
+    let operator = page(&sale, "/operator", Screen::Desk).await;
+    operator.sees("#promotions", "5 of 5").await;
+    operator.write("#offer-name", "Summer sale").await;
+    signal("STOP", sale.pid());
+    operator.press("#offer button").await;
+    operator.sees("#offer [role=status]", "Asking").await;
+    operator.sees("#outage", "The server does not answer.").await;
+    signal("CONT", sale.pid());
+    operator.sees("#offer [role=status]", "“Summer sale”: It is open.").await;
+    operator.sees_nothing("#outage").await;
+    operator.close().await;
 }
 
 /// New tables are built, read, and put back by buttons.

@@ -1,0 +1,189 @@
+//! What clients were told, against the ledger.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use seckill_proto::Position;
+use seckill_proto::v1::FinishReason;
+
+use crate::ledger::{Grant, Ledger, Sale, State};
+use crate::{Attempt, Outcome, Reason, Violation};
+
+/// Says what is wrong with an attempt, if anything is.
+type Rule = fn(&Case<'_>, &Attempt) -> Result<(), String>;
+
+/// What is promised of an answer, one function each.
+const RULES: [(&str, Rule); 3] = [
+    ("what was granted is in the log, once, where it was said to be", granted),
+    ("a refusal was true at the place that it names", refused),
+    ("an answer is no older than what was known before it was asked", recent),
+];
+
+struct Case<'a> {
+    ledger: &'a Ledger,
+    /// How old what a refusal rests on may be when it is told, by the clock of the attempts.
+    refusals_old: u64,
+    /// Of every sale: by when the log was known to reach which offset, both growing.
+    known: HashMap<&'a str, Vec<(u64, u64)>>,
+}
+
+/// Every promise that these attempts and this log break. All attempts of a run belong to it; the log is as
+/// it was after the last one. A refusal may rest on what was so `refusals_old` before it was told, by the
+/// clock of the attempts.
+#[must_use]
+pub fn check(ledger: &Ledger, attempts: &[Attempt], refusals_old: u64) -> Vec<Violation> {
+    let case = Case { ledger, refusals_old, known: known(attempts) };
+    let mut broken = Vec::new();
+    for attempt in attempts {
+        for (rule, holds) in RULES {
+            if let Err(what) = holds(&case, attempt) {
+                broken.push(Violation { rule, what: format!("{what}: {attempt:?}") });
+            }
+        }
+    }
+    broken.extend(wishes(ledger, attempts));
+    broken
+}
+
+/// By when the log of a sale was known to reach how far.
+fn known(attempts: &[Attempt]) -> HashMap<&str, Vec<(u64, u64)>> {
+    let mut known: HashMap<&str, Vec<(u64, u64)>> = HashMap::new();
+    for attempt in attempts {
+        if let (Some(answered), Some(at)) = (attempt.answered, attempt.outcome.position()) {
+            known.entry(&attempt.promotion_id).or_default().push((answered, at.offset));
+        }
+    }
+    for answers in known.values_mut() {
+        answers.sort_unstable();
+        let mut furthest = 0;
+        for (_, offset) in answers {
+            furthest = furthest.max(*offset);
+            *offset = furthest;
+        }
+    }
+    known
+}
+
+fn granted(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
+    let Outcome::Granted { serial, position, repeated } = attempt.outcome else { return Ok(()) };
+    let sale = case.ledger.sale(&attempt.promotion_id).ok_or("there is no such sale")?;
+    let grant = sale.grant(serial).ok_or("there is no such coupon")?;
+    let Grant { customer_id, key, offset, .. } = grant;
+    if *customer_id != attempt.customer_id || (!key.is_empty() && *key != attempt.key) {
+        return Err(format!("it is {customer_id}'s, for {key:?}"));
+    }
+    let there = if repeated { *offset <= position.offset } else { *offset == position.offset };
+    if !there || sale.partition != position.partition {
+        return Err(format!("it is at {}:{offset}", sale.partition));
+    }
+    Ok(())
+}
+
+fn refused(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
+    let Outcome::Refused { reason, position } = attempt.outcome else { return Ok(()) };
+    let sale = case.ledger.sale(&attempt.promotion_id);
+    let state = sale.map(|sale| sale.as_of(position.offset)).unwrap_or_default();
+    let holds = |sale: &Sale| {
+        let until = |grant: &&Grant| grant.offset <= position.offset;
+        sale.of_customer(&attempt.customer_id).filter(until).count()
+    };
+    if is_so(reason, &state, sale.map(holds).unwrap_or_default()) {
+        Ok(())
+    } else {
+        Err(format!("there it is {state:?}"))
+    }
+}
+
+fn is_so(reason: Reason, state: &State, held: usize) -> bool {
+    let over = state.finished.is_some_and(|why| why != FinishReason::SoldOut);
+    match reason {
+        Reason::NotFound => !state.exists,
+        Reason::NotStarted => state.exists && !state.started,
+        Reason::Paused => state.paused,
+        Reason::SoldOut => state.exists && state.granted == state.coupons,
+        Reason::LimitReached => state.exists && held >= state.limit as usize,
+        // Its time may have come before the event that says so.
+        Reason::Finished => over || (state.started && state.has_end),
+    }
+}
+
+fn recent(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
+    let (position, follows, by) = match attempt.outcome {
+        Outcome::Granted { position, repeated: false, .. } => (position, true, attempt.asked),
+        Outcome::Refused { position, .. } => {
+            let told = attempt.answered.unwrap_or(attempt.asked);
+            (position, false, attempt.asked.min(told.saturating_sub(case.refusals_old)))
+        }
+        _ => return Ok(()),
+    };
+    let answers = case.known.get(attempt.promotion_id.as_str()).map(Vec::as_slice);
+    let answers = answers.unwrap_or_default();
+    let before = answers.partition_point(|(answered, _)| *answered < by);
+    let Some((_, known)) = before.checked_sub(1).map(|last| answers[last]) else { return Ok(()) };
+    let Position { offset, .. } = position;
+    if offset < known || (follows && offset == known) {
+        return Err(format!("offset {known} was known when it was asked"));
+    }
+    Ok(())
+}
+
+/// A sale, a customer, and what tells this wish from another one.
+type Wish<'a> = (&'a str, &'a str, &'a str);
+
+/// What holds of all attempts at one wish.
+fn wishes(ledger: &Ledger, attempts: &[Attempt]) -> Vec<Violation> {
+    let mut wishes: BTreeMap<Wish<'_>, Vec<&Attempt>> = BTreeMap::new();
+    for attempt in attempts {
+        wishes.entry(attempt.wish()).or_default().push(attempt);
+    }
+    let mut broken = Vec::new();
+    for (wish, attempts) in &wishes {
+        broken.extend(one_answer(wish, attempts));
+    }
+    for (promotion_id, sale) in ledger.sales() {
+        broken.extend(granted_once(promotion_id, sale, &wishes));
+    }
+    broken
+}
+
+fn one_answer(wish: &Wish<'_>, attempts: &[&Attempt]) -> Option<Violation> {
+    let serials: HashSet<u32> = attempts.iter().filter_map(|of| serial(of)).collect();
+    let made = |of: &&&Attempt| matches!(of.outcome, Outcome::Granted { repeated: false, .. });
+    let made = attempts.iter().filter(made).count();
+    (serials.len() > 1 || made > 1).then(|| Violation {
+        rule: "a wish has one answer",
+        what: format!("{wish:?} was told serials {serials:?}, and {made} times that it is new"),
+    })
+}
+
+fn granted_once(
+    promotion_id: &str,
+    sale: &Sale,
+    wishes: &BTreeMap<Wish<'_>, Vec<&Attempt>>,
+) -> Vec<Violation> {
+    let (mut granted, mut broken) = (HashSet::new(), Vec::new());
+    for Grant { serial, customer_id, key, .. } in &sale.grants {
+        let wish = (promotion_id, customer_id.as_str(), key.as_str());
+        let mut violate = |rule| {
+            broken.push(Violation { rule, what: format!("coupon {serial} of {wish:?}") });
+        };
+        if !granted.insert(wish) {
+            violate("a wish is granted once");
+        }
+        let asked = wishes.get(&wish).map(Vec::as_slice).unwrap_or_default();
+        if !asked.iter().any(|of| may_be_granted(&of.outcome)) {
+            violate("what was definitely not accepted is not in the log");
+        }
+    }
+    broken
+}
+
+fn serial(attempt: &Attempt) -> Option<u32> {
+    match attempt.outcome {
+        Outcome::Granted { serial, .. } => Some(serial),
+        _ => None,
+    }
+}
+
+fn may_be_granted(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Granted { .. } | Outcome::Unknown)
+}

@@ -1,0 +1,82 @@
+//! Commands to other nodes, as protobuf over HTTP: `internal.rs` takes them there.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use prost::Message;
+use reqwest::{StatusCode, header};
+use seckill_proto::v1::{Answer, Command};
+use seckill_proto::{Outcome, ProblemKind};
+use seckill_telemetry::TRACEPARENT;
+
+use crate::Failure;
+use crate::forward::{ANSWER_TIMEOUT, Peers};
+
+/// The path under a node's endpoint.
+pub(crate) const PATH: &str = "/internal/v1/commands";
+pub(crate) const PROTOBUF: &str = "application/x-protobuf";
+
+/// How long it may take to reach a node.
+const CONNECT: Duration = Duration::from_secs(1);
+/// How long a connection that carries nothing is kept.
+const KEEP: Duration = Duration::from_secs(5);
+
+/// Other nodes over HTTP.
+pub struct HttpPeers {
+    client: reqwest::Client,
+}
+
+impl Default for HttpPeers {
+    fn default() -> Self {
+        let client = reqwest::Client::builder()
+            .no_proxy() // a proxy's 503 would not mean what ours does
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER_TIMEOUT)
+            .pool_idle_timeout(KEEP) // sooner than the other node closes
+            .build()
+            .expect("a client without TLS");
+        Self { client }
+    }
+}
+
+#[async_trait]
+impl Peers for HttpPeers {
+    async fn decide(
+        &self,
+        endpoint: &str,
+        command: &Command,
+        trace: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let mut request = self
+            .client
+            .post(format!("{endpoint}{PATH}"))
+            .header(header::CONTENT_TYPE, PROTOBUF)
+            .body(command.encode_to_vec());
+        if let Some(trace) = trace {
+            request = request.header(TRACEPARENT, trace);
+        }
+        let response = request.send().await.map_err(|error| failure_of(&error))?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(|_| Failure::Unknown)?;
+        if status == StatusCode::OK {
+            return Answer::decode(body).map_err(|_| Failure::Unknown);
+        }
+        Err(failure_in(&body))
+    }
+}
+
+/// A connection that never came about carried no command.
+fn failure_of(error: &reqwest::Error) -> Failure {
+    if error.is_connect() { Failure::Unavailable } else { Failure::Unknown }
+}
+
+/// Only a node's own word counts: whatever stands between may answer with any status.
+fn failure_in(body: &[u8]) -> Failure {
+    let problem = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
+    match problem["type"].as_str().and_then(ProblemKind::of_urn) {
+        Some(ProblemKind::Overloaded) => Failure::Overloaded,
+        Some(ProblemKind::NotOwner) => Failure::NotOwner,
+        Some(kind) if kind.outcome() == Outcome::NotAccepted => Failure::Unavailable,
+        Some(_) | None => Failure::Unknown,
+    }
+}

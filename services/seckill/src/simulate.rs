@@ -1,0 +1,105 @@
+//! `seckill simulate`: this program as a whole cluster in one thread, under faults that a seed decides.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use parking_lot::Mutex;
+use seckill_simulation::{Failed, Run, Totals, shortest, simulate};
+
+use crate::bar::bar;
+
+/// Lines of a trace that are printed, the last ones.
+const TRACE_LINES: usize = 400;
+
+/// Simulate a cluster of this program's command nodes and projectors under faults, and hold every answer and
+/// every view against the log. The same seed gives the same run. Exit code 1 when a promise was broken: then
+/// its shortest form is printed, line by line
+#[derive(Args)]
+pub(crate) struct SimulateArgs {
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How many runs, each with the seed after the one before
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// Print what happens, line by line; of one run
+    #[arg(long)]
+    trace: bool,
+}
+
+/// Whether every promise was kept.
+pub(crate) fn run(args: &SimulateArgs) -> bool {
+    if args.trace {
+        return trace(Run { trace: true, ..Run::new(args.seed) });
+    }
+    let runs = args.seed..args.seed.saturating_add(args.runs);
+    let bar = bar("{bar:30} {pos} of {len} runs, {elapsed}");
+    bar.set_length(args.runs);
+    let (totals, failed) = simulate_all(runs, &bar);
+    bar.finish_and_clear();
+    match failed {
+        None => {
+            print(args.runs, &totals);
+            true
+        }
+        Some(run) => {
+            println!("BROKEN in the run with seed {}. Its shortest form:", run.seed);
+            trace(Run { trace: true, ..shortest(run) });
+            false
+        }
+    }
+}
+
+/// Runs all seeds on all cores; ends early with one in which a promise is broken.
+fn simulate_all(runs: std::ops::Range<u64>, bar: &ProgressBar) -> (Totals, Option<Run>) {
+    let (next, totals, failed) = (AtomicU64::new(runs.start), Mutex::default(), Mutex::new(None));
+    let work = || {
+        while failed.lock().is_none() {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= runs.end {
+                return;
+            }
+            match simulate(Run::new(seed)) {
+                Ok(of_run) => Totals::add(&mut totals.lock(), &of_run),
+                Err(_) => *failed.lock() = Some(Run::new(seed)),
+            }
+            bar.inc(1);
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    (totals.into_inner(), failed.into_inner())
+}
+
+/// Prints a run; whether every promise was kept.
+fn trace(run: Run) -> bool {
+    let mut out = std::io::stdout().lock();
+    let simulated = simulate(run);
+    let (trace, broken) = match &simulated {
+        Ok(totals) => (&totals.trace, &[][..]),
+        Err(Failed { trace, broken }) => (trace, &broken[..]),
+    };
+    let kept = &trace[trace.len().saturating_sub(TRACE_LINES)..];
+    // Whoever reads may have had enough.
+    let _ = kept.iter().try_for_each(|line| writeln!(out, "{line}"));
+    let _ = broken.iter().try_for_each(|line| writeln!(out, "BROKEN: {line}"));
+    broken.is_empty()
+}
+
+fn print(runs: u64, totals: &Totals) {
+    let Totals { grabs, coupons, events, void, takeovers, faults, simulated_ms, .. } = totals;
+    println!("{runs:>12}  runs, {} h of simulated time", simulated_ms / 3_600_000);
+    println!("{grabs:>12}  requests for coupons");
+    println!("{coupons:>12}  coupons given");
+    println!("{events:>12}  events, and {void} that count for nobody");
+    println!("{takeovers:>12}  takeovers of a partition");
+    println!("{faults:>12}  faults");
+    println!("{:>12}  promises broken", 0);
+}

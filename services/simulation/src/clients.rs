@@ -1,0 +1,222 @@
+//! Those who use a simulated cluster: operators who run sales, and customers who want coupons, ask any node,
+//! and ask again where they got no word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use seckill_checker::{Attempt, Outcome, Reason};
+use seckill_command::Failure;
+use seckill_proto::Position;
+use seckill_proto::v1::{
+    Accepted, Answer, CancelPromotion, Command, FinishPromotion, GrabCoupon, PausePromotion,
+    Refusal, RestockPromotion, ResumePromotion, SchedulePromotion, Terms, answer, command,
+};
+
+use crate::cluster::Cluster;
+use crate::world::{BEGINNING_MS, World};
+
+/// Customers of each sale.
+const CUSTOMERS: usize = 24;
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// A wish for one coupon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wish {
+    sale: usize,
+    customer: String,
+    key: String,
+}
+
+/// A sale that is offered.
+struct Sale {
+    id: String,
+    limit: u32,
+}
+
+pub(crate) struct Clients {
+    cluster: Arc<Cluster>,
+    sales: Vec<Sale>,
+    attempts: Mutex<Vec<Attempt>>,
+}
+
+impl Clients {
+    pub(crate) fn new(cluster: &Arc<Cluster>, sales: usize) -> Arc<Self> {
+        let limit = |_| 1 + u32::from(cluster.world.chance(0.3));
+        let sale = |number| Sale { id: format!("sale-{number}"), limit: limit(number) };
+        let sales = (0..sales).map(sale).collect();
+        Arc::new(Self { cluster: Arc::clone(cluster), sales, attempts: Mutex::default() })
+    }
+
+    /// How many want coupons at the same time.
+    pub(crate) fn shoppers(&self) -> usize {
+        6 + self.cluster.world.below(6)
+    }
+
+    pub(crate) fn attempts(&self) -> Vec<Attempt> {
+        self.attempts.lock().clone()
+    }
+
+    /// Offers every sale, and asks again until that is known.
+    pub(crate) async fn offer(&self) {
+        let world = &self.cluster.world;
+        for sale in &self.sales {
+            let terms = Some(terms(world, sale));
+            let schedule = command::Body::Schedule(SchedulePromotion { terms });
+            while !matches!(self.ask(&sale.id, schedule.clone()).await, Ok(Ok(_))) {
+                tokio::time::sleep(world.ms(50, 400)).await;
+            }
+        }
+    }
+
+    /// Changes how sales go, now and then, whatever comes of it.
+    pub(crate) async fn operate(self: Arc<Self>) {
+        let world = Arc::clone(&self.cluster.world);
+        loop {
+            tokio::time::sleep(world.ms(300, 5_000)).await;
+            let sale = &self.sales[world.below(self.sales.len())];
+            let answer = self.ask(&sale.id, any_change(&world)).await;
+            world.note(format_args!("operator: {}: {answer:?}", sale.id));
+        }
+    }
+
+    /// One customer after another, for so many requests.
+    pub(crate) async fn shop(self: Arc<Self>, client: usize, requests: usize) {
+        let world = Arc::clone(&self.cluster.world);
+        let mut open: Option<Wish> = None;
+        for number in 0..requests {
+            tokio::time::sleep(world.ms(1, 700)).await;
+            let again = world.chance(0.8);
+            let wish = open.take().filter(|_| again).unwrap_or_else(|| self.wish(client, number));
+            let outcome = self.grab(&wish).await;
+            let is_open = matches!(outcome, Outcome::Unknown | Outcome::NotAccepted);
+            open = (is_open || world.chance(0.1)).then_some(wish);
+        }
+    }
+
+    fn wish(&self, client: usize, number: usize) -> Wish {
+        let world = &self.cluster.world;
+        let sale = world.below(self.sales.len());
+        let customer = format!("customer-{}", world.below(CUSTOMERS));
+        let keyed = self.sales[sale].limit > 1;
+        let key = if keyed { format!("wish-{client}-{number}") } else { String::new() };
+        Wish { sale, customer, key }
+    }
+
+    /// Asks for every wish once more, until the answer is definite: what was told has to be so still.
+    pub(crate) async fn ask_all_again(&self) {
+        let mut wishes: Vec<Wish> = Vec::new();
+        for attempt in self.attempts() {
+            let sale = self.sales.iter().position(|sale| sale.id == attempt.promotion_id);
+            let (customer, key) = (attempt.customer_id, attempt.key);
+            let wish = Wish { sale: sale.unwrap_or_default(), customer, key };
+            if !wishes.contains(&wish) {
+                wishes.push(wish);
+            }
+        }
+        for wish in wishes {
+            while matches!(self.grab(&wish).await, Outcome::Unknown | Outcome::NotAccepted) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    async fn grab(&self, wish: &Wish) -> Outcome {
+        let world = &self.cluster.world;
+        let Wish { sale, customer, key } = wish.clone();
+        let promotion_id = self.sales[sale].id.clone();
+        let grab = GrabCoupon { customer_id: customer.clone(), idempotency_key: key.clone() };
+        let asked = world.tick();
+        let answer = self.ask(&promotion_id, command::Body::Grab(grab)).await;
+        let outcome = outcome(answer);
+        let answered = (outcome != Outcome::Unknown).then(|| world.tick());
+        world.note(format_args!("{customer} {key} of {promotion_id}: {outcome:?}"));
+        let attempt = Attempt {
+            promotion_id,
+            customer_id: customer,
+            key,
+            asked,
+            answered,
+            outcome: outcome.clone(),
+        };
+        self.attempts.lock().push(attempt);
+        outcome
+    }
+
+    /// Sends a command to any node. An error where no answer came.
+    async fn ask(
+        &self,
+        promotion_id: &str,
+        body: command::Body,
+    ) -> Result<Result<Answer, Failure>, ()> {
+        let world = &self.cluster.world;
+        let node = world.below(self.cluster.nodes());
+        let Some(dispatcher) = self.cluster.dispatcher(node) else {
+            return Ok(Err(Failure::Unavailable)); // nobody listens there
+        };
+        let command = Command { promotion_id: promotion_id.to_owned(), body: Some(body) };
+        world.takes().await;
+        // Decided whether or not the client still waits.
+        let decided = tokio::spawn(async move { dispatcher.send(command).await });
+        let answer = tokio::time::timeout(PATIENCE, decided).await.map_err(|_| ())?;
+        world.takes().await;
+        answer.map_err(|_| ())
+    }
+}
+
+fn any_change(world: &World) -> command::Body {
+    let coupons = 2 + u32::try_from(world.below(40)).unwrap_or(0);
+    match world.below(12) {
+        0..4 => command::Body::Restock(RestockPromotion { coupons }),
+        4..7 => command::Body::Pause(PausePromotion {}),
+        7..10 => command::Body::Resume(ResumePromotion {}),
+        10 => command::Body::Finish(FinishPromotion {}),
+        _ => command::Body::Cancel(CancelPromotion {}),
+    }
+}
+
+fn terms(world: &World, sale: &Sale) -> Terms {
+    let in_ms = world.below(4_000) as i64 - 1_000;
+    let starts_at_ms = BEGINNING_MS + world.now_ms().cast_signed() + in_ms;
+    let ends_in_ms = 5_000 + world.below(40_000) as i64;
+    Terms {
+        name: sale.id.clone(),
+        coupons: 2 + u32::try_from(world.below(30)).unwrap_or(0),
+        discount: 0.5,
+        starts_at_ms,
+        finishes_at_ms: world.chance(0.4).then_some(starts_at_ms + ends_in_ms),
+        limit_per_customer: sale.limit,
+    }
+}
+
+fn outcome(answer: Result<Result<Answer, Failure>, ()>) -> Outcome {
+    let answer = match answer {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(Failure::Unknown)) | Err(()) => return Outcome::Unknown,
+        Ok(Err(_)) => return Outcome::NotAccepted,
+    };
+    let position = Position { partition: answer.partition, offset: answer.offset };
+    match answer.outcome {
+        Some(answer::Outcome::Accepted(Accepted { repeated, serial, .. })) => {
+            Outcome::Granted { serial, position, repeated }
+        }
+        Some(answer::Outcome::Refused(refusal)) => {
+            let reason = reason(Refusal::try_from(refusal).unwrap_or_default());
+            Outcome::Refused { reason, position }
+        }
+        None => Outcome::Unknown,
+    }
+}
+
+fn reason(refusal: Refusal) -> Reason {
+    match refusal {
+        Refusal::NotFound => Reason::NotFound,
+        Refusal::NotStarted => Reason::NotStarted,
+        Refusal::Paused => Reason::Paused,
+        Refusal::SoldOut => Reason::SoldOut,
+        Refusal::LimitReached => Reason::LimitReached,
+        Refusal::Finished => Reason::Finished,
+        other => panic!("no grab is refused as {other:?}"),
+    }
+}

@@ -1,0 +1,279 @@
+//! The nodes of a simulated cluster: each a command node and a projector, as `up` runs them, on one broker
+//! and one database. They are started, killed and told to stop at any moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use seckill_command::{
+    Archive, AskViews, Clock, Dispatcher, Failure, Node, NodeConfig, Peers, Random, Shown,
+    ViewsWitness,
+};
+use seckill_log::{Log, Standing};
+use seckill_projector::Projector;
+use seckill_proto::v1::{Answer, Command};
+use seckill_telemetry::Health;
+use seckill_views::{Faults, MemoryStore, Views, ViewsError};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::log::{Broker, SimulatedLog};
+use crate::world::{BEGINNING_MS, World};
+
+/// Records after which a snapshot is made: so it is made and read all the time.
+const SNAPSHOT_RECORDS: u64 = 20;
+/// After how long a sale that is over is archived.
+const RETAIN: Duration = Duration::from_secs(8);
+const GROUPS: [&str; 2] = ["command", "projector"];
+
+pub(crate) struct Cluster {
+    pub(crate) world: Arc<World>,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) partitions: u32,
+    store: MemoryStore,
+    places: Vec<Place>,
+}
+
+/// Where a node runs.
+struct Place {
+    name: String,
+    standings: BTreeMap<&'static str, watch::Sender<Standing>>,
+    /// How far its wall clock is ahead, in milliseconds.
+    lead_ms: Arc<AtomicI64>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    node: Node,
+    projector: Projector,
+    stop: CancellationToken,
+}
+
+impl Cluster {
+    pub(crate) fn new(world: &Arc<World>, partitions: u32, nodes: usize) -> Arc<Self> {
+        let place = |number| Place {
+            name: format!("node-{number}"),
+            standings: GROUPS.map(|group| (group, watch::channel(Standing::default()).0)).into(),
+            lead_ms: Arc::default(),
+            running: Mutex::default(),
+        };
+        Arc::new(Self {
+            world: Arc::clone(world),
+            broker: Broker::new(world, partitions),
+            partitions,
+            store: MemoryStore::default(),
+            places: (0..nodes).map(place).collect(),
+        })
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(crate) fn is_running(&self, node: usize) -> bool {
+        self.places[node].running.lock().is_some()
+    }
+
+    /// The way in to a node that runs.
+    pub(crate) fn dispatcher(&self, node: usize) -> Option<Dispatcher> {
+        Some(self.places[node].running.lock().as_ref()?.node.dispatcher())
+    }
+
+    /// The views, by whoever asks them from outside.
+    pub(crate) async fn views(&self) -> Result<Views, ViewsError> {
+        let faults = Arc::new(Database(Arc::clone(&self.world)));
+        Views::open_in_memory(self.store.clone(), faults, self.partitions).await
+    }
+
+    /// The log, by whoever reads it from outside.
+    pub(crate) fn log(&self) -> Arc<dyn Log> {
+        SimulatedLog::new(&self.broker, "outside", BTreeMap::new())
+    }
+
+    /// Starts a node. What it needs may fail: then it tries again, as a process that is started again.
+    pub(crate) async fn start(self: &Arc<Self>, number: usize) {
+        let place = &self.places[number];
+        loop {
+            match self.try_start(number).await {
+                Ok(running) => {
+                    self.world.note(format_args!("{} runs", place.name));
+                    *place.running.lock() = Some(running);
+                    return;
+                }
+                Err(error) => {
+                    self.world.note(format_args!("{} does not start: {error}", place.name));
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+
+    async fn try_start(self: &Arc<Self>, number: usize) -> Result<Running, String> {
+        let place = &self.places[number];
+        let standings = place.standings.iter().map(|(group, sender)| (*group, sender.subscribe()));
+        let log: Arc<dyn Log> = SimulatedLog::new(&self.broker, &place.name, standings.collect());
+        let views = self.views().await.map_err(|error| error.to_string())?;
+        let (world, lead) = (Arc::clone(&self.world), Arc::clone(&place.lead_ms));
+        let since_boot = Arc::clone(&self.world);
+        let chance = Arc::clone(&self.world);
+        let wall =
+            move || BEGINNING_MS + world.now_ms().cast_signed() + lead.load(Ordering::Relaxed);
+        let config = NodeConfig {
+            clock: Clock::new(wall, move || since_boot.now_ms()),
+            views: Some(witness(&views)),
+            archive: Some(archive(&views)),
+            peers: Arc::new(Network(Arc::clone(self))),
+            random: Random::new(move || chance.number()),
+            snapshot_records: SNAPSHOT_RECORDS,
+            ..NodeConfig::new(&place.name, &place.name)
+        };
+        let (health, stop) = (Health::default(), CancellationToken::new());
+        let node = Node::start(Arc::clone(&log), config, health.clone(), stop.clone()).await;
+        let node = node.map_err(|error| error.to_string())?;
+        match Projector::start(log, views, health, stop.clone()).await {
+            Ok(projector) => Ok(Running { node, projector, stop }),
+            Err(error) => {
+                node.kill();
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Ends a node in the middle of whatever it does.
+    pub(crate) fn kill(&self, number: usize) {
+        let place = &self.places[number];
+        if let Some(running) = place.running.lock().take() {
+            self.world.note(format_args!("{} is killed", place.name));
+            running.node.kill();
+            running.projector.kill();
+        }
+    }
+
+    /// Asks a node to end, and waits until it has.
+    pub(crate) async fn stop(&self, number: usize) {
+        let place = &self.places[number];
+        let running = place.running.lock().take();
+        if let Some(Running { node, projector, stop }) = running {
+            self.world.note(format_args!("{} is told to stop", place.name));
+            stop.cancel();
+            node.stopped().await;
+            projector.stopped().await;
+            self.world.note(format_args!("{} has stopped", place.name));
+        }
+    }
+
+    /// Sets the wall clock of a node.
+    pub(crate) fn set_clock(&self, number: usize, lead_ms: i64) {
+        self.places[number].lead_ms.store(lead_ms, Ordering::Relaxed);
+    }
+
+    /// Tells each node which partitions it is to look after. Truth is that every partition is one node's that
+    /// runs; otherwise a partition may be nobody's, of two, or of one that does not run.
+    pub(crate) fn assign(&self, truthful: bool) {
+        for group in GROUPS {
+            let mut shares = vec![BTreeSet::new(); self.nodes()];
+            for partition in 0..self.partitions {
+                for node in self.owners(partition, truthful) {
+                    shares[node].insert(partition);
+                }
+            }
+            self.world.note(format_args!("{group}: {shares:?}"));
+            for (place, partitions) in self.places.iter().zip(shares) {
+                let standing = Standing { partitions, is_member: true };
+                place.standings[group].send_if_modified(|before| {
+                    let changed = *before != standing;
+                    *before = standing;
+                    changed
+                });
+            }
+        }
+    }
+
+    fn owners(&self, partition: u32, truthful: bool) -> Vec<usize> {
+        let running: Vec<usize> = (0..self.nodes()).filter(|node| self.is_running(*node)).collect();
+        let any = || self.world.below(self.nodes());
+        match self.world.below(10) {
+            0 if !truthful => Vec::new(),
+            1 if !truthful => vec![any()],
+            2 | 3 if !truthful => vec![any(), any()],
+            _ if running.is_empty() => Vec::new(),
+            _ => vec![running[(partition as usize + self.world.below(2)) % running.len()]],
+        }
+    }
+}
+
+/// The database as nodes reach it.
+struct Database(Arc<World>);
+
+#[async_trait]
+impl Faults for Database {
+    async fn fails(&self, call: &str) -> bool {
+        self.0.note(format_args!("views: {call}?"));
+        self.0.takes().await;
+        self.0.chance(self.0.weather().call / 4.0)
+    }
+}
+
+/// The way from node to node: requests and answers are lost, and come late.
+struct Network(Arc<Cluster>);
+
+#[async_trait]
+impl Peers for Network {
+    async fn decide(
+        &self,
+        endpoint: &str,
+        command: &Command,
+        _: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let (cluster, command) = (Arc::clone(&self.0), command.clone());
+        let world = Arc::clone(&cluster.world);
+        let number = cluster.places.iter().position(|place| place.name == endpoint);
+        world.takes().await;
+        let Some(to) = number.and_then(|number| cluster.dispatcher(number)) else {
+            return Err(Failure::Unavailable); // nobody listens there
+        };
+        if world.chance(world.weather().call) {
+            return Err(Failure::Unknown); // the request is lost
+        }
+        // It is decided whether or not anybody still waits for the answer.
+        let answer = tokio::spawn(async move { to.decide_here(command).await }).await;
+        world.takes().await;
+        if world.chance(world.weather().call) {
+            return Err(Failure::Unknown); // the answer is lost
+        }
+        answer.unwrap_or(Err(Failure::Unknown))
+    }
+}
+
+fn witness(views: &Views) -> ViewsWitness {
+    let views = views.clone();
+    Arc::new(move |partition| {
+        let views = views.clone();
+        Box::pin(async move {
+            let progress = views.progress(partition).await.map_err(|error| error.to_string())?;
+            Ok(progress.map(|progress| progress.checkpoint()))
+        })
+    })
+}
+
+fn archive(views: &Views) -> Archive {
+    let views = views.clone();
+    let ask: AskViews = Arc::new(move |partition, promotion_id, customer_id| {
+        let views = views.clone();
+        Box::pin(async move {
+            let asked = async {
+                // First how far they are: what is found after that is at least as new.
+                let progress = views.progress(partition).await?;
+                let row = views.coupon_of(&customer_id, &promotion_id).await?;
+                let coupon = row.map(|row| (row.serial, row.grabbed_at.as_millisecond()));
+                let next_offset = progress.map_or(0, |progress| progress.next_offset);
+                Ok::<_, ViewsError>(Shown { coupon, next_offset })
+            };
+            asked.await.map_err(|error| error.to_string())
+        })
+    });
+    Archive { retain: RETAIN, ask }
+}

@@ -110,8 +110,7 @@ fn recent(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
     let (position, follows, by) = match attempt.outcome {
         Outcome::Granted { position, repeated: false, .. } => (position, true, attempt.asked),
         Outcome::Refused { position, .. } => {
-            let told = attempt.answered.unwrap_or(attempt.asked);
-            (position, false, attempt.asked.min(told.saturating_sub(case.refusals_old)))
+            (position, false, attempt.asked.saturating_sub(case.refusals_old))
         }
         _ => return Ok(()),
     };

@@ -40,28 +40,21 @@ pub(crate) fn run(args: &SimulateArgs) -> bool {
     bar.set_length(args.runs);
     let (totals, failed) = simulate_all(runs, &bar);
     bar.finish_and_clear();
-    match failed {
-        None => {
-            print(args.runs, &totals);
-            true
-        }
-        Some(run) => {
-            println!("BROKEN in the run with seed {}. Its shortest form:", run.seed);
-            trace(Run { trace: true, ..shortest(run) });
-            false
-        }
-    }
+    let Some(run) = failed else {
+        print(args.runs, &totals);
+        return true;
+    };
+    println!("BROKEN in the run with seed {}. Its shortest form:", run.seed);
+    trace(Run { trace: true, ..shortest(run) })
 }
 
 /// Runs all seeds on all cores; ends early with one in which a promise is broken.
 fn simulate_all(runs: std::ops::Range<u64>, bar: &ProgressBar) -> (Totals, Option<Run>) {
     let (next, totals, failed) = (AtomicU64::new(runs.start), Mutex::default(), Mutex::new(None));
+    let goes_on = || failed.lock().is_none();
+    let next = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| runs.contains(seed));
     let work = || {
-        while failed.lock().is_none() {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= runs.end {
-                return;
-            }
+        while let Some(seed) = next().filter(|_| goes_on()) {
             match simulate(Run::new(seed)) {
                 Ok(of_run) => Totals::add(&mut totals.lock(), &of_run),
                 Err(_) => *failed.lock() = Some(Run::new(seed)),

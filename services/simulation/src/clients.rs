@@ -124,22 +124,15 @@ impl Clients {
 
     async fn grab(&self, wish: &Wish) -> Outcome {
         let world = &self.cluster.world;
-        let Wish { sale, customer, key } = wish.clone();
+        let Wish { sale, customer: customer_id, key } = wish.clone();
         let promotion_id = self.sales[sale].id.clone();
-        let grab = GrabCoupon { customer_id: customer.clone(), idempotency_key: key.clone() };
+        let grab = GrabCoupon { customer_id: customer_id.clone(), idempotency_key: key.clone() };
         let asked = world.tick();
-        let answer = self.ask(&promotion_id, command::Body::Grab(grab)).await;
-        let outcome = outcome(answer);
+        let outcome = outcome(self.ask(&promotion_id, command::Body::Grab(grab)).await);
         let answered = (outcome != Outcome::Unknown).then(|| world.tick());
-        world.note(format_args!("{customer} {key} of {promotion_id}: {outcome:?}"));
-        let attempt = Attempt {
-            promotion_id,
-            customer_id: customer,
-            key,
-            asked,
-            answered,
-            outcome: outcome.clone(),
-        };
+        world.note(format_args!("{customer_id} {key} of {promotion_id}: {outcome:?}"));
+        let said = outcome.clone();
+        let attempt = Attempt { promotion_id, customer_id, key, asked, answered, outcome: said };
         self.attempts.lock().push(attempt);
         outcome
     }

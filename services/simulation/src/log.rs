@@ -133,21 +133,17 @@ impl SimulatedLog {
         what: &'static str,
         change: impl FnOnce(&Broker) + Send + 'static,
     ) -> Result<(), LogError> {
-        let (world, broker) = (Arc::clone(&self.world), Arc::clone(&self.broker));
-        let (lost, unheard) = {
-            let call = world.weather().call;
-            (world.chance(call / 2.0), world.chance(call / 2.0))
-        };
-        let (done, hears) = oneshot::channel();
-        tokio::spawn(async move {
-            world.broker_takes().await;
+        let half = self.world.weather().call / 2.0;
+        let (lost, unheard) = (self.world.chance(half), self.world.chance(half));
+        let broker = Arc::clone(&self.broker);
+        let changing = tokio::spawn(async move {
+            broker.world.broker_takes().await;
             if !lost {
                 change(&broker);
             }
-            world.broker_takes().await;
-            let _ = done.send(());
+            broker.world.broker_takes().await;
         });
-        let _ = hears.await;
+        let _ = changing.await;
         if lost || unheard {
             self.world.note(format_args!("{}: {what} fails (lost: {lost})", self.node));
             return Err(LogError::Unavailable(format!("{what}: a simulated fault")));

@@ -19,8 +19,10 @@ use crate::world::{Weather, World};
 
 /// How long everything may take to come right once nothing goes wrong any more.
 const QUIET: Duration = Duration::from_secs(300);
-/// How old what a refusal rests on may be when it leaves its owner, and how long it may be under way.
-const REFUSALS_OLD_US: u64 = (LEASE_MS + 10) * 1_000;
+/// How old what a refusal rests on may be when its owner tells it, by clocks of whole milliseconds.
+const REFUSALS_OLD_US: u64 = (LEASE_MS + 1) * 1_000;
+/// Times that the views are held against the log, which may still move.
+const VERIFIED: usize = 5;
 /// Looks at the views until then.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -287,7 +289,25 @@ async fn calm(cluster: &Arc<Cluster>) {
 
 /// Waits until the views have all that is in the log, and holds every row against it.
 async fn views_come_right(cluster: &Arc<Cluster>) -> Result<(), String> {
-    let (log, begun) = (cluster.log(), Instant::now());
+    let mut differences = Vec::new();
+    for _ in 0..VERIFIED {
+        until_reached(cluster).await?;
+        let log = cluster.log();
+        let views = cluster.views().await.map_err(|error| error.to_string())?;
+        let claims = snapshots(&*log).await.map_err(|error| error.to_string())?;
+        let report = verify(&*log, &views, claims).await.map_err(|error| error.to_string())?;
+        if report.is_equal() {
+            return Ok(());
+        }
+        differences = report.differences;
+        // A partition may have been taken over while it was compared: then the views were short of that.
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(format!("the views are not what the log says: {differences:?}"))
+}
+
+async fn until_reached(cluster: &Cluster) -> Result<(), String> {
+    let begun = Instant::now();
     let views = cluster.views().await.map_err(|error| error.to_string())?;
     for partition in 0..cluster.partitions {
         while let Some(short) = short_of(cluster, &views, partition).await? {
@@ -297,12 +317,7 @@ async fn views_come_right(cluster: &Arc<Cluster>) -> Result<(), String> {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-    let claims = snapshots(&*log).await.map_err(|error| error.to_string())?;
-    let report = verify(&*log, &views, claims).await.map_err(|error| error.to_string())?;
-    if report.is_equal() {
-        return Ok(());
-    }
-    Err(format!("the views are not what the log says: {:?}", report.differences))
+    Ok(())
 }
 
 /// What the views have not got of a partition; nothing where they have all.

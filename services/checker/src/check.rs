@@ -82,14 +82,14 @@ fn refused(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
     let Outcome::Refused { reason, position } = attempt.outcome else { return Ok(()) };
     let sale = case.ledger.sale(&attempt.promotion_id);
     let state = sale.map(|sale| sale.as_of(position.offset)).unwrap_or_default();
-    let holds = |sale: &Sale| {
-        let until = |grant: &&Grant| grant.offset <= position.offset;
-        sale.of_customer(&attempt.customer_id).filter(until).count()
-    };
-    if is_so(reason, &state, sale.map(holds).unwrap_or_default()) {
-        Ok(())
-    } else {
-        Err(format!("there it is {state:?}"))
+    let held = sale.into_iter().flat_map(|sale| sale.of_customer(&attempt.customer_id));
+    let held: Vec<&Grant> = held.filter(|grant| grant.offset <= position.offset).collect();
+    if held.iter().any(|grant| grant.key == attempt.key) {
+        return Err("the customer has the coupon that was asked for".to_owned());
+    }
+    match is_so(reason, &state, held.len()) {
+        true => Ok(()),
+        false => Err(format!("there it is {state:?}")),
     }
 }
 
@@ -169,7 +169,7 @@ fn granted_once(
             violate("a wish is granted once");
         }
         let asked = wishes.get(&wish).map(Vec::as_slice).unwrap_or_default();
-        if !asked.iter().any(|of| may_be_granted(&of.outcome)) {
+        if !asked.iter().any(|of| may_have_made(&of.outcome)) {
             violate("what was definitely not accepted is not in the log");
         }
     }
@@ -183,6 +183,7 @@ fn serial(attempt: &Attempt) -> Option<u32> {
     }
 }
 
-fn may_be_granted(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Granted { .. } | Outcome::Unknown)
+/// Whether a coupon may be of this attempt. One that was told that the customer had it already made none.
+fn may_have_made(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Granted { repeated: false, .. } | Outcome::Unknown)
 }

@@ -114,7 +114,9 @@ fn a_word_that_was_not_kept_is_found() {
     let paused = log.event(Body::Paused(PromotionPaused {}));
     let ann = || attempt("ann", 10, granted(1, first));
     let bob = || attempt("bob", 11, granted(2, second));
-    let cases: [(&[Attempt], &[&str]); 12] = [
+    let again = || attempt("ann", 20, repeated(1, first));
+    let not_accepted = || attempt("ann", 10, Outcome::NotAccepted);
+    let cases: [(&[Attempt], &[&str]); 14] = [
         (&[ann(), bob(), attempt("cid", 12, granted(3, paused))], &[HELD]),
         (&[ann(), bob(), attempt("cid", 12, granted(2, second))], &[HELD]),
         (&[ann(), attempt("bob", 11, granted(2, paused))], &[HELD]),
@@ -122,10 +124,12 @@ fn a_word_that_was_not_kept_is_found() {
         (&[ann(), bob(), attempt("cid", 12, refused(Reason::SoldOut, first))], &[TRUE]),
         (&[ann(), bob(), attempt("cid", 12, refused(Reason::NotFound, paused))], &[TRUE]),
         (&[ann(), bob(), attempt("cid", 12, refused(Reason::LimitReached, paused))], &[TRUE]),
+        (&[ann(), bob(), attempt("ann", 12, refused(Reason::SoldOut, paused))], &[TRUE]),
         (&[ann(), bob(), attempt("cid", 90, refused(Reason::NotStarted, 1))], &[RECENT]),
         (&[bob(), attempt("ann", 90, granted(1, first))], &[RECENT]),
         (&[ann(), bob(), attempt("ann", 12, granted(1, first))], &[ONE]),
-        (&[bob(), attempt("ann", 10, Outcome::NotAccepted)], &[UNWANTED]),
+        (&[bob(), not_accepted()], &[UNWANTED]),
+        (&[bob(), not_accepted(), again()], &[UNWANTED]),
         (&[bob()], &[UNWANTED]),
     ];
     for (attempts, expected) in cases {

@@ -9,6 +9,7 @@ mod clients;
 mod cluster;
 mod feed;
 mod log;
+mod panics;
 mod run;
 mod world;
 

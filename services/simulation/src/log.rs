@@ -12,6 +12,8 @@ use seckill_log::{
     Appending, Committer, Delivery, Entries, Feed, Fetched, Group, Log, LogError, Membership,
     Reader, Standing, Table,
 };
+use seckill_proto::encode_fence;
+use seckill_proto::v1::Fence;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::feed::{SimulatedFeed, Topic};
@@ -228,9 +230,27 @@ fn arrive(
         let again = broker.land(partition, records);
         world.note(format_args!("{node}: the same once more at {partition}:{again}"));
     }
-    let wrong = if world.chance(bad / 2.0) { 1 + world.below(1_000) as u64 } else { 0 };
-    let offsets = (first + wrong..).take(records.len());
-    offsets.map(Delivery::At).collect()
+    let said = if world.chance(bad / 2.0) { wrong(world, first) } else { first };
+    if said != first && world.chance(0.5) {
+        // Another has taken the partition over there.
+        for _ in first + records.len() as u64..=said.min(first + 4) {
+            broker.land(partition, &[strange_fence(world)]);
+        }
+    }
+    (said..).take(records.len()).map(Delivery::At).collect()
+}
+
+/// The fence of nobody here.
+pub(crate) fn strange_fence(world: &World) -> Vec<u8> {
+    let fence_id = [world.number().to_be_bytes(), world.number().to_be_bytes()].concat();
+    encode_fence(Fence { fence_id, ..Fence::default() })
+}
+
+/// An offset that is not the one: later, and as a rule close by. An earlier one would be what an owner expects
+/// whose record another's has come before: nobody can tell that from the truth, and no broker says so.
+fn wrong(world: &World, offset: u64) -> u64 {
+    let far = if world.chance(0.2) { 1_000 } else { 4 };
+    offset + 1 + world.below(far) as u64
 }
 
 #[async_trait]

@@ -7,14 +7,14 @@ use seckill_checker::{Ledger, check};
 use seckill_command::newest_snapshot;
 use seckill_log::{LEASE_MS, Log, LogError};
 use seckill_projector::{Claim, verify};
-use seckill_proto::encode_fence;
-use seckill_proto::v1::Fence;
 use seckill_views::{NewRebuild, Step, SwitchMode, Views};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::clients::Clients;
 use crate::cluster::Cluster;
+use crate::log::strange_fence;
+use crate::panics;
 use crate::world::{Weather, World};
 
 /// How long everything may take to come right once nothing goes wrong any more.
@@ -104,11 +104,14 @@ pub struct Failed {
 /// # Panics
 /// The runtime cannot be made.
 pub fn simulate(run: Run) -> Result<Totals, Failed> {
+    panics::note_all();
+    panics::take();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
         let world = World::new(run.seed, run.trace);
-        let (totals, broken) = play(&world, run).await;
+        let (totals, mut broken) = play(&world, run).await;
+        broken.extend(panics::take().iter().map(|panic| format!("nothing panics: {panic}")));
         let trace = world.take_trace();
         if broken.is_empty() {
             Ok(Totals { trace, ..totals })
@@ -233,10 +236,8 @@ async fn fault(cluster: &Arc<Cluster>) {
         }
         11 => {
             let partition = world.below(cluster.partitions as usize);
-            let fence_id = [world.number().to_be_bytes(), world.number().to_be_bytes()].concat();
-            let fence = encode_fence(Fence { fence_id, ..Fence::default() });
             let partition = u32::try_from(partition).unwrap_or_default();
-            let at = cluster.broker.land(partition, &[fence]);
+            let at = cluster.broker.land(partition, &[strange_fence(world)]);
             world.note(format_args!("a stranger fences {partition} at {at}"));
         }
         12 | 13 => rebuild(cluster).await,

@@ -70,6 +70,30 @@ async fn the_readme_loads_a_system() {
     }
 }
 
+/// With fewer runs, and to the same end.
+#[test]
+fn the_proof_is_run_as_told() {
+    let commands = commands("docs/proof.md");
+    assert_eq!(commands.len(), 2, "{commands:?}");
+    for mut flags in commands {
+        let verb = flags.remove(0);
+        flags.iter_mut().for_each(|word| *word = word.replace("2000", "40"));
+        let output = run(&verb, &flags);
+        let said = text(&output);
+        assert!(output.status.success() && !said.contains("BROKEN"), "{flags:?}: {said}");
+        assert!(said.lines().count() > 5, "{flags:?}: {said}");
+    }
+}
+
+/// What is broken on purpose is still there to be broken.
+#[cfg(feature = "tools")]
+#[test]
+fn every_mutant_has_its_place() {
+    let mut mutants = Command::new(top().join("deploy/local/mutants"));
+    let output = mutants.arg("--check").output().expect("python3");
+    assert!(output.status.success(), "{}", text(&output));
+}
+
 /// Every setting of any role has its row, and no row is of a setting that there is not.
 #[test]
 fn the_settings_are_those_of_the_help() {

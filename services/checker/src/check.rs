@@ -1,6 +1,6 @@
 //! What clients were told, against the ledger.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use seckill_proto::Position;
 use seckill_proto::v1::FinishReason;
@@ -20,14 +20,14 @@ const RULES: [(&str, Rule); 3] = [
 
 struct Case<'a> {
     ledger: &'a Ledger,
-    /// How old what a refusal rests on may be when it is told, by the clock of the attempts.
+    /// How old what a refusal rests on may be when it is asked, by the clock of the attempts.
     refusals_old: u64,
-    /// Of every sale: by when the log was known to reach which offset, both growing.
-    known: HashMap<&'a str, Vec<(u64, u64)>>,
+    /// Of every partition: by when the log was known to reach which offset, both growing.
+    known: HashMap<u32, Vec<(u64, u64)>>,
 }
 
-/// Every promise that these attempts and this log break. All attempts of a run belong to it; the log is as
-/// it was after the last one. A refusal may rest on what was so `refusals_old` before it was told, by the
+/// Every promise that these attempts and this log break. All attempts at the sales that they name belong to
+/// them; the log is as it was after the last one. A refusal may rest on what was so `refusals_old` before it was told, by the
 /// clock of the attempts.
 #[must_use]
 pub fn check(ledger: &Ledger, attempts: &[Attempt], refusals_old: u64) -> Vec<Violation> {
@@ -40,16 +40,16 @@ pub fn check(ledger: &Ledger, attempts: &[Attempt], refusals_old: u64) -> Vec<Vi
             }
         }
     }
-    broken.extend(wishes(ledger, attempts));
+    broken.extend(wishes(&case, attempts));
     broken
 }
 
-/// By when the log of a sale was known to reach how far.
-fn known(attempts: &[Attempt]) -> HashMap<&str, Vec<(u64, u64)>> {
-    let mut known: HashMap<&str, Vec<(u64, u64)>> = HashMap::new();
+/// By when each partition was known to reach how far.
+fn known(attempts: &[Attempt]) -> HashMap<u32, Vec<(u64, u64)>> {
+    let mut known: HashMap<u32, Vec<(u64, u64)>> = HashMap::new();
     for attempt in attempts {
         if let (Some(answered), Some(at)) = (attempt.answered, attempt.outcome.position()) {
-            known.entry(&attempt.promotion_id).or_default().push((answered, at.offset));
+            known.entry(at.partition).or_default().push((answered, at.offset));
         }
     }
     for answers in known.values_mut() {
@@ -61,6 +61,26 @@ fn known(attempts: &[Attempt]) -> HashMap<&str, Vec<(u64, u64)>> {
         }
     }
     known
+}
+
+impl Case<'_> {
+    /// How far a partition was known to reach before a time.
+    fn known_before(&self, partition: u32, time: u64) -> Option<u64> {
+        let answers = self.known.get(&partition)?;
+        let before = answers.partition_point(|(answered, _)| *answered < time);
+        Some(answers[before.checked_sub(1)?].1)
+    }
+
+    /// Whether a coupon at a place may be of this attempt: one that was told that the customer had it already
+    /// made none, and none is in what was known before it was asked.
+    fn may_have_made(&self, attempt: &Attempt, at: Position) -> bool {
+        let known = self.known_before(at.partition, attempt.asked);
+        match attempt.outcome {
+            Outcome::Granted { repeated, .. } => !repeated,
+            Outcome::Unknown => known.is_none_or(|known| known < at.offset),
+            Outcome::Refused { .. } | Outcome::NotAccepted => false,
+        }
+    }
 }
 
 fn granted(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
@@ -102,7 +122,7 @@ fn is_so(reason: Reason, state: &State, held: usize) -> bool {
         Reason::SoldOut => state.exists && state.granted == state.coupons,
         Reason::LimitReached => state.exists && held >= state.limit as usize,
         // Its time may have come before the event that says so.
-        Reason::Finished => over || (state.started && state.has_end),
+        Reason::Finished => over || (state.started && state.finishes_at_ms.is_some()),
     }
 }
 
@@ -114,10 +134,7 @@ fn recent(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
         }
         _ => return Ok(()),
     };
-    let answers = case.known.get(attempt.promotion_id.as_str()).map(Vec::as_slice);
-    let answers = answers.unwrap_or_default();
-    let before = answers.partition_point(|(answered, _)| *answered < by);
-    let Some((_, known)) = before.checked_sub(1).map(|last| answers[last]) else { return Ok(()) };
+    let Some(known) = case.known_before(position.partition, by) else { return Ok(()) };
     let Position { offset, .. } = position;
     if offset < known || (follows && offset == known) {
         return Err(format!("offset {known} was known when it was asked"));
@@ -129,7 +146,7 @@ fn recent(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
 type Wish<'a> = (&'a str, &'a str, &'a str);
 
 /// What holds of all attempts at one wish.
-fn wishes(ledger: &Ledger, attempts: &[Attempt]) -> Vec<Violation> {
+fn wishes(case: &Case<'_>, attempts: &[Attempt]) -> Vec<Violation> {
     let mut wishes: BTreeMap<Wish<'_>, Vec<&Attempt>> = BTreeMap::new();
     for attempt in attempts {
         wishes.entry(attempt.wish()).or_default().push(attempt);
@@ -138,8 +155,10 @@ fn wishes(ledger: &Ledger, attempts: &[Attempt]) -> Vec<Violation> {
     for (wish, attempts) in &wishes {
         broken.extend(one_answer(wish, attempts));
     }
-    for (promotion_id, sale) in ledger.sales() {
-        broken.extend(granted_once(promotion_id, sale, &wishes));
+    let named: BTreeSet<&str> = wishes.keys().map(|(promotion_id, ..)| *promotion_id).collect();
+    for promotion_id in named {
+        let sale = case.ledger.sale(promotion_id).into_iter();
+        broken.extend(sale.flat_map(|sale| granted_once(case, promotion_id, sale, &wishes)));
     }
     broken
 }
@@ -155,12 +174,13 @@ fn one_answer(wish: &Wish<'_>, attempts: &[&Attempt]) -> Option<Violation> {
 }
 
 fn granted_once(
+    case: &Case<'_>,
     promotion_id: &str,
     sale: &Sale,
     wishes: &BTreeMap<Wish<'_>, Vec<&Attempt>>,
 ) -> Vec<Violation> {
     let (mut granted, mut broken) = (HashSet::new(), Vec::new());
-    for Grant { serial, customer_id, key, .. } in &sale.grants {
+    for Grant { serial, customer_id, key, offset } in &sale.grants {
         let wish = (promotion_id, customer_id.as_str(), key.as_str());
         let mut violate = |rule| {
             broken.push(Violation { rule, what: format!("coupon {serial} of {wish:?}") });
@@ -169,7 +189,9 @@ fn granted_once(
             violate("a wish is granted once");
         }
         let asked = wishes.get(&wish).map(Vec::as_slice).unwrap_or_default();
-        if !asked.iter().any(|of| may_have_made(&of.outcome)) {
+        if !asked.iter().any(|of| {
+            case.may_have_made(of, Position { partition: sale.partition, offset: *offset })
+        }) {
             violate("what was definitely not accepted is not in the log");
         }
     }
@@ -181,9 +203,4 @@ fn serial(attempt: &Attempt) -> Option<u32> {
         Outcome::Granted { serial, .. } => Some(serial),
         _ => None,
     }
-}
-
-/// Whether a coupon may be of this attempt. One that was told that the customer had it already made none.
-fn may_have_made(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Granted { repeated: false, .. } | Outcome::Unknown)
 }

@@ -12,7 +12,8 @@ pub struct Attempt {
     pub promotion_id: String,
     /// Who wants the coupon.
     pub customer_id: String,
-    /// What tells this wish from another one of the customer; empty where one may have only one.
+    /// What tells this wish from another one of the customer; empty where a customer may have only one, and not
+    /// otherwise.
     pub key: String,
     /// When it was asked, by a clock that all attempts share and that never stands still between two.
     pub asked: u64,

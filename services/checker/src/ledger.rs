@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
-use seckill_log::{Fold, Folded};
+use seckill_log::{Fold, FoldError, Folded};
 use seckill_proto::Position;
 use seckill_proto::v1::{CouponGrabbed, Event, FinishReason, Terms, event};
 
@@ -39,7 +39,8 @@ pub(crate) struct State {
     pub(crate) coupons: u32,
     pub(crate) limit: u32,
     pub(crate) granted: u32,
-    pub(crate) has_end: bool,
+    pub(crate) starts_at_ms: i64,
+    pub(crate) finishes_at_ms: Option<i64>,
     pub(crate) started: bool,
     pub(crate) paused: bool,
     pub(crate) finished: Option<FinishReason>,
@@ -55,11 +56,50 @@ pub(crate) struct Grant {
 }
 
 impl State {
+    fn change(&mut self, body: event::Body) -> Result<(), String> {
+        match body {
+            event::Body::Scheduled(_) if self.exists => return Err("it exists already".into()),
+            event::Body::Scheduled(scheduled) => self.set(scheduled.terms)?,
+            event::Body::Changed(changed) => self.set(changed.terms)?,
+            event::Body::Started(_) => self.started = true,
+            event::Body::Restocked(restocked) if restocked.coupons < self.coupons => {
+                return Err(format!("restocked from {} to less", self.coupons));
+            }
+            event::Body::Restocked(restocked) => self.coupons = restocked.coupons,
+            event::Body::Finished(finished) => {
+                let reason = FinishReason::try_from(finished.reason).unwrap_or_default();
+                if let Some(before) = self.finished.replace(reason) {
+                    return Err(format!("it was over before: {before:?}"));
+                }
+            }
+            event::Body::SoldOut(_) if self.granted < self.coupons => {
+                return Err("sold out with coupons left".into());
+            }
+            event::Body::SoldOut(_) | event::Body::Grabbed(_) => {}
+            event::Body::Paused(_) => self.paused = true,
+            event::Body::Resumed(_) => self.paused = false,
+        }
+        Ok(())
+    }
+
     fn set(&mut self, terms: Option<Terms>) -> Result<(), String> {
         let terms = terms.ok_or("it has no terms")?;
         (self.exists, self.coupons, self.limit) = (true, terms.coupons, terms.limit_per_customer);
-        self.has_end |= terms.finishes_at_ms.is_some();
+        (self.starts_at_ms, self.finishes_at_ms) = (terms.starts_at_ms, terms.finishes_at_ms);
         Ok(())
+    }
+
+    /// By the time of the event itself, which is that of whoever decided it.
+    fn is_in_time(&self, body: &event::Body, at_ms: i64) -> Result<(), String> {
+        let ended = self.finishes_at_ms.is_some_and(|end_ms| at_ms >= end_ms);
+        let by_time = |reason| FinishReason::try_from(reason) == Ok(FinishReason::Time);
+        let right = match body {
+            event::Body::Grabbed(_) => !ended,
+            event::Body::Started(_) => at_ms >= self.starts_at_ms,
+            event::Body::Finished(finished) => ended || !by_time(finished.reason),
+            _ => true,
+        };
+        if right { Ok(()) } else { Err(format!("at {at_ms} it is not time for it: {self:?}")) }
     }
 }
 
@@ -79,38 +119,22 @@ impl Sale {
         all.iter().map(|index| &self.grants[*index])
     }
 
+    /// Goes on also after what is wrong, so that it is told once.
     fn apply(&mut self, at: Position, event: Event) -> Result<(), String> {
         let mut state = self.states.last().map(|(_, state)| state.clone()).unwrap_or_default();
-        let body = event.body.ok_or("it is empty")?;
-        match body {
-            event::Body::Scheduled(_) if state.exists => return Err("it exists already".into()),
-            event::Body::Scheduled(scheduled) => state.set(scheduled.terms)?,
-            event::Body::Changed(changed) => state.set(changed.terms)?,
-            event::Body::Started(_) => state.started = true,
-            event::Body::Grabbed(grabbed) => self.grab(at, grabbed, &mut state)?,
-            event::Body::Restocked(restocked) => {
-                if restocked.coupons < state.coupons {
-                    return Err(format!("restocked from {} to less", state.coupons));
-                }
-                state.coupons = restocked.coupons;
-            }
-            event::Body::Finished(finished) => {
-                let reason = FinishReason::try_from(finished.reason).unwrap_or_default();
-                if let Some(before) = state.finished.replace(reason) {
-                    return Err(format!("it was over before: {before:?}"));
-                }
-            }
-            event::Body::SoldOut(_) if state.granted < state.coupons => {
-                return Err("sold out with coupons left".into());
-            }
-            event::Body::SoldOut(_) => {}
-            event::Body::Paused(_) => state.paused = true,
-            event::Body::Resumed(_) => state.paused = false,
-        }
-        if state.granted > state.coupons {
-            return Err(format!("{} of {} coupons are given", state.granted, state.coupons));
-        }
+        let Event { at_ms, body, .. } = event;
+        let in_time = body.as_ref().map_or(Ok(()), |body| state.is_in_time(body, at_ms));
+        let applied = match body {
+            Some(event::Body::Grabbed(grabbed)) => self.grab(at, grabbed, &mut state),
+            Some(body) => state.change(body),
+            None => Err("it is empty".to_owned()),
+        };
+        let (granted, coupons) = (state.granted, state.coupons);
         self.states.push((at.offset, state));
+        in_time.and(applied)?;
+        if granted > coupons {
+            return Err(format!("{granted} of {coupons} coupons are given"));
+        }
         Ok(())
     }
 
@@ -128,59 +152,92 @@ impl Sale {
         let CouponGrabbed { serial, customer_id, idempotency_key: key, .. } = grab;
         let of_customer = self.of_customer.entry(customer_id.clone()).or_default();
         of_customer.push(self.grants.len());
-        if of_customer.len() > state.limit as usize {
-            return Err(format!("{customer_id} has more than {}", state.limit));
-        }
+        let held = of_customer.len();
         self.grants.push(Grant { serial, customer_id, key, offset: at.offset });
+        if held > state.limit as usize {
+            return Err(format!("its customer has {held} of at most {}", state.limit));
+        }
         Ok(())
     }
 }
 
+/// Reads one partition into a ledger.
+pub struct Reading<'a> {
+    ledger: &'a mut Ledger,
+    partition: u32,
+    fold: Fold,
+    fences: HashSet<u64>,
+    broken: Vec<Violation>,
+}
+
+impl Reading<'_> {
+    /// Adds the next record.
+    ///
+    /// # Errors
+    /// It cannot be folded, and so can none after it.
+    pub fn add(&mut self, offset: u64, record: &[u8]) -> Result<(), FoldError> {
+        match self.fold.step(offset, record)? {
+            Folded::Event(event) => {
+                self.ledger.events += 1;
+                if !self.fences.contains(&event.term) {
+                    self.violate(offset, format!("term {} has no fence", event.term));
+                }
+                if let Err(what) = self.apply(offset, event) {
+                    self.violate(offset, what);
+                }
+            }
+            Folded::Fence(_) => {
+                self.ledger.fences += 1;
+                self.fences.insert(offset);
+            }
+            Folded::Void | Folded::Skipped(_) | Folded::Skip(_) => self.ledger.void += 1,
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, offset: u64, event: Event) -> Result<(), String> {
+        let partition = self.partition;
+        let sale = self.ledger.sales.entry(event.promotion_id.clone()).or_default();
+        sale.partition = partition;
+        sale.apply(Position { partition, offset }, event)
+    }
+
+    fn violate(&mut self, offset: u64, what: String) {
+        let what = format!("{}:{offset}: {what}", self.partition);
+        self.broken.push(Violation { rule: "the log keeps the rules of a sale", what });
+    }
+
+    /// What the records break.
+    #[must_use]
+    pub fn end(self) -> Vec<Violation> {
+        self.broken
+    }
+}
+
 impl Ledger {
-    /// Adds all records of a partition, from the first one on, and says what they break.
+    /// Begins to read a partition, which is folded from its first record on.
+    pub fn reading(&mut self, partition: u32, fold: Fold) -> Reading<'_> {
+        Reading { ledger: self, partition, fold, fences: HashSet::new(), broken: Vec::new() }
+    }
+
+    /// Reads all records of a partition, and says what they break.
     pub fn read<'a>(
         &mut self,
         partition: u32,
         records: impl IntoIterator<Item = &'a Bytes>,
     ) -> Vec<Violation> {
-        let (mut fold, mut fences, mut broken) = (Fold::default(), HashSet::new(), Vec::new());
-        let mut violate = |offset: u64, what: String| {
-            let what = format!("{partition}:{offset}: {what}");
-            broken.push(Violation { rule: "the log keeps the rules of a sale", what });
-        };
+        let mut reading = self.reading(partition, Fold::default());
         for (offset, record) in (0..).zip(records) {
-            match fold.step(offset, record) {
-                Ok(Folded::Event(event)) => {
-                    self.events += 1;
-                    if !fences.contains(&event.term) {
-                        violate(offset, format!("term {} has no fence", event.term));
-                    }
-                    let sale = self.sales.entry(event.promotion_id.clone()).or_default();
-                    sale.partition = partition;
-                    if let Err(what) = sale.apply(Position { partition, offset }, event) {
-                        violate(offset, what);
-                    }
-                }
-                Ok(Folded::Fence(_)) => {
-                    self.fences += 1;
-                    fences.insert(offset);
-                }
-                Ok(_) => self.void += 1,
-                Err(error) => {
-                    violate(offset, error.to_string());
-                    break;
-                }
+            if let Err(error) = reading.add(offset, record) {
+                reading.violate(offset, error.to_string());
+                break;
             }
         }
-        broken
+        reading.end()
     }
 
     pub(crate) fn sale(&self, promotion_id: &str) -> Option<&Sale> {
         self.sales.get(promotion_id)
-    }
-
-    pub(crate) fn sales(&self) -> impl Iterator<Item = (&String, &Sale)> {
-        self.sales.iter()
     }
 
     /// Coupons given, events that count, those that do not, and takeovers.

@@ -17,4 +17,4 @@ mod tests;
 
 pub use check::check;
 pub use history::{Attempt, Outcome, Reason, Violation};
-pub use ledger::Ledger;
+pub use ledger::{Ledger, Reading};

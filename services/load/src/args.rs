@@ -87,6 +87,11 @@ pub struct LoadArgs {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
+    /// Also writes every request for a coupon and its answer, a line of JSON each, for `seckill verify
+    /// --history`; of promotions that only this run grabs from
+    #[arg(long, value_name = "FILE", conflicts_with = "promotion")]
+    pub history: Option<PathBuf>,
+
     /// Repeats a run's arrival times and choices; customer ids are new each time [default: random]
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,

@@ -11,6 +11,7 @@ use seckill_proto::Position;
 use crate::backoff::Backoff;
 use crate::connection::HttpReply;
 use crate::crowd::Crowd;
+use crate::history::History;
 use crate::ledger::{Answer, Ledger, Refusal, Told, Trouble};
 use crate::promotion::{Offer, said};
 use crate::target::{Ask, Fleet, Unanswered};
@@ -58,6 +59,8 @@ pub(crate) struct Counter {
     pub(crate) ledger: Ledger,
     pub(crate) dialect: Dialect,
     pub(crate) give_up: Duration,
+    /// Where every request is written down, if anywhere.
+    pub(crate) history: Option<History>,
 }
 
 impl Counter {
@@ -82,8 +85,12 @@ impl Counter {
             answer,
         };
         while Instant::now() < deadline {
+            let asked = self.history.as_ref().map(History::now);
             let (meaning, retry_after) =
                 self.ask_once(&ask, &visit.sale, &customer_id, doubted).await;
+            if let (Some(history), Some(asked)) = (&self.history, asked) {
+                history.note(asked, &visit.sale, &customer_id, &meaning);
+            }
             match meaning {
                 Meaning::Definite { answer, position, contradiction } => {
                     self.note(position, contradiction);

@@ -20,6 +20,7 @@ mod closed;
 mod connection;
 mod crowd;
 mod grab;
+mod history;
 mod ledger;
 mod open;
 mod original;

@@ -215,6 +215,7 @@ mod tests {
             ledger: Ledger::new(),
             dialect: Dialect::Original,
             give_up: Duration::from_secs(60),
+            history: None,
         };
         let plan = OriginalPlan {
             clients: 1,

@@ -13,6 +13,7 @@ use crate::args::{LoadArgs, Model};
 use crate::audit::Auditor;
 use crate::crowd::Crowd;
 use crate::grab::{Counter, Dialect};
+use crate::history::History;
 use crate::ledger::Ledger;
 use crate::original::Market;
 use crate::plan::{self, Pace};
@@ -143,7 +144,9 @@ impl Prepared {
         let served = serve(&args, pace, seed, &counter, sales, stop).await;
         progress.finish().await;
         let sales = served?;
-
+        if let Some(history) = &counter.history {
+            history.close()?;
+        }
         let requests = counter.ledger.requests();
         let mut book = counter.ledger.close();
         let auditor = Auditor {
@@ -196,6 +199,7 @@ fn counter(args: &LoadArgs) -> Result<Counter> {
             Model::Original => Dialect::Original,
         },
         give_up: args.give_up,
+        history: args.history.as_deref().map(History::create).transpose()?,
     })
 }
 

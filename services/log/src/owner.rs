@@ -420,7 +420,8 @@ impl<T> Owner<T> {
         let settled = |parked: Parked<T>| {
             // Its first event may have been confirmed before the doubt began.
             let first = parked.found_at.unwrap_or(fence + parked.place());
-            Settled::Durable(parked.waiting, first..=offset)
+            let last = if parked.wrote() { offset } else { first };
+            Settled::Durable(parked.waiting, first..=last)
         };
         ready.map(settled).collect()
     }

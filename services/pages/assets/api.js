@@ -17,7 +17,8 @@ const WORDS = {
 export async function ask(path, options = {}) {
   let request = null;
   // One that stands still refuses nobody, and answers nobody.
-  const silent = setTimeout(() => outage(true), SILENT_MS);
+  const begun = Date.now();
+  const silent = setTimeout(() => { if (heard < begun) outage(true); }, SILENT_MS);
   try {
     const { text: written, ...rest } = options;
     const sent = options.body === undefined ? { ...rest, body: written } : {
@@ -28,6 +29,7 @@ export async function ask(path, options = {}) {
     };
     request = new Request(path, sent); // which throws where a header is none
     const answer = await fetch(request);
+    heard = Date.now();
     const text = await answer.text();
     let body = null;
     try { body = text === '' ? null : JSON.parse(text); } catch { body = text; }
@@ -43,6 +45,7 @@ export async function ask(path, options = {}) {
 }
 
 const SILENT_MS = 4000;
+let heard = 0; // when the server answered anything last
 const SILENCE = 'The server does not answer. Nothing is known; try again.';
 const AGAIN = 'The server answers again. Whether that was done is not known; try again.';
 

@@ -37,7 +37,7 @@ export function saleForm({ names, button, values, before = false, send }) {
     const done = answer.status === 200 || answer.status === 201;
     const named = done ? null : fieldOf(answer, names);
     show(form, named ? { [named]: inPlainWords(named, answer) } : {});
-    const open = answer.status === 201 ? 'It is open.' : 'It was open already: nothing is new.';
+    const open = answer.status === 201 ? 'It is open, or opens at its time.' : 'It was open already: nothing is new.';
     tell(said, done, done ? `${shownName(form)} ${before ? 'Done.' : open}`.trim() : named ? '' : words(answer));
     if (done && !before) clear(form);
     if (done && before) sent.forEach((name) => { form.elements[name].defaultValue = form.elements[name].value; });

@@ -14,10 +14,13 @@ export async function showHolders(id, name) {
 }
 
 async function more() {
-  const { id, cursor } = shown;
+  const asked = shown;
+  const { id, cursor } = asked;
+  byId('more-holders').disabled = true;
   const after = cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`;
   const answer = await ask(`/v1/promotions/${path(id)}/coupons?limit=${PAGE}${after}`);
-  if (shown.id !== id) return;
+  if (shown !== asked) return; // another sale, or the same once more, was asked for since
+  byId('more-holders').disabled = false;
   const good = answer.status === 200;
   if (good) {
     shown.cursor = answer.body.next;
@@ -29,6 +32,6 @@ async function more() {
   byId('holders').hidden = rows === 0;
   byId('holders-none').hidden = good && rows > 0;
   byId('holders-none').textContent = good ? 'Nobody holds a coupon of it yet.' : words(answer);
-  byId('more-holders').hidden = !good || shown.cursor === null;
+  byId('more-holders').hidden = shown.cursor === null;
 }
 byId('more-holders').addEventListener('click', more);

@@ -110,10 +110,11 @@ function named() {
 }
 
 async function mine(after) {
-  if (customer.value.trim() === '') return;
+  const name = customer.value;
+  if (name.trim() === '') return;
   const query = after ? `?limit=100&after=${encodeURIComponent(after)}` : '?limit=100';
-  const answer = await ask(`/v1/customers/${path(customer.value)}/coupons${query}`);
-  if (answer.status !== 200) return;
+  const answer = await ask(`/v1/customers/${path(name)}/coupons${query}`);
+  if (answer.status !== 200 || customer.value !== name) return;
   const rows = answer.body.items.map((coupon) => make('tr', {},
     make('td', { textContent: coupon.id }),
     make('td', { textContent: promotions.get(coupon.promotion_id)?.row.name || coupon.promotion_id }),

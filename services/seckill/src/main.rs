@@ -19,6 +19,7 @@ mod replay;
 mod roles;
 mod settings;
 mod simulate;
+mod told;
 mod up;
 mod upgrade;
 mod verify;

@@ -14,8 +14,8 @@ use crate::bar::bar;
 /// Lines of a trace that are printed, the last ones.
 const TRACE_LINES: usize = 400;
 
-/// Simulate a cluster of this program's command nodes and projectors under faults, and hold every answer and
-/// every view against the log. The same seed gives the same run. Exit code 1 when a promise was broken: then
+/// Simulate a cluster of this program's command nodes and projectors under faults, and hold every answer to a
+/// customer and every view against the log. The same seed gives the same run. Exit code 1 when a promise was broken: then
 /// its shortest form is printed, line by line
 #[derive(Args)]
 pub(crate) struct SimulateArgs {

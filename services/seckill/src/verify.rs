@@ -1,5 +1,6 @@
 //! `seckill verify`: are the views what the log says?
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::bar::{bar, show};
 use crate::engines;
 use crate::given::{EnginesArgs, Given, base_url};
 use crate::settings::Role;
+use crate::told;
 
 /// An engine that is there answers sooner; one that is not shall not keep anybody waiting.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,6 +35,10 @@ pub(crate) struct VerifyArgs {
     /// Compare the tables beside those that are read: the new ones of a rebuild, or those before it
     #[arg(long)]
     beside: bool,
+    /// Also hold what `seckill load --history` wrote against the log; repeatable. What breaks a promise is a
+    /// difference
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    history: Vec<PathBuf>,
     /// Print one object of JSON
     #[arg(long)]
     json: bool,
@@ -40,7 +46,7 @@ pub(crate) struct VerifyArgs {
 
 /// Prints counts and differences; whether there are none.
 pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<bool> {
-    let VerifyArgs { engines, target, beside, json } = args;
+    let VerifyArgs { engines, target, beside, history, json } = args;
     let settings = Given::from(engines).settle(Role::Verify)?.with_timeout(ENGINE_TIMEOUT);
     start_tracing("warn", settings.log_format)?;
     let bar = bar("{bar:30} {percent:>3} % of the {msg}, {elapsed}").with_message("log");
@@ -52,7 +58,12 @@ pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<bool> {
             let views = if beside { views.beside() } else { views };
             let watch = &mut |stage, done, all| show_stage(&bar, stage, done, all);
             let claims = snapshots(&*log).await?;
-            verify_watched(&*log, &views, claims, watch).await.map_err(anyhow::Error::from)
+            let verified = verify_watched(&*log, &views, claims, watch).await;
+            let mut report = verified.map_err(anyhow::Error::from);
+            if let (Ok(report), false) = (&mut report, history.is_empty()) {
+                told::add(report, &*log, &history).await?;
+            }
+            report
         }
     };
     bar.finish_and_clear();

@@ -28,6 +28,8 @@ struct Coupon<'a> {
 struct Problem<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
+    #[serde(borrow, default)]
+    position: Option<Cow<'a, str>>,
 }
 
 pub(super) fn read(reply: &HttpReply, sale: &Offer, customer_id: &str) -> Meaning {
@@ -37,15 +39,21 @@ pub(super) fn read(reply: &HttpReply, sale: &Offer, customer_id: &str) -> Meanin
         429 => Meaning::Again(Trouble::Overloaded),
         503 => Meaning::Again(Trouble::Unavailable),
         504 => Meaning::Again(Trouble::TimedOut),
-        404 | 409 => Meaning::refused(refusal(reply)),
+        404 | 409 => refused(reply),
         400..=499 => Meaning::refused(Refusal::Invalid),
         _ => Meaning::Again(Trouble::Unexpected),
     }
 }
 
-fn refusal(reply: &HttpReply) -> Refusal {
-    let problem: Result<Problem<'_>, _> = serde_json::from_slice(&reply.body);
-    match problem.ok().and_then(|problem| ProblemKind::of_urn(&problem.kind)) {
+fn refused(reply: &HttpReply) -> Meaning {
+    let problem: Option<Problem<'_>> = serde_json::from_slice(&reply.body).ok();
+    let position = problem.as_ref().and_then(|problem| problem.position.as_ref()?.parse().ok());
+    let answer = Answer::Refused(refusal(problem.and_then(|of| ProblemKind::of_urn(&of.kind))));
+    Meaning::Definite { answer, position, contradiction: None }
+}
+
+fn refusal(kind: Option<ProblemKind>) -> Refusal {
+    match kind {
         Some(ProblemKind::SoldOut) => Refusal::SoldOut,
         Some(ProblemKind::LimitReached) => Refusal::LimitReached,
         Some(ProblemKind::NotStarted) => Refusal::NotStarted,

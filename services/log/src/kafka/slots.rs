@@ -63,7 +63,8 @@ pub(super) fn join(
         leaving: Arc::clone(&leaving),
         signs: Arc::default(),
     };
-    let consumer = member.connect()?;
+    let (consumer, signs) = member.connect()?;
+    member.signs = signs;
     member.subscribe(&consumer)?;
     let thread = thread::Builder::new()
         .name(format!("group-{}", group.name()))
@@ -128,7 +129,9 @@ impl ClientContext for Listener {
 
     fn stats(&self, statistics: Statistics) {
         let of_group = statistics.cgrp;
-        let in_group = of_group.is_some_and(|of| of.state == "up" && of.join_state == "steady");
+        // A member that has never had a partition stays in "init".
+        let settled = |state: &str| matches!(state, "steady" | "init");
+        let in_group = of_group.is_some_and(|of| of.state == "up" && settled(&of.join_state));
         self.0.note(in_group, Instant::now());
     }
 }
@@ -153,7 +156,7 @@ struct Member {
 
 impl Member {
     /// A client that is not in the group yet.
-    fn connect(&mut self) -> Result<Slots, LogError> {
+    fn connect(&self) -> Result<(Slots, Arc<Signs>), LogError> {
         let signs = Arc::<Signs>::default();
         let consumer = base(&self.config)
             .set("group.id", format!("{}.{}", self.config.prefix, self.group.name()))
@@ -163,8 +166,7 @@ impl Member {
             .set("statistics.interval.ms", "1000")
             .create_with_context(Listener(Arc::clone(&signs)))
             .map_err(|error| unavailable(&error))?;
-        self.signs = signs;
-        Ok(consumer)
+        Ok((consumer, signs))
     }
 
     fn subscribe(&self, consumer: &Slots) -> Result<(), LogError> {
@@ -200,14 +202,17 @@ impl Member {
         consumer
     }
 
-    /// Another client, if it reaches the cluster; the disturbance of the one before stays noted.
+    /// Another client, if it reaches the cluster; otherwise the one before stays, and its disturbance.
     fn another(&mut self) -> Option<Slots> {
-        let consumer = self.connect().ok()?;
-        let reaches = reaches(consumer.client(), &self.topics.slots, ASK_TIMEOUT);
+        let (consumer, signs) = self.connect().ok()?;
+        if !reaches(consumer.client(), &self.topics.slots, ASK_TIMEOUT) {
+            return None;
+        }
         // What it met with on the way says nothing about it any more.
         while consumer.poll(Duration::ZERO).is_some() {}
-        self.signs.disturbed.store(!reaches, Ordering::Release);
-        reaches.then_some(consumer)
+        signs.disturbed.store(false, Ordering::Release);
+        self.signs = signs;
+        Some(consumer)
     }
 
     /// Polls once; whether this member may have been forgotten.

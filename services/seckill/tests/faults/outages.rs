@@ -19,7 +19,7 @@ async fn the_broker_is_killed_and_then_stands_still() {
     let broker = Engine::kafka(19_192);
     let engines = Engines::Kafka { kafka: broker.address(), name: fresh_name() };
     let mut sale = System::open(engines).await;
-    let crowd = RunningCrowd::come(&sale, COUPONS).await;
+    let crowd = RunningCrowd::come_on_record(&sale, COUPONS).await;
     crowd.more(500, PATIENCE).await;
 
     broker.kill();
@@ -38,7 +38,7 @@ async fn the_broker_is_killed_and_then_stands_still() {
 
     crowd.leave().await;
     sale.stop();
-    sale.assert_verified();
+    sale.assert_kept_its_word();
 }
 
 /// Grabs do not need the views; the views lose nothing, not even what they had acknowledged.
@@ -49,7 +49,7 @@ async fn the_database_is_killed() {
     let kafka = std::env::var("SECKILL_TEST_KAFKA").expect("SECKILL_TEST_KAFKA must be set");
     let engines = Engines::Real { kafka, cql: database.address(), name: fresh_name() };
     let mut sale = System::open(engines).await;
-    let crowd = RunningCrowd::come(&sale, COUPONS).await;
+    let crowd = RunningCrowd::come_on_record(&sale, COUPONS).await;
     crowd.more(500, PATIENCE).await;
 
     database.kill();
@@ -65,5 +65,5 @@ async fn the_database_is_killed() {
 
     crowd.leave().await;
     sale.stop();
-    sale.assert_verified();
+    sale.assert_kept_its_word();
 }

@@ -19,9 +19,13 @@ const STANDSTILLS_MS: [u64; 10] =
 const PARTITIONS: u32 = 6;
 
 async fn connect(broker: &Engine, prefix: &str) -> KafkaLog {
+    connect_to(broker, prefix, PARTITIONS).await
+}
+
+async fn connect_to(broker: &Engine, prefix: &str, partitions: u32) -> KafkaLog {
     let config = KafkaConfig {
         prefix: prefix.to_owned(),
-        partitions: Some(PARTITIONS),
+        partitions: Some(partitions),
         ..KafkaConfig::new(&broker.address())
     };
     KafkaLog::connect(config).await.expect("a broker")
@@ -69,6 +73,26 @@ async fn members_of_a_group_come_back() {
         share(&mut [&mut one, &mut two, &mut guest]).await;
         tokio::task::spawn_blocking(move || drop(guest)).await.expect("it leaves");
         share(&mut [&mut one, &mut two]).await;
+    }
+}
+
+/// More members than partitions: who has none belongs to the group all the same, and stays in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_without_partitions_is_one_all_the_same() {
+    let _alone = alone().await;
+    let broker = Engine::kafka(19_692);
+    let prefix = fresh_name();
+    let (first, second) =
+        (connect_to(&broker, &prefix, 1).await, connect_to(&broker, &prefix, 1).await);
+    let one = first.join(Group::Command).await.expect("a member");
+    eventually("the first is a member", PATIENCE, async || one.is_member()).await;
+    let two = second.join(Group::Command).await.expect("a member");
+    eventually("so is the second", PATIENCE, async || two.is_member()).await;
+    // Longer than a member may be out of its group before another takes its place.
+    let until = tokio::time::Instant::now() + Duration::from_secs(25);
+    while tokio::time::Instant::now() < until {
+        assert!(one.is_member() && two.is_member());
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

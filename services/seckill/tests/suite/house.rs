@@ -22,7 +22,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("seckill-feed", &["proto", "log", "views", "telemetry"]),
     ("seckill-original", &["proto", "promotion", "views", "edge", "command", "query", "feed"]),
     ("seckill-pages", &["proto"]),
-    ("seckill-load", &["proto"]),
+    ("seckill-load", &["proto", "checker"]),
     ("seckill-checker", &["proto", "log"]),
     (
         "seckill-simulation",
@@ -47,6 +47,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "feed",
             "load",
             "simulation",
+            "checker",
         ],
     ),
     (

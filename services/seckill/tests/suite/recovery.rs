@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn survive(engines: Engines) {
     let mut sale = System::open(engines).await;
-    let crowd = RunningCrowd::come(&sale, COUPONS).await;
+    let crowd = RunningCrowd::come_on_record(&sale, COUPONS).await;
     let path = format!("/v1/promotions/{}", crowd.promotion());
     for _ in 0..KILLS {
         crowd.more(GRANTS_A_ROUND, PATIENCE).await;
@@ -25,7 +25,7 @@ async fn survive(engines: Engines) {
     let row = sale.get(&path).await.json;
     assert_eq!((&row["remaining"], &row["state"]), (&0.into(), &"sold_out".into()));
     sale.stop();
-    sale.assert_verified();
+    sale.assert_kept_its_word();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -60,7 +60,7 @@ async fn opens_a_sale(operator: &Browser) {
     operator.sees("#offer-finishes_at-said", "Ends must").await;
     operator.script(&format!("{ends} = ''")).await;
     operator.press("#offer button").await;
-    operator.sees("#offer [role=status]", "“Spring sale”: It is open.").await;
+    operator.sees("#offer [role=status]", "“Spring sale”: It is open").await;
     // Pressing once more opens no second one like it.
     operator.press("#offer button").await;
     operator.sees("#offer-name-said", "Give it a name").await;
@@ -265,7 +265,7 @@ async fn a_server_that_stands_still_is_told_of() {
     operator.sees("#offer [role=status]", "Asking").await;
     operator.sees("#outage", "The server does not answer.").await;
     signal("CONT", sale.pid());
-    operator.sees("#offer [role=status]", "“Summer sale”: It is open.").await;
+    operator.sees("#offer [role=status]", "“Summer sale”: It is open").await;
     operator.sees_nothing("#outage").await;
     operator.close().await;
 }

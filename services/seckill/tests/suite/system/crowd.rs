@@ -28,6 +28,15 @@ impl RunningCrowd {
         Self::start(sale, &[&flags[..], &["--audit-timeout", "120s"]].concat()).await
     }
 
+    /// The same, and every request and its answer is written down, for [`System::assert_kept_its_word`].
+    pub(crate) async fn come_on_record(sale: &System, coupons: u32) -> Self {
+        let (coupons, history) = (coupons.to_string(), sale.history());
+        let history = history.to_str().expect("a path");
+        let flags = ["--coupons", &coupons, "--clients", CLIENTS, "--customers", "100000000"];
+        let more = ["--audit-timeout", "120s", "--history", history];
+        Self::start(sale, &[&flags[..], &more].concat()).await
+    }
+
     /// So many customers a second, who leave cores to others.
     pub(crate) async fn come_at(sale: &System, coupons: u32, per_second: u32) -> Self {
         let (coupons, rate) = (coupons.to_string(), per_second.to_string());

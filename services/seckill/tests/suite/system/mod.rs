@@ -224,6 +224,21 @@ impl System {
         self.process.as_ref().expect("it runs").id()
     }
 
+    /// Where what a crowd was told is written down.
+    pub(crate) fn history(&self) -> PathBuf {
+        self.data().with_file_name("history.jsonl")
+    }
+
+    /// `seckill verify` of a system that was stopped, with what its crowd was told.
+    #[track_caller]
+    pub(crate) fn assert_kept_its_word(&self) {
+        let history = self.history().to_str().expect("a path").to_owned();
+        let flags = [self.flags(), vec!["--history".to_owned(), history]].concat();
+        let output = run("verify", &flags);
+        let said = text(&output);
+        assert!(output.status.success() && said.contains("requests of histories"), "{said}");
+    }
+
     /// `seckill verify` on a system that was stopped.
     pub(crate) fn verify(&self) -> Output {
         run("verify", &self.flags())

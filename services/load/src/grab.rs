@@ -1,5 +1,6 @@
 //! One customer's grab: the same request again and again, until a definite answer.
 
+mod history;
 mod native;
 mod original;
 
@@ -11,10 +12,11 @@ use seckill_proto::Position;
 use crate::backoff::Backoff;
 use crate::connection::HttpReply;
 use crate::crowd::Crowd;
-use crate::history::History;
 use crate::ledger::{Answer, Ledger, Refusal, Told, Trouble};
 use crate::promotion::{Offer, said};
 use crate::target::{Ask, Fleet, Unanswered};
+
+pub(crate) use history::History;
 
 /// Which routes are spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

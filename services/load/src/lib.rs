@@ -20,7 +20,6 @@ mod closed;
 mod connection;
 mod crowd;
 mod grab;
-mod history;
 mod ledger;
 mod open;
 mod original;

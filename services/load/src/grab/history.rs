@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use seckill_checker::{Attempt, Outcome, Reason};
 
-use crate::grab::Meaning;
+use super::Meaning;
 use crate::ledger::{Answer, Refusal, Trouble};
 use crate::promotion::Offer;
 

@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use seckill_log::LEASE_MS;
 use seckill_proto::Position;
 use seckill_proto::v1::FinishReason;
 
 use crate::ledger::{Grant, Ledger, Sale, State};
 use crate::{Attempt, Outcome, Reason, Violation};
+
+/// How old what a refusal of this program rests on may be when it is asked, in microseconds, by clocks of whole
+/// milliseconds.
+pub const REFUSALS_OLD_US: u64 = (LEASE_MS + 1) * 1_000;
 
 /// Says what is wrong with an attempt, if anything is.
 type Rule = fn(&Case<'_>, &Attempt) -> Result<(), String>;

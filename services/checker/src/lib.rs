@@ -15,6 +15,6 @@ mod ledger;
 #[cfg(test)]
 mod tests;
 
-pub use check::check;
+pub use check::{REFUSALS_OLD_US, check};
 pub use history::{Attempt, Outcome, Reason, Violation};
 pub use ledger::{Ledger, Reading};

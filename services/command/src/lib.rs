@@ -34,4 +34,4 @@ pub use http::{HttpPeers, accepted, internal_routes, position, problem, routes};
 pub use node::{Node, NodeConfig};
 pub use proof::{ViewsWitness, forget_proof, known_of};
 pub use random::Random;
-pub use snapshot::newest_snapshot;
+pub use snapshot::{newest_snapshot, newest_snapshots};

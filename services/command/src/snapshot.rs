@@ -94,6 +94,19 @@ pub async fn newest_snapshot(
     Ok((fold.next_offset() > 0).then(|| (fold.checkpoint(), book)))
 }
 
+/// The newest snapshots, each with its partition; none of a partition that has none.
+///
+/// # Errors
+/// The tables cannot be read.
+pub async fn newest_snapshots(log: &dyn Log) -> Result<Vec<(u32, Checkpoint, Book)>, LogError> {
+    let mut snapshots = Vec::new();
+    for partition in 0..log.partitions() {
+        let newest = newest_snapshot(log, partition).await?;
+        snapshots.extend(newest.map(|(checkpoint, book)| (partition, checkpoint, book)));
+    }
+    Ok(snapshots)
+}
+
 /// What the manifest knows of the log.
 pub(crate) async fn witnesses(log: &dyn Log, partition: u32) -> Result<Vec<Witness>, LogError> {
     Ok(Manifest::read(log, partition).await?.witnesses())

@@ -108,7 +108,8 @@ impl Report {
         self.different == 0
     }
 
-    pub(crate) fn count(&mut self, what: &'static str, by: u64) {
+    /// Counts something.
+    pub fn count(&mut self, what: &'static str, by: u64) {
         *self.counts.entry(Cow::Borrowed(what)).or_default() += by;
     }
 
@@ -152,7 +153,8 @@ impl Report {
         self.differences.extend(differences);
     }
 
-    pub(crate) fn differ(&mut self, what: impl FnOnce() -> String) {
+    /// Takes note of a difference.
+    pub fn differ(&mut self, what: impl FnOnce() -> String) {
         self.different += 1;
         if self.differences.len() < SHOWN {
             self.differences.push(what());
@@ -171,6 +173,14 @@ pub struct Claim {
     pub checkpoint: Checkpoint,
     /// The promotions there; none where only the checkpoint is kept.
     pub book: Option<Book>,
+}
+
+impl Claim {
+    /// Of the newest snapshot of a partition.
+    #[must_use]
+    pub fn of_snapshot((partition, checkpoint, book): (u32, Checkpoint, Book)) -> Self {
+        Self { what: "the newest snapshot", partition, checkpoint, book: Some(book) }
+    }
 }
 
 /// Compares the views with the log. What has come into the log after the call is left out.

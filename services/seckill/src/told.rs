@@ -5,15 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use seckill_checker::{Attempt, Ledger, Violation, check};
-use seckill_log::{LEASE_MS, Log, Stretch, fold_from};
+use seckill_checker::{Attempt, Ledger, REFUSALS_OLD_US, Violation, check};
+use seckill_log::{Log, Stretch, fold_from};
 use seckill_projector::Report;
 use seckill_proto::v1::Checkpoint;
-
-/// Differences that are told in words.
-const SHOWN: usize = 20;
-/// How old what a refusal rests on may be when it is asked, by clocks of whole milliseconds.
-const REFUSALS_OLD_US: u64 = (LEASE_MS + 1) * 1_000;
 
 /// Adds to a report what the histories break.
 pub(crate) async fn add(
@@ -31,10 +26,8 @@ pub(crate) async fn add(
         requests += attempts.len() as u64;
         broken.extend(check(&ledger, &attempts, REFUSALS_OLD_US));
     }
-    report.counts.insert("requests of histories".into(), requests);
-    report.different += broken.len() as u64;
-    let room = SHOWN.saturating_sub(report.differences.len());
-    report.differences.extend(broken.iter().take(room).map(ToString::to_string));
+    report.count("requests of histories", requests);
+    broken.iter().for_each(|violation| report.differ(|| violation.to_string()));
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::ProgressBar;
 use reqwest::Response;
-use seckill_command::newest_snapshot;
+use seckill_command::newest_snapshots;
 use seckill_log::{Log, LogError};
 use seckill_projector::{AskClaims, Claim, Report, Stage, Verifying, verify_watched};
 use seckill_telemetry::start_tracing;
@@ -144,15 +144,5 @@ pub(crate) fn claims(log: &Arc<dyn Log>) -> AskClaims {
 
 /// What the snapshots claim.
 async fn snapshots(log: &dyn Log) -> Result<Vec<Claim>, LogError> {
-    let mut claims = Vec::new();
-    for partition in 0..log.partitions() {
-        let newest = newest_snapshot(log, partition).await?;
-        claims.extend(newest.map(|(checkpoint, book)| Claim {
-            what: "the newest snapshot",
-            partition,
-            checkpoint,
-            book: Some(book),
-        }));
-    }
-    Ok(claims)
+    Ok(newest_snapshots(log).await?.into_iter().map(Claim::of_snapshot).collect())
 }

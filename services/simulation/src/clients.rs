@@ -19,7 +19,7 @@ use crate::world::{BEGINNING_MS, World};
 /// Customers of each sale.
 const CUSTOMERS: usize = 24;
 /// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(6);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// A wish for one coupon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Clients {
         world.takes().await;
         // Decided whether or not the client still waits.
         let decided = tokio::spawn(async move { dispatcher.send(command).await });
-        let answer = tokio::time::timeout(PATIENCE, decided).await.map_err(|_| ())?;
+        let answer = tokio::time::timeout(REQUEST_TIMEOUT, decided).await.map_err(|_| ())?;
         world.takes().await;
         answer.map_err(|_| ())
     }

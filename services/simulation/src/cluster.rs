@@ -264,15 +264,10 @@ fn archive(views: &Views) -> Archive {
     let ask: AskViews = Arc::new(move |partition, promotion_id, customer_id| {
         let views = views.clone();
         Box::pin(async move {
-            let asked = async {
-                // First how far they are: what is found after that is at least as new.
-                let progress = views.progress(partition).await?;
-                let row = views.coupon_of(&customer_id, &promotion_id).await?;
-                let coupon = row.map(|row| (row.serial, row.grabbed_at.as_millisecond()));
-                let next_offset = progress.map_or(0, |progress| progress.next_offset);
-                Ok::<_, ViewsError>(Shown { coupon, next_offset })
-            };
-            asked.await.map_err(|error| error.to_string())
+            let shown = views.coupon_as_far_as(partition, &promotion_id, &customer_id).await;
+            let (row, next_offset) = shown.map_err(|error| error.to_string())?;
+            let coupon = row.map(|row| (row.serial, row.grabbed_at.as_millisecond()));
+            Ok(Shown { coupon, next_offset })
         })
     });
     Archive { retain: RETAIN, ask }

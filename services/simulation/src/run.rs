@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seckill_checker::{Ledger, check};
-use seckill_command::newest_snapshot;
-use seckill_log::{LEASE_MS, Log, LogError};
+use seckill_checker::{Ledger, REFUSALS_OLD_US, check};
+use seckill_command::newest_snapshots;
 use seckill_projector::{Claim, verify};
 use seckill_views::{NewRebuild, Step, SwitchMode, Views};
 use tokio::task::{JoinHandle, JoinSet};
@@ -19,8 +18,6 @@ use crate::world::{Weather, World};
 
 /// How long everything may take to come right once nothing goes wrong any more.
 const QUIET: Duration = Duration::from_secs(300);
-/// How old what a refusal rests on may be when it is asked, by clocks of whole milliseconds.
-const REFUSALS_OLD_US: u64 = (LEASE_MS + 1) * 1_000;
 /// Times that the views are held against the log, which may still move.
 const VERIFIED: usize = 5;
 /// Looks at the views until then.
@@ -295,7 +292,8 @@ async fn views_come_right(cluster: &Arc<Cluster>) -> Result<(), String> {
         until_reached(cluster).await?;
         let log = cluster.log();
         let views = cluster.views().await.map_err(|error| error.to_string())?;
-        let claims = snapshots(&*log).await.map_err(|error| error.to_string())?;
+        let snapshots = newest_snapshots(&*log).await.map_err(|error| error.to_string())?;
+        let claims = snapshots.into_iter().map(Claim::of_snapshot).collect();
         let report = verify(&*log, &views, claims).await.map_err(|error| error.to_string())?;
         let to_come = report.counts.get("coupons not in the feed yet").copied().unwrap_or(0);
         // A partition may have been taken over while it was compared: then the views were short of that.
@@ -336,18 +334,4 @@ async fn short_of(
     let end = cluster.broker.records(partition).len() as u64;
     let next = views.next_offset(partition).await.map_err(|error| error.to_string())?;
     Ok((next < end).then(|| format!("{next} of {end} records of {partition} are in the views")))
-}
-
-async fn snapshots(log: &dyn Log) -> Result<Vec<Claim>, LogError> {
-    let mut claims = Vec::new();
-    for partition in 0..log.partitions() {
-        let newest = newest_snapshot(log, partition).await?;
-        claims.extend(newest.map(|(checkpoint, book)| Claim {
-            what: "the newest snapshot",
-            partition,
-            checkpoint,
-            book: Some(book),
-        }));
-    }
-    Ok(claims)
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::catalog::{Catalog, Side};
 use crate::changes::Changes;
+use crate::coupon::CouponRow;
 use crate::engine::{Document, Engine, Walk};
 use crate::error::ViewsError;
 use crate::generation::{Generation, ProgressId, TableId};
@@ -199,6 +200,21 @@ impl Views {
     /// As the engine reports them.
     pub async fn next_offset(&self, partition: u32) -> Result<u64, ViewsError> {
         Ok(self.progress(partition).await?.map_or(0, |progress| progress.next_offset))
+    }
+
+    /// A customer's coupon of a promotion, and the first offset of its partition that was not written before it
+    /// was looked for: that there is none holds of all before that.
+    ///
+    /// # Errors
+    /// As the engine reports them.
+    pub async fn coupon_as_far_as(
+        &self,
+        partition: u32,
+        promotion_id: &str,
+        customer_id: &str,
+    ) -> Result<(Option<CouponRow>, u64), ViewsError> {
+        let next_offset = self.next_offset(partition).await?;
+        Ok((self.coupon_of(customer_id, promotion_id).await?, next_offset))
     }
 
     /// Every row of a view, in any order, for an auditor.

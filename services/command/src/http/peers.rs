@@ -19,7 +19,7 @@ pub(crate) const PROTOBUF: &str = "application/x-protobuf";
 /// How long it may take to reach a node.
 const CONNECT: Duration = Duration::from_secs(1);
 /// How long a connection that carries nothing is kept.
-const KEEP: Duration = Duration::from_secs(5);
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Other nodes over HTTP.
 pub struct HttpPeers {
@@ -32,7 +32,7 @@ impl Default for HttpPeers {
             .no_proxy() // a proxy's 503 would not mean what ours does
             .connect_timeout(CONNECT)
             .timeout(ANSWER_TIMEOUT)
-            .pool_idle_timeout(KEEP) // sooner than the other node closes
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT) // sooner than the other node closes
             .build()
             .expect("a client without TLS");
         Self { client }

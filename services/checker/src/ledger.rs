@@ -17,7 +17,7 @@ pub struct Ledger {
     events: u64,
     /// Events that do not count.
     void: u64,
-    /// Times that somebody took a partition over.
+    /// Takeovers of a partition.
     fences: u64,
 }
 
@@ -89,7 +89,7 @@ impl State {
         Ok(())
     }
 
-    /// By the time of the event itself, which is that of whoever decided it.
+    /// Checks an event by its own time, which the owner that decided it has set.
     fn is_in_time(&self, body: &event::Body, at_ms: i64) -> Result<(), String> {
         let ended = self.finishes_at_ms.is_some_and(|end_ms| at_ms >= end_ms);
         let by_time = |reason| FinishReason::try_from(reason) == Ok(FinishReason::Time);

@@ -1,5 +1,4 @@
-//! Holds what clients were told against the log: whoever ran a sale, on whichever engines, and however it
-//! went.
+//! Checks the answers that clients got in a run against the log of that run, on any engine and after any fault.
 //!
 //! [`Ledger`] reads the log and keeps what it says of every sale, with promises that need no client: nothing
 //! oversold, serials without a gap, nobody over the limit. [`check`] reads the [`Attempt`]s of a run and

@@ -525,7 +525,7 @@ mod tests {
         assert_eq!(owner.withdraw_unproven(), ["old"]);
     }
 
-    /// Whoever looks there finds it, however many were confirmed at once.
+    /// The offset is that of the own event, also where a whole burst is confirmed at once.
     #[test]
     fn an_answer_names_the_place_of_its_own_event() {
         let (mut owner, _) = serving();

@@ -80,7 +80,7 @@ fn trace(run: Run) -> bool {
         Err(Failed { trace, broken }) => (trace, &broken[..]),
     };
     let kept = &trace[trace.len().saturating_sub(TRACE_LINES)..];
-    // Whoever reads may have had enough.
+    // A reader such as `head` may close the pipe early.
     let _ = kept.iter().try_for_each(|line| writeln!(out, "{line}"));
     let _ = broken.iter().try_for_each(|line| writeln!(out, "BROKEN: {line}"));
     broken.is_empty()

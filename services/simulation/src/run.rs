@@ -55,7 +55,7 @@ pub struct Totals {
     pub events: u64,
     /// Events that do not.
     pub void: u64,
-    /// Times that a partition was taken over.
+    /// Takeovers of a partition.
     pub takeovers: u64,
     /// Faults.
     pub faults: u64,

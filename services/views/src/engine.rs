@@ -1,5 +1,6 @@
 //! What an engine does for views that it knows nothing of.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,7 +8,7 @@ use async_trait::async_trait;
 use crate::changes::Changes;
 use crate::error::ViewsError;
 use crate::generation::{ProgressId, TableId, TableSet};
-use crate::key::{Key, Part};
+use crate::key::{Key, Part, bytes};
 use crate::progress::Progress;
 use crate::view::AnyRow;
 use crate::view::Scanned;
@@ -77,6 +78,18 @@ pub(crate) struct Range {
     pub(crate) after: Option<Vec<Part>>,
 }
 
+impl Range {
+    /// What the keys of its group begin with, as bytes, and where its first key lies.
+    pub(crate) fn begin(&self) -> (Vec<u8>, Bound<Vec<u8>>) {
+        let group = bytes(&self.group);
+        let from = match &self.after {
+            Some(after) => Bound::Excluded(bytes(self.group.iter().chain(after))),
+            None => Bound::Included(group.clone()),
+        };
+        (group, from)
+    }
+}
+
 /// Ranges that are read one after another, until there are rows enough.
 pub(crate) struct Walk {
     pub(crate) ranges: Box<dyn Iterator<Item = Range> + Send>,
@@ -85,6 +98,24 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
+    /// Reads ranges until there are `count` rows; `of_range` gives up to so many rows of one.
+    pub(crate) fn read<E>(
+        self,
+        count: usize,
+        mut of_range: impl FnMut(&Range, usize) -> Result<Vec<AnyRow>, E>,
+    ) -> Result<Vec<AnyRow>, E> {
+        let mut rows = Vec::new();
+        for range in self.ranges {
+            let found = of_range(&range, count - rows.len())?;
+            let ended = self.dense && found.is_empty() && range.after.is_none();
+            rows.extend(found);
+            if ended || rows.len() == count {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
     /// All of one group.
     pub(crate) fn group(group: Vec<Part>, after: Option<Vec<Part>>) -> Self {
         Self { ranges: Box::new(std::iter::once(Range { group, after })), dense: false }

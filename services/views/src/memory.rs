@@ -15,7 +15,7 @@ use crate::changes::Changes;
 use crate::engine::{Document, Engine, Range, Walk};
 use crate::error::ViewsError;
 use crate::generation::{ProgressId, TableId, TableSet};
-use crate::key::{Key, bytes};
+use crate::key::Key;
 use crate::progress::Progress;
 use crate::view::{AnyRow, Scanned};
 
@@ -87,11 +87,7 @@ impl MemoryViews {
 
 /// The rows of one group, or those after a place in it.
 fn of_range(rows: &Rows, range: &Range) -> impl Iterator<Item = AnyRow> {
-    let group = bytes(&range.group);
-    let from = match &range.after {
-        Some(after) => Bound::Excluded(bytes(range.group.iter().chain(after))),
-        None => Bound::Included(group.clone()),
-    };
+    let (group, from) = range.begin();
     let of_group = rows.range((from, Bound::Unbounded));
     let of_group = of_group.take_while(move |(key, _)| key.starts_with(&group));
     of_group.map(|(_, (_, row))| Arc::clone(row))
@@ -146,17 +142,8 @@ impl Engine for MemoryViews {
     ) -> Result<Vec<AnyRow>, ViewsError> {
         self.call("list").await?;
         self.with(table, |rows| {
-            let mut listed = Vec::new();
-            for range in walk.ranges {
-                let before = listed.len();
-                listed.extend(of_range(rows, &range).take(count - before));
-                let ended = walk.dense && listed.len() == before && range.after.is_none();
-                if ended || listed.len() == count {
-                    break;
-                }
-            }
-            listed
-        })
+            walk.read(count, |range, count| Ok(of_range(rows, range).take(count).collect()))
+        })?
     }
 
     async fn scan(

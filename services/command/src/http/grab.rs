@@ -40,8 +40,8 @@ struct Granted {
     /// When it was granted, to the millisecond.
     #[schema(value_type = String, format = DateTime)]
     grabbed_at: Timestamp,
-    /// Where in the log it was granted, as PARTITION:OFFSET; good for `after`. Told to a customer who had it
-    /// already, it may be a later place.
+    /// Where in the log it was granted, as PARTITION:OFFSET; good for `after`. The answer to a
+    /// repeated grab may name a later place.
     #[schema(example = "3:1042")]
     position: String,
 }

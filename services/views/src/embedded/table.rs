@@ -11,7 +11,7 @@ use super::failed;
 use crate::engine::{Range, Walk};
 use crate::error::ViewsError;
 use crate::generation::TableId;
-use crate::key::{Key, bytes};
+use crate::key::Key;
 use crate::view::{AnyRow, Entry, Scanned, corrupt};
 
 /// What a scan found, and under which key.
@@ -57,41 +57,27 @@ impl Table {
     }
 
     pub(super) fn list(&self, walk: Walk, count: usize) -> Result<Vec<AnyRow>, ViewsError> {
-        let mut rows = Vec::new();
-        for range in walk.ranges {
-            let before = rows.len();
-            self.range(&range, count, &mut rows)?;
-            let ended = walk.dense && rows.len() == before && range.after.is_none();
-            if ended || rows.len() == count {
-                break;
-            }
-        }
-        Ok(rows)
+        walk.read(count, |range, count| self.range(range, count))
     }
 
-    /// Adds the rows of a range until there are `count`.
-    fn range(&self, range: &Range, count: usize, rows: &mut Vec<AnyRow>) -> Result<(), ViewsError> {
-        let group = bytes(&range.group);
-        let from = match &range.after {
-            Some(after) => Bound::Excluded(bytes(range.group.iter().chain(after))),
-            None => Bound::Included(group.clone()),
-        };
-        let missing = count - rows.len();
+    /// Up to `count` rows of a range.
+    fn range(&self, range: &Range, count: usize) -> Result<Vec<AnyRow>, ViewsError> {
+        let (group, from) = range.begin();
         let bounds = (from, Bound::Unbounded);
         if let Some(all) = &self.in_memory {
             let all = all.read().unwrap_or_else(PoisonError::into_inner);
             let of_group = all.range(bounds).take_while(|(key, _)| key.starts_with(&group));
-            rows.extend(of_group.take(missing).map(|(_, row)| row.clone()));
-            return Ok(());
+            return Ok(of_group.take(count).map(|(_, row)| row.clone()).collect());
         }
-        for pair in self.keyspace.range(bounds).map(open_guard).take(missing) {
+        let mut rows = Vec::new();
+        for pair in self.keyspace.range(bounds).map(open_guard).take(count) {
             let (key, value) = pair?;
             if !key.starts_with(&group) {
                 break;
             }
             rows.push(self.decode(&key.escape_ascii(), &value)?);
         }
-        Ok(())
+        Ok(rows)
     }
 
     /// Adds a row to a batch unless the stored one is of a later position. Tells whether it did.

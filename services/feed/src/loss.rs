@@ -28,6 +28,8 @@ pub async fn lost_of_feed(log: &dyn Log) -> Result<u64, FeedError> {
 /// # Errors
 /// Log or feed cannot be read, or the progress of the feed cannot be written.
 pub async fn accept_feed_loss(log: &dyn Log) -> Result<u64, FeedError> {
+    // What an earlier writer has left open is settled by that.
+    let _writer = log.feed().take_over().await?;
     let before = load(log).await?;
     let mut fed = vec![BTreeMap::new(); log.partitions() as usize];
     let feed_end = read_on(log, 0, |at, coupon| {

@@ -4,6 +4,7 @@
 mod conformance;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use conformance::AnyLog;
 use rdkafka::admin::{
@@ -11,8 +12,11 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use seckill_log::kafka::{KafkaConfig, KafkaLog};
 use seckill_log::{Log as _, LogError};
+
+const WITHIN: Duration = Duration::from_secs(10);
 
 fn config() -> KafkaConfig {
     let brokers = std::env::var("SECKILL_TEST_KAFKA")
@@ -71,6 +75,27 @@ async fn opening_creates_nothing() {
     }
     drop(KafkaLog::connect(config.clone()).await.expect("a log"));
     drop(KafkaLog::open(config).await.expect("the same log"));
+}
+
+/// Whatever the broker has left open: nothing is written behind it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_feed_is_not_taken_over_before_what_is_open_in_it_is_ended() {
+    let config = config();
+    let log = KafkaLog::connect(config.clone()).await.expect("a log");
+    let topic = format!("{}.coupons", config.prefix);
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", &config.brokers)
+        .set("transactional.id", format!("{topic}.of-another"));
+    let other: BaseProducer = client.create().expect("a producer");
+    other.init_transactions(WITHIN).expect("a producer's epoch");
+    other.begin_transaction().expect("begun");
+    other.send(BaseRecord::<str, str>::to(&topic).payload("open")).expect("sent");
+    other.flush(WITHIN).expect("written");
+    let refused = log.feed().take_over().await.map(|_| ()).expect_err("it is open");
+    assert!(refused.to_string().contains("--start-offset 0"), "{refused}");
+    other.abort_transaction(WITHIN).expect("aborted");
+    drop(log.feed().take_over().await.expect("nothing is open"));
 }
 
 #[tokio::test]

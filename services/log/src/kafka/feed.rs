@@ -30,6 +30,10 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 const TRANSACTION_TIMEOUT_MS: &str = "10000";
 /// How long records that are there may take to come.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Whether a transaction has ended is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Readers see what is committed, up to the first transaction that is not ended.
+const COMMITTED: &str = "read_committed";
 
 pub(super) struct KafkaFeed {
     config: Arc<KafkaConfig>,
@@ -46,7 +50,7 @@ impl KafkaFeed {
         call: impl FnOnce(&FeedConsumer, &str) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
         let (config, topic) = (Arc::clone(&self.config), self.topic.clone());
-        blocking(move || call(&consumer(&config)?, &topic)).await
+        blocking(move || call(&consumer(&config, COMMITTED)?, &topic)).await
     }
 }
 
@@ -63,6 +67,7 @@ impl Feed for KafkaFeed {
                 .create_with_context(Written::default())
                 .map_err(|error| unavailable(&error))?;
             producer.init_transactions(STEP_TIMEOUT).map_err(|error| unavailable(&error))?;
+            assert_ended(&config, &topic)?;
             Ok(producer)
         });
         let producer = Some(Arc::new(producer.await?));
@@ -91,19 +96,40 @@ impl ClientContext for Quiet {
 
 impl ConsumerContext for Quiet {}
 
-/// It reads what is committed, and says where that ends.
-fn consumer(config: &KafkaConfig) -> Result<FeedConsumer, LogError> {
+/// It says where what it reads ends.
+fn consumer(config: &KafkaConfig, isolation: &str) -> Result<FeedConsumer, LogError> {
     base(config)
         .set("group.id", format!("{}.unused", config.prefix))
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
-        .set("isolation.level", "read_committed")
+        .set("isolation.level", isolation)
         .set("enable.partition.eof", "true")
         .set("check.crcs", "true")
         .set("fetch.wait.max.ms", "10")
         .create_with_context(Quiet)
         .map_err(|error| unavailable(&error))
+}
+
+/// Nothing of an earlier writer is open: it would be committed together with what is written next, as both
+/// have the same transactional id. The broker answers whoever takes over after it has ended that; this looks
+/// whether it has.
+fn assert_ended(config: &KafkaConfig, topic: &str) -> Result<(), LogError> {
+    let (all, committed) = (consumer(config, "read_uncommitted")?, consumer(config, COMMITTED)?);
+    let deadline = Instant::now() + STEP_TIMEOUT;
+    loop {
+        let (written, open) = (end(&all, topic)?, end(&committed, topic)?);
+        if open >= written {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(LogError::Unavailable(format!(
+                "a transaction in {topic} that begins at offset {open} is not ended; `kafka-transactions.sh \
+                 abort --topic {topic} --partition 0 --start-offset {open}` ends it"
+            )));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 fn end(consumer: &FeedConsumer, topic: &str) -> Result<u64, LogError> {

@@ -6,7 +6,7 @@ use seckill_log::LEASE_MS;
 use seckill_proto::Position;
 use seckill_proto::v1::FinishReason;
 
-use crate::ledger::{Grant, Ledger, Sale, State};
+use crate::ledger::{Grant, Ledger, RULES_OF_A_SALE, Sale, State};
 use crate::{Attempt, Outcome, Reason, Violation};
 
 /// How old what a refusal of this program rests on may be when it is asked, in microseconds, by clocks of whole
@@ -22,6 +22,14 @@ const RULES: [(&str, Rule); 3] = [
     ("a refusal was true at the place that it names", refused),
     ("an answer is no older than what was known before it was asked", recent),
 ];
+
+const ONE_ANSWER: &str = "a wish has one answer";
+const GRANTED_ONCE: &str = "a wish is granted once";
+const NOT_ACCEPTED: &str = "what was definitely not accepted is not in the log";
+
+/// Everything that [`check`] and [`Ledger::read_log`] look after.
+pub const PROMISES: [&str; 7] =
+    [RULES_OF_A_SALE, RULES[0].0, RULES[1].0, RULES[2].0, ONE_ANSWER, GRANTED_ONCE, NOT_ACCEPTED];
 
 struct Case<'a> {
     ledger: &'a Ledger,
@@ -173,7 +181,7 @@ fn one_answer(wish: &Wish<'_>, attempts: &[&Attempt]) -> Option<Violation> {
     let made = |of: &&&Attempt| matches!(of.outcome, Outcome::Granted { repeated: false, .. });
     let made = attempts.iter().filter(made).count();
     (serials.len() > 1 || made > 1).then(|| Violation {
-        rule: "a wish has one answer",
+        rule: ONE_ANSWER,
         what: format!("{wish:?} was told serials {serials:?}, and {made} times that it is new"),
     })
 }
@@ -191,13 +199,13 @@ fn granted_once(
             broken.push(Violation { rule, what: format!("coupon {serial} of {wish:?}") });
         };
         if !granted.insert(wish) {
-            violate("a wish is granted once");
+            violate(GRANTED_ONCE);
         }
         let asked = wishes.get(&wish).map(Vec::as_slice).unwrap_or_default();
         if !asked.iter().any(|of| {
             case.may_have_made(of, Position { partition: sale.partition, offset: *offset })
         }) {
-            violate("what was definitely not accepted is not in the log");
+            violate(NOT_ACCEPTED);
         }
     }
     broken

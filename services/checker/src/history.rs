@@ -1,6 +1,9 @@
 //! What a run was asked, what it answered, and what was wrong with that.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Error, Result};
+use std::path::Path;
 
 use seckill_proto::Position;
 use serde::{Deserialize, Serialize};
@@ -21,6 +24,20 @@ pub struct Attempt {
     pub answered: Option<u64>,
     /// What was said.
     pub outcome: Outcome,
+}
+
+/// Reads what was written down: one attempt a line, as JSON.
+///
+/// # Errors
+/// The file cannot be read, or one of its lines.
+pub fn read_history(file: &Path) -> Result<Vec<Attempt>> {
+    let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", file.display()));
+    let lines = BufReader::new(File::open(file).map_err(named)?).lines();
+    let read = |(number, line): (usize, Result<String>)| {
+        let of_line = |error| Error::other(format!("line {number}: {error}"));
+        serde_json::from_str(&line?).map_err(of_line)
+    };
+    (1..).zip(lines).map(read).collect::<Result<_>>().map_err(named)
 }
 
 impl Attempt {

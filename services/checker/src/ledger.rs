@@ -3,11 +3,25 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
-use seckill_log::{Fold, FoldError, Folded};
+use seckill_log::{Fold, FoldError, Folded, Log, LogError, Stretch, fold_from};
 use seckill_proto::Position;
-use seckill_proto::v1::{CouponGrabbed, Event, FinishReason, Terms, event};
+use seckill_proto::v1::{Checkpoint, CouponGrabbed, Event, FinishReason, Terms, event};
 
 use crate::Violation;
+
+/// What a log promises without any client.
+pub(crate) const RULES_OF_A_SALE: &str = "the log keeps the rules of a sale: nothing is oversold, serials are dense, nobody is over the limit";
+
+/// Why a log could not be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// It cannot be folded.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+}
 
 /// Every sale of a log.
 #[derive(Debug, Default)]
@@ -19,6 +33,8 @@ pub struct Ledger {
     void: u64,
     /// Takeovers of a partition.
     fences: u64,
+    /// Of the first event of each term.
+    terms_began_ms: Vec<i64>,
 }
 
 /// One sale.
@@ -167,6 +183,7 @@ pub struct Reading<'a> {
     partition: u32,
     fold: Fold,
     fences: HashSet<u64>,
+    term: Option<u64>,
     broken: Vec<Violation>,
 }
 
@@ -179,6 +196,9 @@ impl Reading<'_> {
         match self.fold.step(offset, record)? {
             Folded::Event(event) => {
                 self.ledger.events += 1;
+                if self.term.replace(event.term) != Some(event.term) {
+                    self.ledger.terms_began_ms.push(event.at_ms);
+                }
                 if !self.fences.contains(&event.term) {
                     self.violate(offset, format!("term {} has no fence", event.term));
                 }
@@ -204,7 +224,7 @@ impl Reading<'_> {
 
     fn violate(&mut self, offset: u64, what: String) {
         let what = format!("{}:{offset}: {what}", self.partition);
-        self.broken.push(Violation { rule: "the log keeps the rules of a sale", what });
+        self.broken.push(Violation { rule: RULES_OF_A_SALE, what });
     }
 
     /// What the records break.
@@ -217,7 +237,14 @@ impl Reading<'_> {
 impl Ledger {
     /// Begins to read a partition, which is folded from its first record on.
     pub fn reading(&mut self, partition: u32, fold: Fold) -> Reading<'_> {
-        Reading { ledger: self, partition, fold, fences: HashSet::new(), broken: Vec::new() }
+        Reading {
+            ledger: self,
+            partition,
+            fold,
+            fences: HashSet::new(),
+            term: None,
+            broken: Vec::new(),
+        }
     }
 
     /// Reads all records of a partition, and says what they break.
@@ -234,6 +261,36 @@ impl Ledger {
             }
         }
         reading.end()
+    }
+
+    /// Reads the whole log, and says what it breaks.
+    ///
+    /// # Errors
+    /// It cannot be read, or not be folded.
+    pub async fn read_log(&mut self, log: &dyn Log) -> Result<Vec<Violation>, ReadError> {
+        let mut broken = Vec::new();
+        for partition in 0..log.partitions() {
+            let fold = fold_from(log, partition, &Checkpoint::default()).await?;
+            let mut reading = self.reading(partition, fold);
+            let mut stretch = Stretch::from(log, partition, 0).await?;
+            loop {
+                let records = stretch.next().await?;
+                if records.is_empty() {
+                    break;
+                }
+                for (offset, record) in records {
+                    reading.add(offset, &record)?;
+                }
+            }
+            broken.extend(reading.end());
+        }
+        Ok(broken)
+    }
+
+    /// When the first event of each term was decided, in milliseconds since 1970, in no order.
+    #[must_use]
+    pub fn terms_began_ms(&self) -> &[i64] {
+        &self.terms_began_ms
     }
 
     pub(crate) fn sale(&self, promotion_id: &str) -> Option<&Sale> {

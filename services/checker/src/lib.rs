@@ -14,6 +14,6 @@ mod ledger;
 #[cfg(test)]
 mod tests;
 
-pub use check::{REFUSALS_OLD_US, check};
-pub use history::{Attempt, Outcome, Reason, Violation};
-pub use ledger::{Ledger, Reading};
+pub use check::{PROMISES, REFUSALS_OLD_US, check};
+pub use history::{Attempt, Outcome, Reason, Violation, read_history};
+pub use ledger::{Ledger, ReadError, Reading};

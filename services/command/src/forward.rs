@@ -61,8 +61,8 @@ pub(crate) struct Forwarder {
 #[derive(Default)]
 struct KnownOwner {
     endpoint: Mutex<Option<String>>,
-    /// When the table was last asked. One asks at a time: in an outage a whole crowd wants to.
-    asked: tokio::sync::Mutex<Option<Instant>>,
+    /// When the table was last asked. Held while it is asked: in an outage a whole crowd wants to.
+    asked: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
 
 impl Forwarder {
@@ -122,24 +122,74 @@ impl Forwarder {
     }
 
     /// Asks the table, unless somebody just did.
-    async fn look_up(&self, partition: u32, owner: &KnownOwner) -> Option<String> {
-        let mut asked = owner.asked.lock().await;
+    async fn look_up(&self, partition: u32, owner: &Arc<KnownOwner>) -> Option<String> {
+        let log = Arc::clone(&self.log);
+        let scan = async move { log.scan(Table::Owners, partition).await };
+        owner.look_up(partition, scan).await
+    }
+}
+
+impl KnownOwner {
+    async fn look_up(
+        self: &Arc<Self>,
+        partition: u32,
+        scan: impl Future<Output = Result<Entries, LogError>> + Send + 'static,
+    ) -> Option<String> {
+        let mut asked = Arc::clone(&self.asked).lock_owned().await;
         if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN) {
-            match self.log.scan(Table::Owners, partition).await {
-                Ok(entries) => {
-                    *owner.endpoint.lock() = owner_in(entries).map(|hint| hint.endpoint);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, partition, "the table of owners cannot be read");
-                }
-            }
-            *asked = Some(Instant::now());
+            let owner = Arc::clone(self);
+            // By itself: who waits gives up sooner than an engine that does not answer, and then the next one
+            // must not ask beside.
+            let asking = tokio::spawn(async move {
+                owner.learn(partition, scan.await);
+                *asked = Some(Instant::now());
+            });
+            let _ = asking.await; // what it has learned stands in the owner
         }
-        owner.endpoint.lock().clone()
+        self.endpoint.lock().clone()
+    }
+
+    fn learn(&self, partition: u32, scanned: Result<Entries, LogError>) {
+        match scanned {
+            Ok(entries) => *self.endpoint.lock() = owner_in(entries).map(|hint| hint.endpoint),
+            Err(error) => tracing::warn!(%error, partition, "the table of owners cannot be read"),
+        }
     }
 }
 
 fn owner_in(entries: Entries) -> Option<OwnerHint> {
     let entry = entries.into_iter().find(|(key, _)| key == OWNER_KEY);
     entry.and_then(|(_, value)| OwnerHint::decode(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A crowd at a broker that does not answer: whoever waits gives up, and what is asked stays one question.
+    #[tokio::test(start_paused = true)]
+    async fn in_an_outage_one_asks_for_all() {
+        let (owner, asked) = (Arc::new(KnownOwner::default()), Arc::new(AtomicUsize::new(0)));
+        let visit = |number: u64| {
+            let (owner, asked) = (Arc::clone(&owner), Arc::clone(&asked));
+            async move {
+                tokio::time::sleep(Duration::from_millis(10 * number)).await;
+                let scan = async move {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_secs(10)).await;
+                    Err(LogError::Unavailable("nobody answers".to_owned()))
+                };
+                tokio::time::timeout(LOOK_UP, owner.look_up(0, scan)).await.ok().flatten()
+            }
+        };
+        let told = futures::future::join_all((0..1_500).map(visit)).await;
+        assert!(told.iter().all(Option::is_none));
+        assert_eq!(
+            asked.load(Ordering::Relaxed),
+            2,
+            "over 15 s, of which the first asked took ten"
+        );
+    }
 }

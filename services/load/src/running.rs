@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -16,8 +16,10 @@ use crate::run::Prepared;
 pub struct Running {
     counter: Arc<Counter>,
     promotions: Vec<String>,
-    /// Dropping it stops the run.
+    /// Dropping it has nobody new come.
     stop: DropGuard,
+    /// Dropping it ends the run where it is.
+    alive: DropGuard,
     task: JoinHandle<Result<Report>>,
 }
 
@@ -30,12 +32,20 @@ impl Running {
         let prepared = Prepared::new(LoadArgs { quiet: true, ..args }).await?;
         let counter = Arc::clone(&prepared.counter);
         let promotions = prepared.sales.iter().map(|sale| sale.id.clone()).collect();
-        let stop = CancellationToken::new();
-        let until = stop.clone();
+        let (stop, alive) = (CancellationToken::new(), CancellationToken::new());
+        let (until, dropped) = (stop.clone(), alive.clone());
         let runtime = Handle::current();
-        let play = move || runtime.block_on(prepared.play(&until));
+        let play = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    report = prepared.play(&until) => report,
+                    () = dropped.cancelled() => Err(anyhow!("nobody waits for it any more")),
+                }
+            })
+        };
         let task = tokio::task::spawn_blocking(play);
-        Ok(Self { counter, promotions, stop: stop.drop_guard(), task })
+        let (stop, alive) = (stop.drop_guard(), alive.drop_guard());
+        Ok(Self { counter, promotions, stop, alive, task })
     }
 
     /// The ids of the promotions grabbed from.
@@ -69,9 +79,9 @@ impl Running {
     /// # Errors
     /// A task of the run panicked.
     pub async fn served(self) -> Result<Report> {
-        let Self { stop, task, .. } = self;
+        let Self { stop, alive, task, .. } = self;
         let report = task.await.context("the run ended badly")?;
-        drop(stop);
+        drop((stop, alive));
         report
     }
 
@@ -80,8 +90,10 @@ impl Running {
     /// # Errors
     /// As [`Running::served`].
     pub async fn leave(self) -> Result<Report> {
-        let Self { stop, task, .. } = self;
+        let Self { stop, alive, task, .. } = self;
         drop(stop);
-        task.await.context("the run ended badly")?
+        let report = task.await.context("the run ended badly")?;
+        drop(alive);
+        report
     }
 }

@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use seckill_drill::DrillArgs;
 use seckill_load::{LoadArgs, Verdict};
 use seckill_projector::VerifyError;
 
@@ -85,6 +86,7 @@ enum Verb {
     /// Make the embedded log of an earlier version one of this version; the old one is kept
     Upgrade(EmbeddedArgs),
     Simulate(simulate::SimulateArgs),
+    Drill(DrillArgs),
     /// Ask a URL; exit code 0 when it answers 2xx (for health checks of containers)
     Health {
         /// For example http://127.0.0.1:8080/readyz
@@ -156,6 +158,7 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
         Verb::Import(args) => replay::import(args).await.map(|()| true),
         Verb::Repair(args) => repair::run(args).await,
         Verb::Simulate(args) => Ok(tokio::task::block_in_place(|| simulate::run(&args))),
+        Verb::Drill(args) => seckill_drill::run(args).await,
         Verb::Health { url } => check::run(&url).await,
     }
 }

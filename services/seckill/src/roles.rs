@@ -16,7 +16,7 @@ use crate::history::OfLog;
 use crate::settings::Settings;
 use crate::{engines, ready, verify};
 
-/// How long one try of a command node to reach the views takes.
+/// How long one try of a command node or a projector to reach the views takes.
 const VIEWS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it waits for them before it decides without.
 const VIEWS_FIRST: Duration = Duration::from_secs(6);
@@ -76,12 +76,14 @@ pub(crate) async fn admin(settings: Settings) -> anyhow::Result<()> {
     app.serve(routes, "admin").await
 }
 
-pub(crate) async fn projector(settings: Settings) -> anyhow::Result<()> {
+pub(crate) async fn projector(mut settings: Settings) -> anyhow::Result<()> {
+    settings.cql.iter_mut().for_each(|cql| cql.connect_within = VIEWS_TIMEOUT);
     let stop = CancellationToken::new();
     let open = async |app: &App| {
         let log = log(app, &settings).await?;
-        let opening = engines::views_of(&settings, log.partitions());
-        let views = engines::open(app, "views", opening).await?;
+        // Another projector may be making the tables at the same time.
+        let open = async || engines::views_of(&settings, log.partitions()).await;
+        let views = engines::wait_for(app, "views", open).await?;
         let routes =
             seckill_projector::routes(Arc::clone(&log), views.clone(), verify::claims(&log))
                 .merge(seckill_replay::routes(Arc::clone(&log), app.stop.clone()));

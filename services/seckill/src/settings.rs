@@ -105,19 +105,18 @@ impl Given {
 
     fn complete(self, role: Role) -> Settings {
         let default_listen = SocketAddr::from(([127, 0, 0, 1], role.default_port()));
-        let default_name = format!("{}-{}", role.name(), std::process::id());
         Settings {
             listen: self.serve.listen.unwrap_or(default_listen),
             internal_listen: self.internal_listen(),
-            kafka: self.kafka_config(),
+            kafka: self.kafka_config(role),
             cql: self.cql_config(),
+            name: self.name(role),
             connections: self.serve.connections,
             retain: self.decide.retain.unwrap_or(DEFAULT_RETAIN),
             disk_reserve: u64::from(self.disk.disk_reserve.unwrap_or(DEFAULT_RESERVE_MB)) << 20,
             partitions: self.new_log.partitions,
             advertise: self.decide.advertise,
             data: self.data.data.unwrap_or_else(|| "data".into()),
-            name: self.decide.name.unwrap_or(default_name),
             log: self.serve.log.unwrap_or_else(|| QUIET_LIBRARIES.into()),
             log_format: self.serve.log_format.unwrap_or(LogFormat::Text),
             otlp: self.serve.otlp,
@@ -131,10 +130,16 @@ impl Given {
         self.decide.internal_listen.or(default)
     }
 
-    fn kafka_config(&self) -> Option<KafkaConfig> {
+    fn name(&self, role: Role) -> String {
+        let default = || format!("{}-{}", role.name(), std::process::id());
+        self.decide.name.clone().unwrap_or_else(default)
+    }
+
+    fn kafka_config(&self, role: Role) -> Option<KafkaConfig> {
         let Nodes(brokers) = self.kafka.kafka.as_ref()?;
         let replicas = self.new_log.kafka_replication;
         Some(KafkaConfig {
+            client_id: format!("seckill.{}", self.name(role)),
             prefix: self.kafka.kafka_prefix.clone().unwrap_or_else(|| DEFAULT_PREFIX.into()),
             partitions: self.new_log.partitions,
             replication: replicas.and_then(|replicas| u16::try_from(replicas).ok()),

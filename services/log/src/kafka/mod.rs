@@ -48,6 +48,8 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct KafkaConfig {
     /// `HOST:PORT[,HOST:PORT...]`.
     pub brokers: String,
+    /// How a process names itself to the broker, whose logs, metrics and quotas know it by that.
+    pub client_id: String,
     /// Prefix of topic and group names; normally [`seckill_proto::DEFAULT_PREFIX`].
     pub prefix: String,
     /// For new topics; topics that exist must fit.
@@ -64,6 +66,7 @@ impl KafkaConfig {
     pub fn new(brokers: &str) -> Self {
         Self {
             brokers: brokers.to_owned(),
+            client_id: "seckill".to_owned(),
             prefix: seckill_proto::DEFAULT_PREFIX.to_owned(),
             partitions: None,
             replication: None,

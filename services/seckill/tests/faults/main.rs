@@ -4,6 +4,7 @@
 #[cfg(feature = "real-engines")]
 mod cut_off;
 mod damage;
+mod drill;
 #[cfg(feature = "real-engines")]
 mod loss;
 #[cfg(feature = "real-engines")]

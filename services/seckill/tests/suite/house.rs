@@ -7,7 +7,7 @@ use seckill_proto::{Outcome, ProblemKind};
 use crate::source::{crates, files_in, top};
 
 /// Which crates of the workspace a crate may use: those below it, and of those what it is for.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("seckill-proto", &[]),
     ("seckill-promotion", &["proto"]),
     ("seckill-log", &["proto"]),
@@ -28,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
         "seckill-simulation",
         &["proto", "checker", "command", "log", "projector", "telemetry", "views"],
     ),
+    ("seckill-drill", &["proto", "log", "edge", "checker", "load", "telemetry"]),
     (
         "seckill",
         &[
@@ -48,6 +49,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "load",
             "simulation",
             "checker",
+            "drill",
         ],
     ),
     (

@@ -1,0 +1,126 @@
+//! Was every promise kept? Asked when nothing runs any more but the engines.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use seckill_checker::{Attempt, Ledger, PROMISES, REFUSALS_OLD_US, Violation, check, read_history};
+use seckill_load::{FindingReport, Verdict};
+use seckill_log::Log;
+use seckill_log::embedded::EmbeddedLog;
+use seckill_log::kafka::{KafkaConfig, KafkaLog};
+use serde::Deserialize;
+
+use crate::cluster::{Flags, NAME};
+use crate::crowd::Wave;
+use crate::engines::Engines;
+use crate::report::{OfLog, Promise};
+use crate::timeline::{Requests, Timeline, timeline};
+
+const VIEWS: &str = "customers find in the views what they were told";
+const VERIFIED: &str = "views, their progress, snapshots and the feed are what the log says";
+const BACK: &str = "every process comes back, and none ends by itself";
+
+/// What came of everything.
+pub(crate) struct Judged {
+    pub(crate) promises: Vec<Promise>,
+    pub(crate) of_log: OfLog,
+    /// Of the first events of terms, in milliseconds since 1970.
+    pub(crate) takeovers_ms: Vec<i64>,
+    pub(crate) timeline: Timeline,
+    pub(crate) requests: Requests,
+}
+
+/// Judges the crowd and the log, the views, and how the processes fared.
+pub(crate) async fn judge(
+    engines: Option<&Engines>,
+    flags: &Flags,
+    folder: &Path,
+    waves: Vec<Wave>,
+    of_processes: Vec<String>,
+) -> Result<Judged> {
+    let log = open(engines, folder).await?;
+    let mut ledger = Ledger::default();
+    let mut broken = ledger.read_log(&*log).await?;
+    let told: Vec<_> = waves.iter().map(told).collect::<Result<_>>()?;
+    for (_, attempts) in &told {
+        broken.extend(check(&ledger, attempts, REFUSALS_OLD_US));
+    }
+    let mut promises = of_checker(broken);
+    promises.push(Promise::of(VIEWS, waves.into_iter().flat_map(audited).collect()));
+    promises.push(Promise::of(VERIFIED, verify(flags)?));
+    promises.push(Promise::of(BACK, of_processes));
+    let [coupons, events, void_records, takeovers] = ledger.totals();
+    let of_log = OfLog { coupons, events, void_records, takeovers };
+    let (timeline, requests) = timeline(&told);
+    let takeovers_ms = ledger.terms_began_ms().to_vec();
+    Ok(Judged { promises, of_log, takeovers_ms, timeline, requests })
+}
+
+/// When a wave came, and what it was told; nothing where it could not begin.
+fn told(wave: &Wave) -> Result<(Duration, Vec<Attempt>)> {
+    let attempts = if wave.history.exists() { read_history(&wave.history)? } else { Vec::new() };
+    Ok((wave.at, attempts))
+}
+
+async fn open(engines: Option<&Engines>, folder: &Path) -> Result<Arc<dyn Log>> {
+    if let Some(engines) = engines {
+        let config = KafkaConfig { prefix: NAME.to_owned(), ..KafkaConfig::new(&engines.kafka()) };
+        return Ok(Arc::new(KafkaLog::open(config).await?));
+    }
+    let directory = folder.join("data/log");
+    let open = tokio::task::spawn_blocking(move || EmbeddedLog::open_read_only(&directory));
+    Ok(Arc::new(open.await??))
+}
+
+fn of_checker(broken: Vec<Violation>) -> Vec<Promise> {
+    let of = |promise: &'static str| {
+        let broken = broken.iter().filter(|broken| broken.rule == promise);
+        Promise::of(promise, broken.map(|broken| broken.what.clone()).collect())
+    };
+    PROMISES.into_iter().map(of).collect()
+}
+
+/// What a wave found wrong.
+fn audited(wave: Wave) -> Vec<String> {
+    let report = match wave.report {
+        Ok(report) if report.verdict == Verdict::Passed => return Vec::new(),
+        Ok(report) => report,
+        Err(error) => return vec![format!("a crowd that came at {:?}: {error:#}", wave.at)],
+    };
+    let findings = report.audit.into_iter().flat_map(|audit| audit.findings);
+    let found: Vec<_> = findings.flat_map(evidence).collect();
+    match found.is_empty() {
+        true => {
+            vec![format!("a crowd that came at {:?} was told nothing: {:?}", wave.at, report.grabs)]
+        }
+        false => found,
+    }
+}
+
+fn evidence(finding: FindingReport) -> impl Iterator<Item = String> {
+    let FindingReport { meaning, evidence, .. } = finding;
+    evidence.into_iter().map(move |evidence| format!("{meaning}: {evidence}"))
+}
+
+/// What `seckill verify` prints.
+#[derive(Deserialize)]
+struct Verified {
+    differences: Vec<String>,
+    counts: std::collections::BTreeMap<String, u64>,
+}
+
+fn verify(flags: &Flags) -> Result<Vec<String>> {
+    let program = std::env::current_exe()?;
+    let output = Command::new(program).args(["verify", "--json"]).args(&flags.of_tools).output()?;
+    let verified: Verified = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("verify: {}", String::from_utf8_lossy(&output.stderr)))?;
+    let mut different = verified.differences;
+    let to_come = verified.counts.get("coupons not in the feed yet").copied().unwrap_or_default();
+    if to_come > 0 {
+        different.push(format!("{to_come} coupons are not in the feed"));
+    }
+    Ok(different)
+}

@@ -1,0 +1,201 @@
+//! One process of this program.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
+use reqwest::Client;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
+use tokio::time::Instant;
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long a process may take to stop in good order.
+const STOPS_WITHIN: Duration = Duration::from_secs(30);
+/// How long one question to it may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A process, running or not. It is killed when dropped.
+pub(crate) struct Process {
+    name: String,
+    program: PathBuf,
+    args: Vec<String>,
+    port: u16,
+    /// What it says.
+    said: PathBuf,
+    /// How much it had said before it was started last.
+    begun: AtomicUsize,
+    child: Mutex<Option<Child>>,
+    /// Told to stop: its end is no surprise.
+    stopping: AtomicBool,
+    /// It is not started again.
+    closed: AtomicBool,
+}
+
+/// A process that can open nothing, until this is dropped.
+pub(crate) struct Starved<'a> {
+    pid: Pid,
+    limit: Rlimit,
+    process: &'a Process,
+}
+
+impl Drop for Starved<'_> {
+    fn drop(&mut self) {
+        // It may have ended, and another process may have its number.
+        if self.process.pid().is_ok_and(|pid| pid == self.pid) {
+            let _ = prlimit(Some(self.pid), Resource::Nofile, self.limit);
+        }
+    }
+}
+
+impl Process {
+    /// One that does not run yet, serves at a port, and writes what it says to a folder.
+    pub(crate) fn new(name: &str, args: Vec<String>, port: u16, folder: &Path) -> Result<Self> {
+        let said = folder.join(format!("{}.log", name.replace(' ', "-")));
+        let program = std::env::current_exe().context("this program is not found")?;
+
+        Ok(Self {
+            name: name.to_owned(),
+            program,
+            args,
+            port,
+            said,
+            begun: AtomicUsize::default(),
+            child: Mutex::new(None),
+            stopping: AtomicBool::default(),
+            closed: AtomicBool::default(),
+        })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it, in a process group of its own: Ctrl-C is for the drill.
+    pub(crate) fn start(&self) -> Result<()> {
+        let mut running = self.child.lock();
+        if self.closed.load(Ordering::Acquire) {
+            bail!("the drill is over");
+        }
+        let said = File::options().create(true).append(true).open(&self.said)?;
+        let begun = usize::try_from(said.metadata()?.len()).unwrap_or(usize::MAX);
+        self.begun.store(begun, Ordering::Release);
+        let child = self.command().stdout(said.try_clone()?).stderr(said).spawn();
+        *running = Some(child.with_context(|| format!("{} cannot start", self.name))?);
+        Ok(())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        let listen = format!("127.0.0.1:{}", self.port);
+        command.args(&self.args).args(["--listen", &listen]).stdin(Stdio::null()).process_group(0);
+        command
+    }
+
+    /// Its number, while it runs.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.lock().as_ref().map(Child::id)
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        let pid = self.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        pid.with_context(|| format!("{} does not run", self.name))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(self.pid()?, signal)?)
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&self) {
+        if let Some(mut child) = self.child.lock().take() {
+            let _ = child.kill().and_then(|()| child.wait()); // it is gone then, in any case
+        }
+    }
+
+    /// `kill -9`, and it is not started again.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.kill();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(crate) async fn stop(&self) -> Result<()> {
+        self.stopping.store(true, Ordering::Release);
+        let stopped = self.end().await;
+        self.stopping.store(false, Ordering::Release);
+        stopped
+    }
+
+    async fn end(&self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        let deadline = Instant::now() + STOPS_WITHIN;
+        while Instant::now() < deadline {
+            if let Some(status) = self.ended()? {
+                *self.child.lock() = None;
+                return match status.success() {
+                    true => Ok(()),
+                    false => bail!("{} was told to stop, and ended with {status}", self.name),
+                };
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.kill();
+        bail!("{} was told to stop, and had not within {STOPS_WITHIN:?}", self.name)
+    }
+
+    /// It can open nothing more than what it has open.
+    pub(crate) fn starve(&self) -> Result<Starved<'_>> {
+        let pid = self.pid()?;
+        // The hard limit, which it has from here, stays: who has lowered it could not raise it again.
+        let nothing = Rlimit { current: Some(0), ..getrlimit(Resource::Nofile) };
+        let limit = prlimit(Some(pid), Resource::Nofile, nothing)?;
+        Ok(Starved { pid, limit, process: self })
+    }
+
+    /// How it ended, if it did.
+    fn ended(&self) -> io::Result<Option<ExitStatus>> {
+        self.child.lock().as_mut().map_or(Ok(None), Child::try_wait)
+    }
+
+    /// Starts it again where it has ended without being told to; says how, unless it has said why it cannot start.
+    pub(crate) fn look_after(&self) -> Result<Option<String>> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let Some(status) = self.ended()? else { return Ok(None) };
+        let gave_up = status.code() == Some(1) && !self.was_ready();
+        self.start()?;
+        Ok((!gave_up).then(|| format!("{} ended by itself with {status}", self.name)))
+    }
+
+    /// Since it was started last.
+    fn was_ready(&self) -> bool {
+        let said = std::fs::read(&self.said).unwrap_or_default();
+        let since = said.get(self.begun.load(Ordering::Acquire)..).unwrap_or_default();
+        String::from_utf8_lossy(since).contains("seckill is ready")
+    }
+
+    pub(crate) async fn is_ready(&self, client: &Client) -> bool {
+        let asked = client.get(format!("{}/readyz", self.url())).timeout(ASK_TIMEOUT).send();
+        asked.await.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// Lines in which it says that it has panicked.
+    pub(crate) fn panics(&self) -> Vec<String> {
+        let said = std::fs::read_to_string(&self.said).unwrap_or_default();
+        let panics = said.lines().filter(|line| line.contains("panicked at"));
+        panics.map(|line| format!("{}: {line}", self.name)).collect()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,160 @@
+//! How a drill went, moment by moment, from what customers were told.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use seckill_checker::{Attempt, Outcome};
+use serde::Serialize;
+
+/// Moments of a timeline, at most.
+const MOMENTS: u32 = 300;
+/// A shorter moment says nothing.
+const SHORTEST: Duration = Duration::from_millis(250);
+
+/// What requests were answered in one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Moment {
+    /// Since the crowd came.
+    pub at_seconds: f64,
+    /// Coupons given.
+    pub granted: u64,
+    /// Refused definitely.
+    pub refused: u64,
+    /// Not accepted, and asked again: 429 and 503.
+    pub turned_away: u64,
+    /// Requests asked then of which nobody knew what became of them.
+    pub unknown: u64,
+    /// Of those answered definitely: the median.
+    pub p50_ms: f64,
+    /// Of those answered definitely.
+    pub p99_ms: f64,
+}
+
+/// Moments of the same length.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Timeline {
+    /// Of each moment.
+    pub moment_seconds: f64,
+    /// From the crowd's coming on.
+    pub moments: Vec<Moment>,
+}
+
+/// What requests came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Requests {
+    /// All that were sent.
+    pub sent: u64,
+    /// Answered with a coupon, new or had already.
+    pub granted: u64,
+    /// Refused definitely.
+    pub refused: u64,
+    /// Not accepted, and asked again.
+    pub turned_away: u64,
+    /// Not answered, or answered that nobody knows; asked again.
+    pub unknown: u64,
+}
+
+/// When somebody was told something, or asked in vain, by a clock that began at a time since the crowd came.
+fn told(clock: Duration, attempt: &Attempt) -> Duration {
+    clock + Duration::from_micros(attempt.answered.unwrap_or(attempt.asked))
+}
+
+/// What the crowd was told, from its first wave to its last answer.
+pub(crate) fn timeline(waves: &[(Duration, Vec<Attempt>)]) -> (Timeline, Requests) {
+    let all = || waves.iter().flat_map(|(at, attempts)| attempts.iter().map(|of| (*at, of)));
+    let end = all().map(|(at, attempt)| told(at, attempt)).max().unwrap_or_default();
+    let mut watch = Watch::over(end);
+    all().for_each(|(at, attempt)| watch.add(at, attempt));
+    watch.end()
+}
+
+/// Puts a timeline together.
+struct Watch {
+    /// How long each is.
+    moment: Duration,
+    timeline: Timeline,
+    latencies: Vec<Histogram<u64>>,
+    requests: Requests,
+}
+
+impl Watch {
+    /// Over so long a time.
+    fn over(duration: Duration) -> Self {
+        let length = (duration / MOMENTS).max(SHORTEST);
+        let moment = length.as_secs_f64();
+        let count = (duration.as_secs_f64() / moment).ceil().max(1.0);
+        let at =
+            |number: u32| Moment { at_seconds: f64::from(number) * moment, ..Moment::default() };
+        let moments = (0..=MOMENTS).map(at).take_while(|of| of.at_seconds < count * moment);
+        let timeline = Timeline { moment_seconds: moment, moments: moments.collect() };
+        let latency = || Histogram::new_with_bounds(1, 3_600_000_000, 2).expect("bounds that fit");
+        let latencies = timeline.moments.iter().map(|_| latency()).collect();
+        Self { moment: length, timeline, latencies, requests: Requests::default() }
+    }
+
+    /// Adds what somebody was told, by a clock that began at a time since the crowd came.
+    fn add(&mut self, clock: Duration, attempt: &Attempt) {
+        let index = self.index(told(clock, attempt));
+        let (moment, requests) = (&mut self.timeline.moments[index], &mut self.requests);
+        let (of_moment, of_all, is_definite) = match attempt.outcome {
+            Outcome::Granted { .. } => (&mut moment.granted, &mut requests.granted, true),
+            Outcome::Refused { .. } => (&mut moment.refused, &mut requests.refused, true),
+            Outcome::NotAccepted => (&mut moment.turned_away, &mut requests.turned_away, false),
+            Outcome::Unknown => (&mut moment.unknown, &mut requests.unknown, false),
+        };
+        (*of_moment, *of_all) = (*of_moment + 1, *of_all + 1);
+        requests.sent += 1;
+        if let (true, Some(answered)) = (is_definite, attempt.answered) {
+            self.latencies[index].saturating_record((answered - attempt.asked).max(1));
+        }
+    }
+
+    /// Of the moment in which something was told; after the last one it counts to that.
+    fn index(&self, when: Duration) -> usize {
+        let last = self.timeline.moments.len().saturating_sub(1);
+        let index = when.as_micros() / self.moment.as_micros();
+        usize::try_from(index).unwrap_or(last).min(last)
+    }
+
+    fn end(mut self) -> (Timeline, Requests) {
+        for (moment, latency) in self.timeline.moments.iter_mut().zip(&self.latencies) {
+            let ms = |quantile| latency.value_at_quantile(quantile) as f64 / 1_000.0;
+            (moment.p50_ms, moment.p99_ms) = (ms(0.5), ms(0.99));
+        }
+        (self.timeline, self.requests)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seckill_proto::Position;
+
+    fn attempt(asked: u64, answered: Option<u64>, outcome: Outcome) -> Attempt {
+        let (promotion_id, customer_id) = ("p".to_owned(), "c".to_owned());
+        Attempt { promotion_id, customer_id, key: String::new(), asked, answered, outcome }
+    }
+
+    #[test]
+    fn what_was_told_stands_in_its_moment() {
+        let mut watch = Watch::over(Duration::from_secs(75));
+        let position = Position { partition: 0, offset: 1 };
+        let granted = Outcome::Granted { serial: 1, position, repeated: false };
+        let second = 1_000_000;
+        watch.add(Duration::ZERO, &attempt(0, Some(2_000), granted.clone()));
+        watch.add(
+            Duration::from_secs(10),
+            &attempt(second, Some(second + 500), Outcome::NotAccepted),
+        );
+        watch.add(Duration::from_secs(10), &attempt(second, None, Outcome::Unknown));
+        watch.add(Duration::from_secs(70), &attempt(10 * second, Some(90 * second), granted));
+        let (timeline, requests) = watch.end();
+        assert_eq!((timeline.moments.len(), timeline.moment_seconds), (300, 0.25));
+        let moment = &timeline.moments[44];
+        assert_eq!((moment.at_seconds, moment.turned_away, moment.unknown), (11.0, 1, 1));
+        assert_eq!(timeline.moments[0].granted, 1);
+        assert!((1.9..2.1).contains(&timeline.moments[0].p99_ms), "{:?}", timeline.moments[0]);
+        assert_eq!(timeline.moments[299].granted, 1); // after the end counts to it
+        assert_eq!((requests.sent, requests.granted), (4, 2));
+    }
+}

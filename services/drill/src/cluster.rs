@@ -21,6 +21,7 @@ use crate::schedule::Shape;
 pub(crate) const NAME: &str = "drill";
 /// How long everything may take to be ready, after a start and after all faults.
 const READY_WITHIN: Duration = Duration::from_secs(120);
+const FIRST_MOMENT: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Everything that runs, until its [`Cluster::end`].
@@ -236,17 +237,24 @@ fn node_name(number: usize) -> String {
     format!("node-{number}")
 }
 
+/// Starts it again, and gives it a moment: before it handles signals SIGTERM is a kill.
+async fn start(process: &Process) -> Result<()> {
+    process.start()?;
+    tokio::time::sleep(FIRST_MOMENT).await;
+    Ok(())
+}
+
 async fn strike_process(blow: Blow, process: &Process, lasts: Duration) -> Result<()> {
     match blow {
         Blow::Kill => {
             process.kill();
             tokio::time::sleep(lasts).await;
-            process.start()
+            start(process).await
         }
         Blow::Stop => {
             let stopped = process.stop().await;
             tokio::time::sleep(lasts).await;
-            process.start().and(stopped)
+            start(process).await.and(stopped)
         }
         Blow::Pause => {
             process.signal(Signal::STOP)?;

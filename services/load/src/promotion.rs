@@ -119,7 +119,8 @@ impl Opening<'_> {
         loop {
             let outcome = self.admin.send(&ask).await;
             let retry_after = match &outcome {
-                Ok(reply) if reply.status == 201 => return self.created(reply),
+                // 200: an earlier request has opened it, though it was answered otherwise.
+                Ok(reply) if matches!(reply.status, 200 | 201) => return self.created(reply),
                 Ok(reply) if matches!(reply.status, 429 | 503) => reply.retry_after,
                 Err(Unanswered::Unsent(_)) => None,
                 Ok(reply) if doubted && reply.status == 409 => return Ok(()),

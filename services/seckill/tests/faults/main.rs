@@ -2,6 +2,8 @@
 //! limit. Each of these tests runs alone.
 
 #[cfg(feature = "real-engines")]
+mod brokers;
+#[cfg(feature = "real-engines")]
 mod cut_off;
 mod damage;
 mod drill;

@@ -11,36 +11,54 @@ pub(crate) struct Engine {
     kind: &'static str,
     data: PathBuf,
     port: u16,
+    brokers: u16,
 }
 
 impl Engine {
     pub(crate) fn kafka(port: u16) -> Self {
-        Self::start("kafka", port)
+        Self::start("kafka", port, 1)
+    }
+
+    /// Several brokers of one Kafka.
+    pub(crate) fn brokers(port: u16, brokers: u16) -> Self {
+        Self::start("kafka", port, brokers)
     }
 
     pub(crate) fn cql(port: u16) -> Self {
-        Self::start("cql", port)
+        Self::start("cql", port, 1)
     }
 
-    fn start(kind: &'static str, port: u16) -> Self {
+    fn start(kind: &'static str, port: u16, brokers: u16) -> Self {
         let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join(fresh_name());
-        let engine = Self { kind, data, port };
+        let engine = Self { kind, data, port, brokers };
         engine.up();
         engine
     }
 
+    /// Of all brokers, each ten ports after the one before.
     pub(crate) fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        let ports = (0..self.brokers).map(|broker| self.port + 10 * broker);
+        ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
     }
 
     /// Starts it, on the data that it has, and waits until it answers.
     pub(crate) fn up(&self) {
-        assert!(self.engines("up"), "{} did not start", self.kind);
+        assert!(self.engines("up", self.kind), "{} did not start", self.kind);
+    }
+
+    /// Starts one broker of several, the first of which is 1.
+    pub(crate) fn up_one(&self, broker: u16) {
+        assert!(self.engines("up", &Self::broker(broker)), "broker {broker} did not start");
+    }
+
+    /// As it is named among several.
+    fn broker(number: u16) -> String {
+        if number == 1 { "kafka".to_owned() } else { format!("kafka-{number}") }
     }
 
     /// Stops it in good order.
     pub(crate) fn down(&self) {
-        assert!(self.engines("down"), "{} did not stop", self.kind);
+        assert!(self.engines("down", self.kind), "{} did not stop", self.kind);
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -78,17 +96,28 @@ impl Engine {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let pid = std::fs::read_to_string(self.data.join(self.kind).join("pid")).expect("a pid");
+        self.signal_to(self.kind, name);
+    }
+
+    /// Signals one broker of several.
+    pub(crate) fn signal_one(&self, broker: u16, name: &str) {
+        self.signal_to(&Self::broker(broker), name);
+    }
+
+    fn signal_to(&self, process: &str, name: &str) {
+        let pid = std::fs::read_to_string(self.data.join(process).join("pid")).expect("a pid");
         signal(name, pid.trim().parse().expect("a pid"));
     }
 
-    fn engines(&self, verb: &str) -> bool {
+    fn engines(&self, verb: &str, what: &str) -> bool {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/local/engines");
         let port = self.port.to_string();
+        let brokers = self.brokers.to_string();
         let status = Command::new(script)
-            .args([verb, self.kind, "--data"])
+            .args([verb, what, "--data"])
             .arg(&self.data)
             .args([&format!("--{}-port", self.kind), &port])
+            .args(["--brokers", &brokers])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .status();
@@ -98,7 +127,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.engines("down");
+        self.engines("down", self.kind);
         let _ = std::fs::remove_dir_all(&self.data);
     }
 }

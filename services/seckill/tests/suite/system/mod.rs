@@ -154,6 +154,12 @@ impl System {
         self
     }
 
+    /// The process is started with these flags too.
+    pub(crate) fn with(mut self, more_flags: &[&str]) -> Self {
+        self.more_flags = more_flags.iter().map(|flag| (*flag).to_owned()).collect();
+        self
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.data.clone()
     }

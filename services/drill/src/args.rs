@@ -34,6 +34,10 @@ pub struct DrillArgs {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16), requires = "engines")]
     pub projectors: u8,
 
+    /// Brokers of the cluster; with 3 or more every record has three copies
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), requires = "engines")]
+    pub brokers: u8,
+
     /// Customers a second, who wait for nobody
     #[arg(long, value_name = "PER_SECOND", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rate: u32,

@@ -58,8 +58,8 @@ impl Flags {
         let flags = |kafka: &str, cql: &str| {
             words(&["--kafka", kafka, "--kafka-prefix", NAME, "--cql", cql, "--cql-keyspace", NAME])
         };
-        let (broker, database) = (engines.broker.port, engines.database.port);
-        let proxied = flags(&format!("127.0.0.1:{broker}"), &format!("127.0.0.1:{database}"));
+        let database = format!("127.0.0.1:{}", engines.database.port);
+        let proxied = flags(&engines.proxied_kafka(), &database);
         Self { of_processes: proxied, of_tools: flags(&engines.kafka(), &engines.cql()) }
     }
 }
@@ -73,8 +73,9 @@ impl Cluster {
     ) -> Result<(Self, Flags)> {
         let flags = Flags::of(engines.as_ref(), folder);
         let client = Client::builder().no_proxy().build()?;
+        let all = engines.iter().flat_map(Engines::all);
+        let turns = all.map(|who| (who, Mutex::default())).collect();
         let engines = engines.map(Arc::new);
-        let turns = [Who::Broker, Who::Database].map(|who| (who, Mutex::default())).into();
         let (processes, customers, peers) = (BTreeMap::new(), Vec::new(), Vec::new());
         let mut cluster = Self { shape, processes, customers, peers, engines, turns, client };
         cluster.add_all(&flags, folder).await?;
@@ -100,7 +101,7 @@ impl Cluster {
 
     async fn add_node(&mut self, number: usize, flags: &Flags, folder: &Path) -> Result<()> {
         let (role, mut args) = match self.shape.is_cluster() {
-            true => ("command", self.peer_flags(number).await?),
+            true => ("command", self.node_flags(number).await?),
             false => ("up", Vec::new()),
         };
         args.extend(flags.of_processes.iter().cloned());
@@ -110,14 +111,16 @@ impl Cluster {
     }
 
     /// Other nodes reach a node through a proxy too.
-    async fn peer_flags(&mut self, number: usize) -> Result<Vec<String>> {
+    async fn node_flags(&mut self, number: usize) -> Result<Vec<String>> {
         let internal = free_ports(1)?;
         let proxy = Proxy::to(internal, OFTEN).await?;
         let (listen, advertise) =
             (format!("127.0.0.1:{internal}"), format!("http://127.0.0.1:{}", proxy.port));
         self.peers.push(proxy);
         let name = node_name(number);
-        Ok(words(&["--name", &name, "--internal-listen", &listen, "--advertise", &advertise]))
+        let copies = if self.shape.brokers < 3 { "1" } else { "3" };
+        let flags = ["--name", &name, "--internal-listen", &listen, "--advertise", &advertise];
+        Ok(words(&[&flags[..], &["--kafka-replication", copies]].concat()))
     }
 
     fn add(&mut self, who: Who, role: &str, flags: Vec<String>, folder: &Path) -> Result<u16> {
@@ -210,17 +213,20 @@ impl Cluster {
     }
 
     /// Has trouble on connections until the answer is dropped.
-    pub(crate) fn raise(&self, trouble: Trouble, link: Link) -> Result<Raging> {
+    pub(crate) fn raise(&self, trouble: Trouble, link: Link) -> Vec<Raging> {
         let engines = self.engines.as_deref();
-        let (proxy, of) = match link {
-            Link::Customers(node) => (self.customers.get(node), None),
-            Link::Peers(node) => (self.peers.get(node), None),
-            Link::Broker => (engines.map(|engines| &engines.broker), None),
-            Link::BrokerOf(who) => (engines.map(|engines| &engines.broker), self.client_name(who)),
-            Link::Database => (engines.map(|engines| &engines.database), None),
+        let brokers = || engines.iter().flat_map(|engines| &engines.brokers).collect();
+        let (proxies, of): (Vec<&Proxy>, _) = match link {
+            Link::Customers(node) => (self.customers.get(node).into_iter().collect(), None),
+            Link::Peers(node) => (self.peers.get(node).into_iter().collect(), None),
+            Link::Brokers => (brokers(), None),
+            Link::BrokersOf(who) => (brokers(), self.client_name(who)),
+            Link::Database => {
+                (engines.map(|engines| &engines.database).into_iter().collect(), None)
+            }
         };
-        let proxy = proxy.with_context(|| format!("{link} have no proxy"))?;
-        Ok(proxy.raise(Storm { trouble, of }))
+        let raise = |proxy: &Proxy| proxy.raise(Storm { trouble, of: of.clone() });
+        proxies.into_iter().map(raise).collect()
     }
 
     /// How a process names itself to Kafka.

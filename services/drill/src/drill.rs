@@ -104,8 +104,9 @@ fn system(args: &DrillArgs) -> String {
     match &args.engines {
         None => "one process on embedded engines".to_owned(),
         Some(_) => format!(
-            "{} command nodes, {} projectors, a gateway and an operator's process on Kafka and Cassandra",
-            args.nodes, args.projectors
+            "{} command nodes, {} projectors, a gateway and an operator's process on Cassandra and Kafka with \
+             {} brokers",
+            args.nodes, args.projectors, args.brokers
         ),
     }
 }
@@ -151,7 +152,7 @@ impl Happening {
     /// An engine that does not come back says nothing of what is tried here.
     fn note(&self, fault: &Fault, error: anyhow::Error) {
         match fault {
-            Fault::Blow(_, Who::Broker | Who::Database) => *self.gone.lock() = Some(error),
+            Fault::Blow(_, Who::Broker(_) | Who::Database) => *self.gone.lock() = Some(error),
             _ => self.wrong.lock().push(format!("{error:#}")),
         }
     }
@@ -161,7 +162,7 @@ impl Happening {
         match planned.fault {
             Fault::Blow(blow, who) => self.cluster.strike(blow, who, lasts).await,
             Fault::Trouble(trouble, link) => {
-                let _raging = self.cluster.raise(trouble, link)?;
+                let _raging = self.cluster.raise(trouble, link);
                 tokio::time::sleep(lasts).await;
                 Ok(())
             }

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use futures::future::try_join_all;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fault::Who;
 use crate::proxy::{Proxy, SELDOM};
 
-/// Ports of a broker that follow one another: for those who do not come by the proxy, for its controller, and
-/// for those who do.
-const PORTS_OF_BROKER: u16 = 3;
+/// From the port of a broker for those who do not come by its proxy to that for those who do.
 const PROXIED: u16 = 2;
+/// From the ports of a broker to those of the next.
+const NEXT: u16 = 10;
 
 /// Both engines, through a script as `deploy/local/engines`.
 pub(crate) struct Engines {
@@ -22,7 +23,7 @@ pub(crate) struct Engines {
     data: PathBuf,
     kafka_port: u16,
     cql_port: u16,
-    pub(crate) broker: Proxy,
+    pub(crate) brokers: Vec<Proxy>,
     pub(crate) database: Proxy,
     /// The script runs once at a time.
     turn: Mutex<()>,
@@ -41,15 +42,16 @@ pub(crate) fn free_ports(count: u16) -> Result<u16> {
 
 impl Engines {
     /// They do not run yet, and will on data in a folder.
-    pub(crate) async fn new(script: &Path, data: &Path) -> Result<Self> {
-        let (kafka_port, cql_port) = (free_ports(PORTS_OF_BROKER)?, free_ports(2)?);
-        let broker = Proxy::to(kafka_port + PROXIED, SELDOM).await?;
+    pub(crate) async fn new(script: &Path, data: &Path, brokers: u8) -> Result<Self> {
+        let (kafka_port, cql_port) = (free_ports(NEXT * u16::from(brokers))?, free_ports(2)?);
+        let ports = (0..u16::from(brokers)).map(|broker| kafka_port + NEXT * broker + PROXIED);
+        let brokers = try_join_all(ports.map(|port| Proxy::to(port, SELDOM))).await?;
         let database = Proxy::to(cql_port, SELDOM).await?;
         let script = script.canonicalize();
         let script = script.context("--engines: there is no such script")?;
         let data = std::path::absolute(data)?;
         let turn = Mutex::default();
-        Ok(Self { script, data, kafka_port, cql_port, broker, database, turn })
+        Ok(Self { script, data, kafka_port, cql_port, brokers, database, turn })
     }
 
     pub(crate) fn up_all(&self) -> Result<()> {
@@ -59,15 +61,27 @@ impl Engines {
     /// Stops both, whatever state they are in.
     pub(crate) fn end(&self) {
         // A process that stands still does not stop either.
-        let _ = [Who::Broker, Who::Database].map(|engine| self.signal(engine, Signal::CONT));
+        for engine in self.all() {
+            let _ = self.signal(engine, Signal::CONT);
+        }
         if let Err(error) = self.run("down", &[]) {
             eprintln!("{error:#}");
         }
     }
 
-    /// Where the broker is for those who do not come by the proxy.
+    pub(crate) fn all(&self) -> Vec<Who> {
+        (0..self.brokers.len()).map(Who::Broker).chain([Who::Database]).collect()
+    }
+
+    /// Where the brokers are for those who do not come by the proxies.
     pub(crate) fn kafka(&self) -> String {
-        format!("127.0.0.1:{}", self.kafka_port)
+        let ports = (self.kafka_port..).step_by(usize::from(NEXT)).take(self.brokers.len());
+        list(ports)
+    }
+
+    /// The same for those who do.
+    pub(crate) fn proxied_kafka(&self) -> String {
+        list(self.brokers.iter().map(|proxy| proxy.port))
     }
 
     pub(crate) fn cql(&self) -> String {
@@ -76,7 +90,7 @@ impl Engines {
 
     /// Starts one, on the data that it has, and waits until it answers.
     pub(crate) fn up(&self, engine: Who) -> Result<()> {
-        self.run("up", &[word(engine)])
+        self.run("up", &[&word(engine)])
     }
 
     pub(crate) fn signal(&self, engine: Who, signal: Signal) -> Result<()> {
@@ -106,13 +120,15 @@ impl Engines {
     }
 
     fn command(&self, verb: &str, engines: &[&str]) -> Command {
+        let proxies: Vec<_> = self.brokers.iter().map(|proxy| proxy.port.to_string()).collect();
         let mut command = Command::new(&self.script);
         command
             .arg(verb)
             .args(engines)
             .args([Path::new("--data"), &self.data])
             .args(["--kafka-port", &self.kafka_port.to_string()])
-            .args(["--kafka-proxy", &self.broker.port.to_string()])
+            .args(["--brokers", &self.brokers.len().to_string()])
+            .args(["--kafka-proxy", &proxies.join(",")])
             .args(["--cql-port", &self.cql_port.to_string()])
             .stdin(Stdio::null());
         command
@@ -120,9 +136,15 @@ impl Engines {
 }
 
 /// As the script names it.
-const fn word(engine: Who) -> &'static str {
+fn word(engine: Who) -> String {
     match engine {
-        Who::Database => "cql",
-        _ => "kafka",
+        Who::Database => "cql".to_owned(),
+        Who::Broker(number @ 1..) => format!("kafka-{}", number + 1),
+        _ => "kafka".to_owned(),
     }
+}
+
+/// Addresses of this machine, as settings have them.
+fn list(ports: impl Iterator<Item = u16>) -> String {
+    ports.map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
 }

@@ -10,7 +10,7 @@ pub(crate) enum Who {
     Projector(usize),
     Gateway,
     Admin,
-    Broker,
+    Broker(usize),
     Database,
 }
 
@@ -34,10 +34,10 @@ pub(crate) enum Link {
     Customers(usize),
     /// Of other nodes with a node.
     Peers(usize),
-    /// Of everybody with the broker.
-    Broker,
-    /// Of one process with the broker.
-    BrokerOf(Who),
+    /// Of everybody with all brokers.
+    Brokers,
+    /// Of one process with all brokers.
+    BrokersOf(Who),
     /// Of everybody with the database.
     Database,
 }
@@ -85,7 +85,7 @@ impl fmt::Display for Who {
             Self::Projector(number) => write!(f, "projector {number}"),
             Self::Gateway => f.write_str("the gateway"),
             Self::Admin => f.write_str("the operator's process"),
-            Self::Broker => f.write_str("the broker"),
+            Self::Broker(number) => write!(f, "broker {number}"),
             Self::Database => f.write_str("the database"),
         }
     }
@@ -96,8 +96,8 @@ impl fmt::Display for Link {
         match self {
             Self::Customers(node) => write!(f, "customers and node {node}"),
             Self::Peers(node) => write!(f, "other nodes and node {node}"),
-            Self::Broker => f.write_str("everybody and the broker"),
-            Self::BrokerOf(who) => write!(f, "{who} and the broker"),
+            Self::Brokers => f.write_str("everybody and Kafka"),
+            Self::BrokersOf(who) => write!(f, "{who} and Kafka"),
             Self::Database => f.write_str("everybody and the database"),
         }
     }

@@ -68,8 +68,8 @@ pub async fn run(args: DrillArgs) -> Result<bool> {
 fn shape(args: &DrillArgs) -> Shape {
     let (nodes, projectors) = (usize::from(args.nodes), usize::from(args.projectors));
     match &args.engines {
-        Some(_) => Shape { nodes, projectors, engines: true },
-        None => Shape { nodes: 1, projectors: 0, engines: false },
+        Some(_) => Shape { nodes, projectors, brokers: usize::from(args.brokers) },
+        None => Shape { nodes: 1, projectors: 0, brokers: 0 },
     }
 }
 
@@ -80,7 +80,7 @@ async fn cluster(
     folder: &Path,
 ) -> Result<(Arc<Cluster>, cluster::Flags)> {
     let engines = match &args.engines {
-        Some(script) => Some(Engines::new(script, &folder.join("engines")).await?),
+        Some(script) => Some(Engines::new(script, &folder.join("engines"), args.brokers).await?),
         None => None,
     };
     let (cluster, flags) = Cluster::new(shape, engines, folder).await?;

@@ -26,8 +26,8 @@ pub(crate) struct Shape {
     pub(crate) nodes: usize,
     /// None with embedded engines.
     pub(crate) projectors: usize,
-    /// Broker and database may be hurt, and reached through a proxy.
-    pub(crate) engines: bool,
+    /// Brokers, which may be hurt, as the database may; none with embedded engines.
+    pub(crate) brokers: usize,
 }
 
 /// A fault with its time.
@@ -58,8 +58,8 @@ impl Shape {
             let writings = [Writing::Fences, Writing::Repeats, Writing::Garbage];
             kinds.extend(writings.map(|writing| vec![Fault::Writing(writing)]));
         }
-        if self.engines {
-            kinds.extend(of_engines(&[nodes, projectors].concat()));
+        if self.brokers > 0 {
+            kinds.extend(of_engines(self.brokers, &[nodes, projectors].concat()));
         }
         kinds.retain(|faults: &Vec<Fault>| !faults.is_empty());
         kinds
@@ -86,16 +86,18 @@ fn blows(processes: &[Who]) -> Vec<Vec<Fault>> {
     blows.map(of).to_vec()
 }
 
-fn of_engines(processes: &[Who]) -> Vec<Vec<Fault>> {
+fn of_engines(brokers: usize, processes: &[Who]) -> Vec<Vec<Fault>> {
+    let brokers: Vec<Who> = (0..brokers).map(Who::Broker).collect();
     let mut kinds = Vec::new();
-    for engine in [Who::Broker, Who::Database] {
-        kinds.extend([Blow::Kill, Blow::Pause].map(|blow| vec![Fault::Blow(blow, engine)]));
+    for engines in [&brokers[..], &[Who::Database]] {
+        let of = |blow| engines.iter().map(|engine| Fault::Blow(blow, *engine)).collect();
+        kinds.extend([Blow::Kill, Blow::Pause].map(of));
     }
     let troubles = [Trouble::Slow, Trouble::LoseRequests, Trouble::LoseAnswers, Trouble::CutShort];
-    for link in [Link::Broker, Link::Database] {
+    for link in [Link::Brokers, Link::Database] {
         kinds.extend(troubles.map(|trouble| vec![Fault::Trouble(trouble, link)]));
     }
-    let alone = |trouble| move |who: &Who| Fault::Trouble(trouble, Link::BrokerOf(*who));
+    let alone = |trouble| move |who: &Who| Fault::Trouble(trouble, Link::BrokersOf(*who));
     let troubles = [Trouble::Hang, Trouble::Shut];
     kinds.extend(troubles.map(|trouble| processes.iter().map(alone(trouble)).collect()));
     kinds
@@ -164,7 +166,7 @@ const fn lane(fault: &Fault) -> Lane {
 mod tests {
     use super::*;
 
-    const CLUSTER: Shape = Shape { nodes: 3, projectors: 2, engines: true };
+    const CLUSTER: Shape = Shape { nodes: 3, projectors: 2, brokers: 3 };
     const MINUTES: Duration = Duration::from_secs(300);
 
     #[test]
@@ -198,7 +200,7 @@ mod tests {
 
     #[test]
     fn one_process_has_no_peers_and_no_engines() {
-        let alone = Shape { nodes: 1, projectors: 0, engines: false };
+        let alone = Shape { nodes: 1, projectors: 0, brokers: 0 };
         let of_process = |fault: &Fault| {
             matches!(fault, Fault::Blow(_, Who::Node(0)) | Fault::Trouble(_, Link::Customers(0)))
         };
@@ -208,8 +210,8 @@ mod tests {
 
     #[test]
     fn only_what_is_asked_for() {
-        let planned = schedule(3, CLUSTER, MINUTES, &["kill -9: the broker".to_owned()]);
-        let kill = Fault::Blow(Blow::Kill, Who::Broker);
+        let planned = schedule(3, CLUSTER, MINUTES, &["kill -9: broker 1".to_owned()]);
+        let kill = Fault::Blow(Blow::Kill, Who::Broker(1));
         assert!(planned.len() > 5 && planned.iter().all(|planned| planned.fault == kill));
     }
 }

@@ -58,12 +58,12 @@ pub(crate) async fn wait_for<T>(
     }
 }
 
-/// Whether what is not there may be there soon: tables that are being made are listed before they can be
+/// Whether what is not there may be there soon: a database that does not answer may, and tables that are being made are listed before they can be
 /// used.
 fn may_come(error: &anyhow::Error) -> bool {
     let being_made = matches!(
         error.downcast_ref(),
-        Some(ViewsError::Failed { .. } | ViewsError::Unavailable { .. })
+        Some(ViewsError::Setup { .. } | ViewsError::Failed { .. } | ViewsError::Unavailable { .. })
     );
     being_made || is_absent(error)
 }

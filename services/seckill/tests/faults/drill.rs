@@ -54,14 +54,14 @@ async fn one_process_on_embedded_engines_keeps_every_promise() {
     assert!(report["faults"].as_array().is_some_and(|faults| faults.len() > 3), "{report}");
 }
 
-/// Three command nodes, two projectors, a gateway and an operator's process, for a minute.
+/// Three command nodes, two projectors, a gateway and an operator's process on three brokers, for a minute.
 #[cfg(feature = "real-engines")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_keeps_every_promise() {
     let _alone = alone().await;
     let engines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/local/engines");
     let engines = engines.to_str().expect("a path");
-    let flags = ["--seed", "7", "--duration", "60s", "--engines", engines];
+    let flags = ["--seed", "7", "--duration", "60s", "--brokers", "3", "--engines", engines];
     let report = tokio::task::block_in_place(|| drill(&flags));
     assert!(number(&report, "/of_log/coupons") > 1_000, "{report}");
     // At least once each, and more often than nodes have begun.
@@ -109,6 +109,7 @@ fn what_it_cannot_do_is_refused_before_anything_is_made() {
         (&["--duration", "1s"][..], "from 10s to 24h"),
         (&["--only", "an earthquake"], "no fault is described so"),
         (&["--nodes", "2"], "--engines"),
+        (&["--brokers", "3"], "--engines"),
         (&["--engines", "/nowhere"], "no such script"),
     ] {
         let flags = [flags, &["--out", &out]].concat();

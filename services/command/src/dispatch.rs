@@ -25,6 +25,13 @@ pub struct Dispatcher {
     traffic: Arc<Traffic>,
 }
 
+/// Whether another node may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Forwarding {
+    Allowed,
+    Refused,
+}
+
 impl Dispatcher {
     /// A dispatcher that passes everything on to the nodes that own partitions.
     #[must_use]
@@ -49,6 +56,20 @@ impl Dispatcher {
     /// # Errors
     /// Nothing was decided, or nobody knows whether anything was.
     pub async fn send(&self, command: Command) -> Result<Answer, Failure> {
+        self.dispatch(command, Forwarding::Allowed).await
+    }
+
+    /// The same, but not by way of another node: [`Failure::NotOwner`] where one decides it.
+    pub(crate) async fn send_straight(&self, command: Command) -> Result<Answer, Failure> {
+        self.dispatch(command, Forwarding::Refused).await
+    }
+
+    /// Where clients reach the node that decides about a promotion, as the table of owners says.
+    pub(crate) async fn url_of_owner(&self, promotion_id: &str) -> Option<String> {
+        self.forwarder.url_of_owner(partition_of(promotion_id, self.partitions)).await
+    }
+
+    async fn dispatch(&self, command: Command, forwarding: Forwarding) -> Result<Answer, Failure> {
         let partition = partition_of(&command.promotion_id, self.partitions);
         let kind = measure::kind(&command);
         let is_grab = matches!(command.body, Some(command::Body::Grab(_)));
@@ -57,6 +78,9 @@ impl Dispatcher {
         let trace = span.traceparent();
         let told = match self.mailboxes.put(partition, command, trace.clone()) {
             Ok(answer) => self.answered(answer).await,
+            Err(NotTaken::NotHere(_)) if forwarding == Forwarding::Refused => {
+                Err(Failure::NotOwner)
+            }
             Err(NotTaken::NotHere(command)) => {
                 self.forwarder.forward(partition, *command, trace.as_deref()).await
             }

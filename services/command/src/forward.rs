@@ -60,7 +60,7 @@ pub(crate) struct Forwarder {
 /// What is known of a partition's owner.
 #[derive(Default)]
 struct KnownOwner {
-    endpoint: Mutex<Option<String>>,
+    hint: Mutex<Option<OwnerHint>>,
     /// When the table was last asked. Held while it is asked: in an outage a whole crowd wants to.
     asked: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
@@ -78,19 +78,19 @@ impl Forwarder {
         trace: Option<&str>,
     ) -> Result<Answer, Failure> {
         let owner = Arc::clone(self.owners.lock().entry(partition).or_default());
-        let known = owner.endpoint.lock().clone();
+        let known = owner.hint.lock().as_ref().map(|hint| hint.endpoint.clone());
         if let Some(endpoint) = &known {
             match self.peers.decide(endpoint, &command, trace).await {
                 Err(Failure::NotOwner | Failure::Unavailable) => {}
                 Err(Failure::Unknown) => {
-                    *owner.endpoint.lock() = None; // it may be gone; the next one looks again
+                    *owner.hint.lock() = None; // it may be gone; the next one looks again
                     return Err(Failure::Unknown);
                 }
                 answered => return answered,
             }
         }
-        let looked_up = tokio::time::timeout(LOOK_UP, self.look_up(partition, &owner)).await;
-        let endpoint = looked_up.ok().flatten().ok_or(Failure::Unavailable)?;
+        let hint = self.look_up(partition, &owner).await.ok_or(Failure::Unavailable)?;
+        let endpoint = hint.endpoint;
         if known.as_ref() == Some(&endpoint) {
             return Err(Failure::Unavailable);
         }
@@ -121,11 +121,18 @@ impl Forwarder {
         owners
     }
 
-    /// Asks the table, unless somebody just did.
-    async fn look_up(&self, partition: u32, owner: &Arc<KnownOwner>) -> Option<String> {
+    /// Where clients reach the owner of a partition, as the table says.
+    pub(crate) async fn url_of_owner(&self, partition: u32) -> Option<String> {
+        let owner = Arc::clone(self.owners.lock().entry(partition).or_default());
+        let hint = self.look_up(partition, &owner).await?;
+        Some(hint.url).filter(|url| !url.is_empty())
+    }
+
+    /// Asks the table, unless somebody just did, and not for longer than a client waits.
+    async fn look_up(&self, partition: u32, owner: &Arc<KnownOwner>) -> Option<OwnerHint> {
         let log = Arc::clone(&self.log);
         let scan = async move { log.scan(Table::Owners, partition).await };
-        owner.look_up(partition, scan).await
+        tokio::time::timeout(LOOK_UP, owner.look_up(partition, scan)).await.ok().flatten()
     }
 }
 
@@ -134,7 +141,7 @@ impl KnownOwner {
         self: &Arc<Self>,
         partition: u32,
         scan: impl Future<Output = Result<Entries, LogError>> + Send + 'static,
-    ) -> Option<String> {
+    ) -> Option<OwnerHint> {
         let mut asked = Arc::clone(&self.asked).lock_owned().await;
         if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN) {
             let owner = Arc::clone(self);
@@ -146,12 +153,12 @@ impl KnownOwner {
             });
             let _ = asking.await; // what it has learned stands in the owner
         }
-        self.endpoint.lock().clone()
+        self.hint.lock().clone()
     }
 
     fn learn(&self, partition: u32, scanned: Result<Entries, LogError>) {
         match scanned {
-            Ok(entries) => *self.endpoint.lock() = owner_in(entries).map(|hint| hint.endpoint),
+            Ok(entries) => *self.hint.lock() = owner_in(entries),
             Err(error) => tracing::warn!(%error, partition, "the table of owners cannot be read"),
         }
     }

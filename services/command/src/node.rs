@@ -31,6 +31,8 @@ pub struct NodeConfig {
     pub name: String,
     /// Base URL under which other nodes reach this one.
     pub endpoint: String,
+    /// Base URL under which clients reach it; empty where none is known.
+    pub url: String,
     /// The clock by which promotions start and end.
     pub clock: Clock,
     /// The views, where this process has them: they may prove that the log has lost records.
@@ -53,6 +55,7 @@ impl NodeConfig {
         Self {
             name: name.into(),
             endpoint: endpoint.into(),
+            url: String::new(),
             clock: Clock::system(),
             views: None,
             room: None,
@@ -111,6 +114,7 @@ impl Node {
                 random: config.random,
                 node: config.name,
                 endpoint: config.endpoint,
+                url: config.url,
             },
             snapshot_records: config.snapshot_records,
             mailboxes,

@@ -485,8 +485,8 @@ impl Partition {
 
     /// Tells other nodes where commands go. Only a hint, and nobody waits for it.
     fn publish_hint(&self, term: u64) -> impl Future<Output = ()> + Send + 'static {
-        let Identity { node, endpoint, .. } = self.identity.clone();
-        let hint = OwnerHint { term, node, endpoint };
+        let Identity { node, endpoint, url, .. } = self.identity.clone();
+        let hint = OwnerHint { term, node, endpoint, url };
         let entry = (OWNER_KEY.to_owned(), Bytes::from(hint.encode_to_vec()));
         let (log, partition) = (Arc::clone(&self.log), self.partition);
         async move {

@@ -63,6 +63,7 @@ pub(crate) struct Identity {
     pub(crate) random: Random,
     pub(crate) node: String,
     pub(crate) endpoint: String,
+    pub(crate) url: String,
 }
 
 /// What taking a partition over needs.

@@ -85,6 +85,9 @@ pub struct ProblemBody {
     /// The promotion, where the client cannot know its id otherwise.
     #[schema(nullable = false)]
     promotion_id: Option<String>,
+    /// Of `not-owner`: the node to ask instead, where that is known.
+    #[schema(nullable = false, example = "http://10.0.0.7:8082")]
+    url: Option<String>,
 }
 
 /// Adds to a description what routes refer to.
@@ -132,6 +135,16 @@ pub struct IdParameter {
     /// 1 to 128 bytes of UTF-8 without control characters, neither `.` nor `..`.
     #[param(format = "identifier", min_length = 1, max_length = 128, example = "spring")]
     id: String,
+}
+
+/// Whether another node may be asked.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "its description is what is wanted")]
+pub struct Forward {
+    /// `never`: only the node that is asked may decide. Where another one would have to, it answers 421 with that one's `url`.
+    #[param(rename = "Seckill-Forward", nullable = false, example = "never")]
+    forward: Option<String>,
 }
 
 /// What tells a repeated request from another wish.

@@ -14,6 +14,19 @@ pub fn position_header(position: Position) -> [(HeaderName, String); 1] {
     [(POSITION, position.to_string())]
 }
 
+/// Whether a request may be passed on to another node: not with `Seckill-Forward: never`.
+///
+/// # Errors
+/// It says something else.
+pub fn may_forward(headers: &HeaderMap) -> Result<bool, Problem> {
+    let said: Vec<_> = headers.get_all("seckill-forward").iter().collect();
+    if said.iter().any(|word| *word != "never") {
+        let what = "Seckill-Forward must be never, or not be there.";
+        return Err(Problem::new(ProblemKind::InvalidParameter, what));
+    }
+    Ok(said.is_empty())
+}
+
 /// The `Idempotency-Key` of a request, where it has one.
 ///
 /// # Errors

@@ -17,13 +17,13 @@ mod time;
 mod words;
 
 pub use api::{
-    BODY, COMMAND, IdParameter, IdempotencyKey, ProblemBody, READ, describe_problems,
+    BODY, COMMAND, Forward, IdParameter, IdempotencyKey, ProblemBody, READ, describe_problems,
     problem_responses,
 };
 pub use body::{Body, check_no_query, parse_json, parse_query, read_body};
 pub use bound::{Bound, BoundError};
 pub use connections::Connections;
-pub use header::{idempotency_key, position_header};
+pub use header::{idempotency_key, may_forward, position_header};
 pub use identifier::{PathId, checked};
 pub use observe::{describe_metrics, observe};
 pub use problem::{PROBLEM_JSON, Problem};

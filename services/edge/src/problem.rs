@@ -19,13 +19,14 @@ pub struct Problem {
     detail: Cow<'static, str>,
     position: Option<Position>,
     promotion_id: Option<String>,
+    url: Option<String>,
 }
 
 impl Problem {
     /// A problem of a kind, and what is wrong this time.
     #[must_use]
     pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), position: None, promotion_id: None }
+        Self { kind, detail: detail.into(), position: None, promotion_id: None, url: None }
     }
 
     /// Says where in the log this was decided.
@@ -38,6 +39,12 @@ impl Problem {
     #[must_use]
     pub fn about(self, promotion_id: &str) -> Self {
         Self { promotion_id: Some(promotion_id.to_owned()), ..self }
+    }
+
+    /// Says where to go instead.
+    #[must_use]
+    pub fn to(self, url: Option<String>) -> Self {
+        Self { url, ..self }
     }
 
     /// What kind it is.
@@ -64,6 +71,9 @@ impl Problem {
         }
         if let Some(promotion_id) = &self.promotion_id {
             body["promotion_id"] = promotion_id.as_str().into();
+        }
+        if let Some(url) = &self.url {
+            body["url"] = url.as_str().into();
         }
         body.to_string()
     }

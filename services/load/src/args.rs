@@ -27,6 +27,11 @@ pub struct LoadArgs {
     #[arg(long, value_name = "URL")]
     pub admin: Vec<String>,
 
+    /// Send each grab to the node that decides about its promotion, as nodes tell who that is (421 not-owner), and have
+    /// none pass it on; not in the original model
+    #[arg(long)]
+    pub direct: bool,
+
     /// How the crowd behaves
     #[arg(long, value_enum, default_value_t = Model::Grab)]
     pub model: Model,

@@ -13,6 +13,7 @@ use crate::backoff::Backoff;
 use crate::connection::HttpReply;
 use crate::crowd::Crowd;
 use crate::ledger::{Answer, Ledger, Refusal, Told, Trouble};
+use crate::owners::Owners;
 use crate::promotion::{Offer, said};
 use crate::target::{Ask, Fleet, Unanswered};
 
@@ -57,6 +58,8 @@ impl Meaning {
 /// Everything a customer needs to grab.
 pub(crate) struct Counter {
     pub(crate) command: Fleet,
+    /// Who decides, where grabs go straight there.
+    pub(crate) owners: Option<Owners>,
     pub(crate) crowd: Crowd,
     pub(crate) ledger: Ledger,
     pub(crate) dialect: Dialect,
@@ -117,7 +120,11 @@ impl Counter {
         doubted: bool,
     ) -> (Meaning, Option<Duration>) {
         self.ledger.request_sent();
-        match self.command.send(ask).await {
+        let answered = match &self.owners {
+            Some(owners) => owners.send(&self.command, ask, &sale.id).await,
+            None => self.command.send(ask).await,
+        };
+        match answered {
             Ok(reply) => {
                 let meaning = match self.dialect {
                     Dialect::Native => native::read(&reply, sale, customer_id),

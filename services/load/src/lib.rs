@@ -23,6 +23,7 @@ mod grab;
 mod ledger;
 mod open;
 mod original;
+mod owners;
 mod plan;
 mod progress;
 mod promotion;

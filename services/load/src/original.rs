@@ -210,6 +210,7 @@ mod tests {
         let fleet =
             || Fleet::new(&[String::from("http://127.0.0.1:1")], Duration::from_secs(1)).unwrap();
         let counter = Counter {
+            owners: None,
             command: fleet(),
             crowd: Crowd::fresh(),
             ledger: Ledger::new(),

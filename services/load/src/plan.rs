@@ -84,6 +84,9 @@ impl OriginalPlan {
         if args.rate.is_some() || args.customers.is_some() || !args.promotion.is_empty() {
             bail!("--model original takes neither --rate, --customers nor --promotion");
         }
+        if args.direct {
+            bail!("--direct is for routes that say who decides; --model original has none");
+        }
         Ok(Self {
             clients: args.clients.unwrap_or(200),
             duration: args.duration.unwrap_or(ORIGINAL_DURATION),

@@ -15,6 +15,7 @@ use crate::crowd::Crowd;
 use crate::grab::{Counter, Dialect, History};
 use crate::ledger::Ledger;
 use crate::original::Market;
+use crate::owners::Owners;
 use crate::plan::{self, Pace};
 use crate::progress::Progress;
 use crate::promotion::{self, Offer, Opening};
@@ -191,6 +192,7 @@ async fn serve(
 fn counter(args: &LoadArgs) -> Result<Counter> {
     Ok(Counter {
         command: fleet(&args.target, args)?,
+        owners: args.direct.then(Owners::default),
         crowd: Crowd::fresh(),
         ledger: Ledger::new(),
         dialect: match args.model {

@@ -1,5 +1,6 @@
 //! Where requests go: the nodes of one role, and the idle connections to each.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Ask {
     pub(crate) path: Uri,
     pub(crate) body: Bytes,
     pub(crate) idempotency_key: Option<HeaderValue>,
+    /// Not to be passed on to another node.
+    pub(crate) straight: bool,
 }
 
 impl Ask {
@@ -42,7 +45,7 @@ impl Ask {
     }
 
     const fn of(method: Method, path: Uri, body: Bytes) -> Self {
-        Self { method, path, body, idempotency_key: None }
+        Self { method, path, body, idempotency_key: None, straight: false }
     }
 }
 
@@ -57,7 +60,7 @@ pub enum Unanswered {
 
 /// The nodes of a role. Requests go to them in turn, so the next try goes to another node.
 pub struct Fleet {
-    nodes: Vec<Node>,
+    nodes: Vec<Arc<Node>>,
     next: AtomicUsize,
     request_timeout: Duration,
 }
@@ -68,7 +71,8 @@ impl Fleet {
     /// # Errors
     /// A URL that is not `http://HOST[:PORT]`.
     pub fn new(urls: &[String], request_timeout: Duration) -> Result<Self> {
-        let nodes = urls.iter().map(|url| Node::new(url)).collect::<Result<Vec<_>>>()?;
+        let node = |url: &String| Node::new(url).map(Arc::new);
+        let nodes = urls.iter().map(node).collect::<Result<Vec<_>>>()?;
         if nodes.is_empty() {
             bail!("no node to send to");
         }
@@ -96,20 +100,31 @@ impl Fleet {
     /// # Errors
     /// [`Unanswered`], after at most the time to connect and to answer that this fleet grants.
     pub async fn send(&self, ask: &Ask) -> Result<HttpReply, Unanswered> {
+        self.send_to(&self.next(), ask).await
+    }
+
+    /// The node whose turn it is.
+    pub(crate) fn next(&self) -> Arc<Node> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.nodes[turn % self.nodes.len()].send(ask, self.request_timeout).await
+        Arc::clone(&self.nodes[turn % self.nodes.len()])
+    }
+
+    /// Sends a request once, to a node that may be another one.
+    pub(crate) async fn send_to(&self, node: &Node, ask: &Ask) -> Result<HttpReply, Unanswered> {
+        node.send(ask, self.request_timeout).await
     }
 }
 
 /// One node. As many connections stay idle as were in use at once.
-struct Node {
+pub(crate) struct Node {
+    url: String,
     address: String,
     host: HeaderValue,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Node {
-    fn new(url: &str) -> Result<Self> {
+    pub(crate) fn new(url: &str) -> Result<Self> {
         let uri: Uri = url.parse().with_context(|| format!("{url} is not a URL"))?;
         let plain = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
         let (true, Some(authority)) = (plain, uri.authority()) else {
@@ -117,7 +132,11 @@ impl Node {
         };
         let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
         let host = HeaderValue::from_str(authority.as_str())?;
-        Ok(Self { address, host, idle: Mutex::default() })
+        Ok(Self { url: url.to_owned(), address, host, idle: Mutex::default() })
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     async fn send(&self, ask: &Ask, limit: Duration) -> Result<HttpReply, Unanswered> {
@@ -150,6 +169,9 @@ impl Node {
         headers.insert(HOST, self.host.clone());
         if !ask.body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if ask.straight {
+            headers.insert("seckill-forward", HeaderValue::from_static("never"));
         }
         if let Some(key) = &ask.idempotency_key {
             headers.insert("idempotency-key", key.clone());

@@ -140,7 +140,10 @@ const REMEDIES: [(ProblemKind, &str); 38] = [
     (ProblemKind::BodyTooLarge, "Send at most 64 KB."),
     (ProblemKind::UnsupportedMediaType, "Send Content-Type: application/json."),
     (ProblemKind::UnsupportedContentEncoding, "Send the body without a Content-Encoding."),
-    (ProblemKind::NotOwner, "Send it to any node without asking it not to forward."),
+    (
+        ProblemKind::NotOwner,
+        "Send it to the url that the answer names, or to any node without Seckill-Forward.",
+    ),
     (ProblemKind::Overloaded, "Try again after the time given. More at once makes it later."),
     (
         ProblemKind::Internal,

@@ -102,6 +102,10 @@ pub(crate) struct DecideArgs {
     /// Base URL under which other nodes reach that [default: http:// and its address]
     #[arg(long, value_name = "URL", env = "SECKILL_ADVERTISE", value_parser = base_url)]
     pub(crate) advertise: Option<String>,
+    /// Base URL under which clients reach this node, for those who go to the owner of a promotion themselves
+    /// [default: http:// and the address of --listen]
+    #[arg(long, value_name = "URL", env = "SECKILL_PUBLIC_URL", value_parser = base_url)]
+    pub(crate) public_url: Option<String>,
     /// Name of this node, in log lines and the table of owners [default: role and process id]
     #[arg(long, value_name = "NAME", env = "SECKILL_NAME")]
     pub(crate) name: Option<String>,

@@ -48,6 +48,7 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     let config = NodeConfig {
         views: settings.cql.as_ref().map(|_| engines::witness(&views)),
         archive: settings.cql.as_ref().map(|_| engines::archive(&views, settings.retain)),
+        url: settings.url(app.bound),
         ..NodeConfig::new(
             settings.name.clone(),
             settings.endpoint(internal.bound.unwrap_or(app.bound)),

@@ -82,6 +82,7 @@ pub(crate) struct Settings {
     pub(crate) kafka: Option<KafkaConfig>,
     pub(crate) cql: Option<CqlConfig>,
     pub(crate) advertise: Option<String>,
+    pub(crate) public_url: Option<String>,
     pub(crate) name: String,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
@@ -116,6 +117,7 @@ impl Given {
             disk_reserve: u64::from(self.disk.disk_reserve.unwrap_or(DEFAULT_RESERVE_MB)) << 20,
             partitions: self.new_log.partitions,
             advertise: self.decide.advertise,
+            public_url: self.decide.public_url,
             data: self.data.data.unwrap_or_else(|| "data".into()),
             log: self.serve.log.unwrap_or_else(|| QUIET_LIBRARIES.into()),
             log_format: self.serve.log_format.unwrap_or(LogFormat::Text),
@@ -168,6 +170,13 @@ impl Settings {
             }
             format!("http://{bound}")
         })
+    }
+
+    /// Where clients find what listens for them at `bound`; empty where nobody can know.
+    pub(crate) fn url(&self, bound: SocketAddr) -> String {
+        let bound = Some(bound).filter(|bound| !bound.ip().is_unspecified());
+        let default = || bound.map(|bound| format!("http://{bound}")).unwrap_or_default();
+        self.public_url.clone().unwrap_or_else(default)
     }
 
     /// How long to wait for an engine at the start.
@@ -242,6 +251,7 @@ mod tests {
             ("cql_keyspace = \"Sales\"", "may have 1 to 48"),
             ("cql_replication = 99", "must be a whole number from 1 to 16"),
             ("advertise = \"ftp://x\"", "must be a URL"),
+            ("public_url = \"x\"", "must be a URL"),
             ("retain = \"soon\"", "must be a time"),
             ("disk_reserve = 0", "must be a whole number from 1"),
             ("connections = 0", "must be a whole number from 1"),

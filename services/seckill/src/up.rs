@@ -89,6 +89,7 @@ impl System {
             views: Some(engines::witness(&get_views)),
             room,
             archive: Some(engines::archive(&get_views, settings.retain)),
+            url: settings.url(app.bound),
             ..NodeConfig::new(
                 settings.name.clone(),
                 settings.endpoint(internal.bound.unwrap_or(app.bound)),

@@ -6,17 +6,17 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use seckill_edge::{
-    Body, IdParameter, IdempotencyKey, PathId, Problem, checked, idempotency_key, position_header,
-    problems, timestamp,
+    Body, Forward, IdParameter, IdempotencyKey, PathId, Problem, checked, idempotency_key,
+    may_forward, position_header, problems, timestamp,
 };
 use seckill_proto::CouponId;
-use seckill_proto::v1::{Command, GrabCoupon, command};
+use seckill_proto::v1::{Answer, Command, GrabCoupon, command};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::{Dispatcher, accepted};
+use crate::{Dispatcher, Failure, accepted};
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -52,7 +52,7 @@ pub(crate) fn routes() -> OpenApiRouter<Dispatcher> {
 
 problems!(
     GrabProblems: BODY, COMMAND;
-    InvalidIdentifier, NotFound, NotStarted, Paused, SoldOut, LimitReached, Finished
+    InvalidIdentifier, InvalidParameter, NotOwner, NotFound, NotStarted, Paused, SoldOut, LimitReached, Finished
 );
 
 /// Grab a coupon
@@ -64,7 +64,7 @@ problems!(
     path = "/v1/promotions/{id}/grabs",
     operation_id = "grabCoupon",
     tag = "Shoppers",
-    params(IdParameter, IdempotencyKey),
+    params(IdParameter, IdempotencyKey, Forward),
     request_body = Grab,
     responses(
         (status = 201, description = "Durable, and the customer's", body = Granted,
@@ -87,7 +87,11 @@ async fn grab(
     let customer_id = checked("customer_id", grab.customer_id)?;
     let idempotency_key = idempotency_key(&headers)?.unwrap_or_default();
     let command = command(&promotion_id, &customer_id, idempotency_key);
-    let (accepted, position) = accepted(&dispatcher.send(command).await?)?;
+    let answer = match may_forward(&headers)? {
+        true => dispatcher.send(command).await?,
+        false => straight(&dispatcher, command).await?,
+    };
+    let (accepted, position) = accepted(&answer)?;
     let status = if accepted.repeated { StatusCode::OK } else { StatusCode::CREATED };
     let coupon_id = CouponId { promotion_id: promotion_id.clone(), serial: accepted.serial };
     let granted = Granted {
@@ -99,6 +103,18 @@ async fn grab(
         position: position.to_string(),
     };
     Ok((status, position_header(position), Json(granted)).into_response())
+}
+
+/// By this node, or told where else.
+async fn straight(dispatcher: &Dispatcher, command: Command) -> Result<Answer, Problem> {
+    let promotion_id = command.promotion_id.clone();
+    match dispatcher.send_straight(command).await {
+        Err(Failure::NotOwner) => {
+            let url = dispatcher.url_of_owner(&promotion_id).await;
+            Err(Problem::from(Failure::NotOwner).to(url))
+        }
+        answered => Ok(answered?),
+    }
 }
 
 pub(crate) fn command(promotion_id: &str, customer_id: &str, idempotency_key: String) -> Command {

@@ -92,6 +92,8 @@ struct OwnerOfPartition {
     node: Option<String>,
     /// The offset of the fence by which it took the partition over; none before the first one.
     term: Option<u64>,
+    /// Where clients reach it; none where that is not known.
+    url: Option<String>,
 }
 
 /// Who owns which partition
@@ -111,8 +113,9 @@ async fn owners(
     check_no_query(&uri)?;
     let owners = dispatcher.owners().await?.into_iter().zip(0..);
     let listed = owners.map(|(owner, partition)| {
+        let url = owner.as_ref().map(|hint| hint.url.clone()).filter(|url| !url.is_empty());
         let (term, node) = owner.map(|OwnerHint { term, node, .. }| (term, node)).unzip();
-        OwnerOfPartition { partition, node, term }
+        OwnerOfPartition { partition, node, term, url }
     });
     Ok(Json(listed.collect()))
 }

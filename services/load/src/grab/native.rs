@@ -37,7 +37,7 @@ pub(super) fn read(reply: &HttpReply, sale: &Offer, customer_id: &str) -> Meanin
         201 => yours(reply, sale, customer_id, Answer::Granted),
         200 => yours(reply, sale, customer_id, Answer::AlreadyYours),
         429 => Meaning::Again(Trouble::Overloaded),
-        503 => Meaning::Again(Trouble::Unavailable),
+        421 | 503 => Meaning::Again(Trouble::Unavailable),
         504 => Meaning::Again(Trouble::TimedOut),
         404 | 409 => refused(reply),
         400..=499 => Meaning::refused(Refusal::Invalid),
@@ -158,6 +158,7 @@ mod tests {
         let sale = sale("p", 3, Claim::Ours);
         for (status, trouble) in [
             (429, Trouble::Overloaded),
+            (421, Trouble::Unavailable),
             (503, Trouble::Unavailable),
             (504, Trouble::TimedOut),
             (500, Trouble::Unexpected),

@@ -10,6 +10,8 @@ mod drill;
 #[cfg(feature = "real-engines")]
 mod loss;
 #[cfg(feature = "real-engines")]
+mod nodes;
+#[cfg(feature = "real-engines")]
 mod outages;
 #[cfg(feature = "real-engines")]
 mod projectors;

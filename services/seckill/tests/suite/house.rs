@@ -190,7 +190,7 @@ fn the_readme_names_every_problem_with_its_status() {
         told.extend(names.map(|name| (name, (status, answer.contains("Retry-After")))));
     }
     for kind in ProblemKind::ALL {
-        let between_nodes = [ProblemKind::NotOwner, ProblemKind::Internal].contains(kind);
+        let between_nodes = *kind == ProblemKind::Internal;
         let by_status = kind.outcome() == Outcome::Invalid && *kind != ProblemKind::NoSuchRoute;
         let (status, retry) = (kind.status().to_string(), kind.retry_after_s().is_some());
         match told.remove(kind.name()) {

@@ -26,6 +26,7 @@ async fn a_process_tells_what_its_clients_were_told_and_who_owns_what() {
     assert_eq!(nodes.len(), 4, "{owners:?}");
     for owner in nodes {
         assert_eq!(owner["term"], 0, "{owner}");
+        assert_eq!(owner["url"], sale.url());
         assert!(owner["node"].as_str().is_some_and(|node| node.starts_with("up-")), "{owner}");
     }
 }

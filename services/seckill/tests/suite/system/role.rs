@@ -17,7 +17,11 @@ pub(crate) struct Role {
 
 impl Role {
     pub(crate) fn start(name: &'static str, system: &System) -> Self {
-        let port = free_port();
+        Self::start_at(name, system, free_port())
+    }
+
+    /// Where another one was before.
+    pub(crate) fn start_at(name: &'static str, system: &System, port: u16) -> Self {
         let log = system.data().with_extension(name);
         let log = File::create(log).expect("a file");
         let process = Command::new(binary())
@@ -29,6 +33,10 @@ impl Role {
             .spawn()
             .expect("the binary starts");
         Self { name, port, process }
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {

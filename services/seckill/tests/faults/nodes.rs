@@ -1,0 +1,161 @@
+//! Several command nodes: any takes any grab, each says who decides, and they can be restarted one by one under a
+//! crowd.
+
+use std::time::Duration;
+
+use reqwest::{Client, Response};
+use seckill_checker::{Outcome, read_history};
+use serde_json::{Value, json};
+
+use crate::alone;
+use crate::system::role::{READY_TIMEOUT, Role};
+use crate::system::{Engines, System, binary, eventually, run, text};
+
+const NODES: usize = 3;
+
+/// Command nodes, and one process of each other role.
+struct Cluster {
+    system: System,
+    nodes: Vec<Role>,
+    others: [Role; 3],
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let system = System::closed(Engines::real());
+        let nodes: Vec<_> = (0..NODES).map(|_| Role::start("command", &system)).collect();
+        let others = ["admin", "projector", "query"].map(|role| Role::start(role, &system));
+        for role in nodes.iter().chain(&others) {
+            role.ready().await;
+        }
+        Self { system, nodes, others }
+    }
+
+    /// Flags of a crowd that goes to all nodes.
+    fn crowd(&self) -> Vec<String> {
+        let [admin, _, query] = &self.others;
+        let mut flags = vec!["--query".to_owned(), query.url(), "--admin".to_owned(), admin.url()];
+        flags.extend(self.nodes.iter().flat_map(|node| ["--target".to_owned(), node.url()]));
+        flags.extend(["--quiet", "--history"].map(str::to_owned));
+        flags.push(self.system.history().display().to_string());
+        flags
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let answer =
+            reqwest::get(format!("{}{path}", self.nodes[0].url())).await.expect("an answer");
+        answer.json().await.expect("JSON")
+    }
+
+    fn stop(self) {
+        let Self { system, nodes, others } = self;
+        nodes.into_iter().chain(others).for_each(Role::stop);
+        system.assert_kept_its_word();
+    }
+}
+
+async fn offer(cluster: &Cluster, id: &str) {
+    let offer = json!({"id": id, "name": id, "coupons": 100, "discount": 0.5});
+    let url = format!("{}/v1/promotions", cluster.others[0].url());
+    let answer = Client::new().post(url).json(&offer).send().await.expect("an answer");
+    assert_eq!(answer.status(), 201);
+}
+
+async fn grab(node: &str, id: &str, forward: Option<&str>) -> Response {
+    let url = format!("{node}/v1/promotions/{id}/grabs");
+    let mut request = Client::new().post(url).json(&json!({"customer_id": "ann"}));
+    if let Some(forward) = forward {
+        request = request.header("Seckill-Forward", forward);
+    }
+    request.send().await.expect("an answer")
+}
+
+/// Asks every node for a coupon that none is to pass on: which one decides.
+async fn decides(cluster: &Cluster, id: &str) -> String {
+    let (mut deciding, mut named) = (Vec::new(), Vec::new());
+    for node in &cluster.nodes {
+        let answer = grab(&node.url(), id, Some("never")).await;
+        match answer.status().as_u16() {
+            200 | 201 => deciding.push(node.url()),
+            421 => {
+                let problem: Value = answer.json().await.expect("a problem");
+                assert_eq!(problem["type"], "urn:seckill:problem:not-owner");
+                named.push(problem["url"].as_str().expect("a URL").to_owned());
+            }
+            status => panic!("{status} of {id}"),
+        }
+    }
+    assert_eq!(deciding.len(), 1, "{deciding:?}");
+    assert!(named.len() == NODES - 1 && named.iter().all(|url| *url == deciding[0]), "{named:?}");
+    deciding.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_node_takes_any_grab_and_tells_who_decides() {
+    let _alone = alone().await;
+    let cluster = Cluster::start().await;
+    for number in 0..4 {
+        let id = format!("sale-{number}");
+        offer(&cluster, &id).await;
+        let owner = decides(&cluster, &id).await;
+        let owners = cluster.get("/v1/owners").await;
+        let listed =
+            owners.as_array().expect("owners").iter().any(|of| of["url"] == owner.as_str());
+        assert!(listed, "{owner} in {owners}");
+        for node in &cluster.nodes {
+            assert_eq!(grab(&node.url(), &id, None).await.status(), 200, "passed on");
+        }
+        let refused = grab(&cluster.nodes[0].url(), &id, Some("always")).await;
+        assert_eq!(refused.status(), 400);
+    }
+    let flags = ["--direct", "--promotions", "8", "--coupons", "200", "--customers", "2000"];
+    let flags = [cluster.crowd(), flags.map(str::to_owned).to_vec()].concat();
+    let loaded = tokio::task::block_in_place(|| run("load", &flags));
+    assert!(loaded.status.success(), "{}", text(&loaded));
+    // A node that is asked for each promotion first, and once told, nobody else.
+    let attempts = read_history(&cluster.system.history()).expect("a history");
+    let turned_away = attempts.iter().filter(|of| of.outcome == Outcome::NotAccepted).count();
+    assert_eq!((attempts.len(), turned_away), (2_000, 0));
+    cluster.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_are_restarted_one_by_one_under_a_crowd() {
+    let _alone = alone().await;
+    let mut cluster = Cluster::start().await;
+    let flags = ["--rate", "200", "--duration", "10m", "--promotions", "8", "--coupons", "1000000"];
+    let crowd = std::process::Command::new(binary())
+        .arg("load")
+        .args(cluster.crowd())
+        .args(flags)
+        .args(["--audit-timeout", "120s"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the crowd comes");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for number in 0..NODES {
+        let port = cluster.nodes[number].port();
+        let node = cluster.nodes.remove(number);
+        tokio::task::block_in_place(|| node.stop());
+        let again = Role::start_at("command", &cluster.system, port);
+        again.ready().await;
+        cluster.nodes.insert(number, again);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    // One more, and one fewer.
+    let more = Role::start("command", &cluster.system);
+    more.ready().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::task::block_in_place(|| more.stop());
+    eventually("all are ready", READY_TIMEOUT, async || {
+        let owners = cluster.get("/v1/owners").await;
+        owners.as_array().is_some_and(|owners| owners.iter().all(|of| of["term"].is_u64()))
+    })
+    .await;
+    crate::system::signal("INT", crowd.id());
+    let ended = tokio::task::block_in_place(|| crowd.wait_with_output()).expect("it ends");
+    let said = text(&ended);
+    assert!(ended.status.success() && said.contains("audit passed"), "{said}");
+    cluster.stop();
+}

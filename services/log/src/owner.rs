@@ -64,7 +64,7 @@ pub enum Settled<T> {
     /// Durable: from its own first event to its own last one; of what wrote nothing, the last event that it
     /// rests on. A view that has reached the end of it shows what it says.
     Durable(T, RangeInclusive<u64>),
-    /// Rests on an event that counts for nobody: definitely not accepted.
+    /// Its first event, or what it rests on, counts for nobody: definitely not accepted.
     Void(T),
 }
 
@@ -115,10 +115,11 @@ pub struct Look {
 struct Parked<T> {
     /// How many events of the term must be confirmed first.
     after: u64,
-    /// So many of them, the last ones, are its own.
+    /// So many of them, the last ones, are its own. The first of those is what was asked for, the others follow from it:
+    /// whoever owns the partition next decides them again.
     own: u64,
-    /// Where the first of those is, once it has been found by reading back.
-    found_at: Option<u64>,
+    /// Where the first and the last of those are, as far as they have been found by reading back.
+    found: Option<RangeInclusive<u64>>,
     waiting: T,
 }
 
@@ -256,7 +257,7 @@ impl<T> Owner<T> {
     pub fn submit(&mut self, events: Vec<Event>, waiting: T) -> Vec<Vec<u8>> {
         let own = events.len() as u64;
         let records = self.stamp(events);
-        self.parked.push_back(Parked { after: self.stamped, own, found_at: None, waiting });
+        self.parked.push_back(Parked { after: self.stamped, own, found: None, waiting });
         records
     }
 
@@ -413,31 +414,60 @@ impl<T> Owner<T> {
     }
 
     fn found(&mut self, confirmed: u64, offset: u64) -> Vec<Settled<T>> {
-        let is_here = |parked: &&mut Parked<T>| parked.place() == confirmed;
-        self.parked.iter_mut().filter(is_here).for_each(|parked| parked.found_at = Some(offset));
         let fence = self.fence_of_confirmed();
+        for parked in &mut self.parked {
+            if (parked.place()..=parked.after).contains(&confirmed) {
+                // Its first event may have been confirmed before the doubt began.
+                let first =
+                    if confirmed == parked.place() { offset } else { fence + parked.place() };
+                let first = parked.found.as_ref().map_or(first, |found| *found.start());
+                parked.found = Some(first..=offset);
+            }
+        }
         let ready = std::iter::from_fn(|| self.pop_if(|parked| parked.is_settled(confirmed)));
-        let settled = |parked: Parked<T>| {
-            // Its first event may have been confirmed before the doubt began.
-            let first = parked.found_at.unwrap_or(fence + parked.place());
-            let last = if parked.wrote() { offset } else { first };
-            Settled::Durable(parked.waiting, first..=last)
-        };
-        ready.map(settled).collect()
+        let ready: Vec<_> = ready.collect();
+        ready.into_iter().map(|parked| self.settled(parked)).collect()
     }
 
-    /// What is skipped took the place of an own event, if of any: that one counts for nobody.
+    /// What became of something once nothing more of it will be found: it is accepted where its first event
+    /// counts.
+    fn settled(&self, parked: Parked<T>) -> Settled<T> {
+        let (fence, confirmed) = (self.fence_of_confirmed(), self.fold.next_seq());
+        let place = parked.place();
+        match parked.found {
+            Some(found) if parked.own > 0 => Settled::Durable(parked.waiting, found),
+            Some(found) => Settled::Durable(parked.waiting, *found.start()..=*found.start()),
+            None if parked.own == 0 && parked.after > confirmed => Settled::Void(parked.waiting),
+            None if place > confirmed => Settled::Void(parked.waiting),
+            None => {
+                let last = confirmed.min(parked.after);
+                Settled::Durable(parked.waiting, fence + place..=fence + last)
+            }
+        }
+    }
+
+    /// What is skipped took the place of an own event, if of any: that one counts for nobody. Where it was what was
+    /// asked for, so does what followed from it.
     fn displaced(&mut self, confirmed: u64) -> Vec<Settled<T>> {
-        let is_it = |parked: &Parked<T>| parked.wrote() && parked.after == confirmed;
-        self.pop_if(is_it).map(|parked| Settled::Void(parked.waiting)).into_iter().collect()
+        let is_it = |parked: &Parked<T>| {
+            parked.own > 0 && [parked.place(), parked.after].contains(&confirmed)
+        };
+        let displaced = self.pop_if(is_it);
+        displaced.map(|parked| self.settled(parked)).into_iter().collect()
     }
 
+    /// What was not found by now can never count.
     fn end_of_doubt(&mut self) -> Vec<Settled<T>> {
         self.doubt = None;
         if self.phase == Phase::Suspect {
             self.phase = Phase::Idle;
         }
-        self.parked.drain(..).map(|parked| Settled::Void(parked.waiting)).collect()
+        let parked = std::mem::take(&mut self.parked);
+        let settled = |parked: Parked<T>| match parked.wrote() {
+            true => self.settled(parked),
+            false => Settled::Void(parked.waiting),
+        };
+        parked.into_iter().map(settled).collect()
     }
 
     /// Gives everything up, whatever its outcome: what waits is handed back unanswered.
@@ -645,6 +675,40 @@ mod tests {
         let void = vec![Settled::Void("two"), Settled::Void("refusal")];
         assert_eq!(owner.read_back(2, &foreign), Ok(void));
         assert_eq!((owner.phase(), owner.read_back_from()), (Phase::Idle, None));
+    }
+
+    /// Records that were sent together may come apart: the last coupon is there, and not that it was the last.
+    #[test]
+    fn what_was_asked_for_counts_where_its_first_event_does() {
+        let foreign = Owner::<()>::default().fence([8; 16], "other", "");
+        let both = || {
+            let (mut owner, _) = serving();
+            let records = owner.submit(vec![event(), event()], "last");
+            owner.submit(vec![], "refusal");
+            (owner, records)
+        };
+        let durable = vec![Settled::Durable("last", 1..=1), Settled::Void("refusal")];
+        // Found by reading back.
+        let (mut owner, records) = both();
+        owner.suspect();
+        assert_eq!(owner.read_back(1, &records[0]), Ok(vec![]));
+        assert_eq!(owner.read_back(2, &foreign).as_ref(), Ok(&durable));
+        // Confirmed before.
+        let (mut owner, _) = both();
+        owner.delivered(0, &[Delivery::At(1), Delivery::Unknown], 5);
+        assert_eq!((owner.phase(), owner.next_settled(5)), (Phase::Suspect, None));
+        assert_eq!(owner.read_back(2, &foreign), Ok(durable));
+        // Both of them there.
+        let (mut owner, records) = both();
+        owner.suspect();
+        assert_eq!(owner.read_back(1, &records[0]), Ok(vec![]));
+        assert_eq!(owner.read_back(2, &records[1]), Ok(vec![Settled::Durable("last", 1..=2)]));
+        // The second alone counts for nobody.
+        let (mut owner, records) = both();
+        owner.suspect();
+        assert_eq!(owner.read_back(1, &records[1]), Ok(vec![]));
+        let void = vec![Settled::Void("last"), Settled::Void("refusal")];
+        assert_eq!(owner.read_back(2, &foreign), Ok(void));
     }
 
     #[test]

@@ -188,14 +188,15 @@ impl Cluster {
         process.map(Process::url).unwrap_or_default()
     }
 
-    /// Hurts a process for some time, once it has recovered from what was done to it before.
-    pub(crate) async fn strike(&self, blow: Blow, who: Who, lasts: Duration) -> Result<()> {
+    /// Hurts a process for some time; not where it has yet to recover from what was done to it before.
+    pub(crate) async fn strike(&self, blow: Blow, who: Who, lasts: Duration) -> Result<bool> {
         let turn = self.turns.get(&who).with_context(|| format!("there is no {who}"))?;
-        let _turn = turn.lock().await;
+        let Ok(_turn) = turn.try_lock() else { return Ok(false) };
         match self.processes.get(&who) {
-            Some(process) => strike_process(blow, process, lasts).await,
-            None => self.strike_engine(blow, who, lasts).await,
+            Some(process) => strike_process(blow, process, lasts).await?,
+            None => self.strike_engine(blow, who, lasts).await?,
         }
+        Ok(true)
     }
 
     async fn strike_engine(&self, blow: Blow, who: Who, lasts: Duration) -> Result<()> {
@@ -220,7 +221,11 @@ impl Cluster {
             Link::Customers(node) => (self.customers.get(node).into_iter().collect(), None),
             Link::Peers(node) => (self.peers.get(node).into_iter().collect(), None),
             Link::Brokers => (brokers(), None),
-            Link::BrokersOf(who) => (brokers(), self.client_name(who)),
+            // Nobody's, where it does not run.
+            Link::BrokersOf(who) => match self.client_name(who) {
+                Some(name) => (brokers(), Some(name)),
+                None => (Vec::new(), None),
+            },
             Link::Database => {
                 (engines.map(|engines| &engines.database).into_iter().collect(), None)
             }
@@ -253,9 +258,9 @@ async fn start(process: &Process) -> Result<()> {
 async fn strike_process(blow: Blow, process: &Process, lasts: Duration) -> Result<()> {
     match blow {
         Blow::Kill => {
-            process.kill();
+            let ended = process.kill();
             tokio::time::sleep(lasts).await;
-            start(process).await
+            start(process).await.and(ended.map_or(Ok(()), |ended| bail!("{ended} before")))
         }
         Blow::Stop => {
             let stopped = process.stop().await;

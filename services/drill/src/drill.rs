@@ -22,6 +22,7 @@ use crate::schedule::Planned;
 use crate::stranger::Stranger;
 
 /// How often it is looked whether a process has ended by itself.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Faults as they happen.
@@ -56,7 +57,6 @@ pub(crate) async fn run(
         error = happening.look_after() => return Err(error),
     };
     let mut wrong = std::mem::take(&mut *happening.wrong.lock());
-    wrong.extend(cluster.ready().await.err().map(|error| error.to_string()));
     wrong.extend(cluster.stop().await);
     let judged = judge(cluster.engines.as_deref(), flags, folder, waves, wrong);
     Ok(report(args, seed, begun_ms, happening.happened(), judged.await?))
@@ -132,6 +132,25 @@ impl Happening {
             all.spawn(async move { happening.one(planned, random).await });
         }
         all.join_all().await;
+        if let Err(error) = self.recover().await {
+            self.wrong.lock().push(error.to_string());
+        }
+    }
+
+    /// Waits until everything is ready again. Meanwhile an operator has skipped what a stranger has left, also where
+    /// the stranger was not told that it was written.
+    async fn recover(&self) -> Result<()> {
+        let tidying = async {
+            while let Some(stranger) = &self.stranger {
+                stranger.tidy().await;
+                tokio::time::sleep(TIDY_EVERY).await;
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            ready = self.cluster.ready() => ready,
+            () = tidying => Ok(()),
+        }
     }
 
     async fn one(&self, planned: Planned, random: StdRng) {
@@ -139,11 +158,13 @@ impl Happening {
         let fault = planned.fault.to_string();
         let at_seconds = self.begun.elapsed().as_secs_f64();
         println!("{at_seconds:>8.1} s  {fault}, for {:.1} s", planned.lasts.as_secs_f64());
-        if let Err(error) = self.inflict(&planned, random).await {
-            self.note(
-                &planned.fault,
-                error.context(format!("after {fault}, at {at_seconds:.1} s")),
-            );
+        match self.inflict(&planned, random).await {
+            Ok(true) => {}
+            Ok(false) => return println!("{:>10}  left out, it has not recovered: {fault}", ""),
+            Err(error) => {
+                let after = format!("after {fault}, at {at_seconds:.1} s");
+                self.note(&planned.fault, error.context(after));
+            }
         }
         let lasted_seconds = self.begun.elapsed().as_secs_f64() - at_seconds;
         self.happened.lock().push(Happened { at_seconds, lasted_seconds, fault });
@@ -157,18 +178,19 @@ impl Happening {
         }
     }
 
-    async fn inflict(&self, planned: &Planned, random: StdRng) -> Result<()> {
+    /// Whether it could be done.
+    async fn inflict(&self, planned: &Planned, random: StdRng) -> Result<bool> {
         let lasts = planned.lasts;
         match planned.fault {
             Fault::Blow(blow, who) => self.cluster.strike(blow, who, lasts).await,
             Fault::Trouble(trouble, link) => {
                 let _raging = self.cluster.raise(trouble, link);
                 tokio::time::sleep(lasts).await;
-                Ok(())
+                Ok(true)
             }
             Fault::Writing(writing) => {
                 let stranger = self.stranger.as_ref().context("there is no stranger")?;
-                stranger.write(writing, lasts, random).await
+                stranger.write(writing, lasts, random).await.map(|()| true)
             }
         }
     }

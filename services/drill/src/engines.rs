@@ -1,18 +1,19 @@
 //! A broker and a database of the drill's own, which it may hurt.
 
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fault::Who;
 use crate::proxy::{Proxy, SELDOM};
 
-/// From the port of a broker for those who do not come by its proxy to that for those who do.
+/// The port of a broker for its proxy, counted from the one for everybody else.
 const PROXIED: u16 = 2;
 /// From the ports of a broker to those of the next.
 const NEXT: u16 = 10;
@@ -25,8 +26,8 @@ pub(crate) struct Engines {
     cql_port: u16,
     pub(crate) brokers: Vec<Proxy>,
     pub(crate) database: Proxy,
-    /// The script runs once at a time.
-    turn: Mutex<()>,
+    /// Read while the script starts something, which must not come after the end.
+    ended: RwLock<bool>,
 }
 
 /// Below those that a system gives to who connects: one of these stays free while nobody listens.
@@ -49,17 +50,21 @@ impl Engines {
         let database = Proxy::to(cql_port, SELDOM).await?;
         let script = script.canonicalize();
         let script = script.context("--engines: there is no such script")?;
-        let data = std::path::absolute(data)?;
-        let turn = Mutex::default();
-        Ok(Self { script, data, kafka_port, cql_port, brokers, database, turn })
+        let data = data.to_owned();
+        let ended = RwLock::default();
+        Ok(Self { script, data, kafka_port, cql_port, brokers, database, ended })
     }
 
     pub(crate) fn up_all(&self) -> Result<()> {
-        self.run("up", &[])
+        self.start(&[])
     }
 
-    /// Stops both, whatever state they are in.
+    /// Stops both for good, whatever state they are in.
     pub(crate) fn end(&self) {
+        let mut ended = self.ended.write();
+        if std::mem::replace(&mut *ended, true) {
+            return;
+        }
         // A process that stands still does not stop either.
         for engine in self.all() {
             let _ = self.signal(engine, Signal::CONT);
@@ -90,7 +95,7 @@ impl Engines {
 
     /// Starts one, on the data that it has, and waits until it answers.
     pub(crate) fn up(&self, engine: Who) -> Result<()> {
-        self.run("up", &[&word(engine)])
+        self.start(&[&word(engine)])
     }
 
     pub(crate) fn signal(&self, engine: Who, signal: Signal) -> Result<()> {
@@ -100,15 +105,22 @@ impl Engines {
 
     /// The number alone proves nothing: another process may have it by now.
     fn pid(&self, engine: Who) -> Option<Pid> {
-        let data = self.data.join(word(engine));
+        let data = self.data.join(folder(engine));
         let pid = std::fs::read_to_string(data.join("pid")).ok()?;
         let command = std::fs::read_to_string(format!("/proc/{}/cmdline", pid.trim())).ok()?;
         let is_ours = command.contains(&data.display().to_string());
         Pid::from_raw(pid.trim().parse().ok()?).filter(|_| is_ours)
     }
 
+    fn start(&self, engines: &[&str]) -> Result<()> {
+        let ended = self.ended.read();
+        if *ended {
+            bail!("the drill is over");
+        }
+        self.run("up", engines)
+    }
+
     fn run(&self, verb: &str, engines: &[&str]) -> Result<()> {
-        let _turn = self.turn.lock();
         let output = self.command(verb, engines).output();
         let output = output.context("--engines: the script cannot be run")?;
         if !output.status.success() {
@@ -130,8 +142,15 @@ impl Engines {
             .args(["--brokers", &self.brokers.len().to_string()])
             .args(["--kafka-proxy", &proxies.join(",")])
             .args(["--cql-port", &self.cql_port.to_string()])
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .process_group(0);
         command
+    }
+}
+
+impl Drop for Engines {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -139,8 +158,16 @@ impl Engines {
 fn word(engine: Who) -> String {
     match engine {
         Who::Database => "cql".to_owned(),
-        Who::Broker(number @ 1..) => format!("kafka-{}", number + 1),
+        Who::Broker(number) => format!("kafka-{}", number + 1),
         _ => "kafka".to_owned(),
+    }
+}
+
+/// Where the script keeps it.
+fn folder(engine: Who) -> String {
+    match engine {
+        Who::Broker(0) => "kafka".to_owned(),
+        _ => word(engine),
     }
 }
 

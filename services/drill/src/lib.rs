@@ -23,7 +23,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::cluster::Cluster;
 use crate::engines::Engines;
@@ -50,11 +50,15 @@ pub async fn run(args: DrillArgs) -> Result<bool> {
         bail!("--engines: there is no such script: {}", script.display());
     }
     fs::create_dir(&folder).with_context(|| format!("--out {}", folder.display()))?;
+    let folder = folder.canonicalize()?; // as the script of the engines names it
     println!("drill {seed}: {} faults within {:?}", planned.len(), args.duration);
     let (cluster, flags) = cluster(&args, shape, &folder).await?;
     let drilled = tokio::select! {
         drilled = Box::pin(drill::run(&args, seed, planned, &cluster, &flags, &folder)) => drilled,
-        () = stop.cancelled() => Err(anyhow::anyhow!("told to stop, so nothing was judged")),
+        () = stop.cancelled() => {
+            println!("stopping; whatever was started is ended");
+            Err(anyhow!("told to stop, so nothing was judged"))
+        }
     };
     tokio::task::block_in_place(|| cluster.end());
     let report = drilled?;

@@ -78,15 +78,19 @@ impl Process {
 
     /// Starts it, in a process group of its own: Ctrl-C is for the drill.
     pub(crate) fn start(&self) -> Result<()> {
-        let mut running = self.child.lock();
+        self.start_in(&mut self.child.lock())
+    }
+
+    fn start_in(&self, child: &mut Option<Child>) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
             bail!("the drill is over");
         }
+        end(child);
         let said = File::options().create(true).append(true).open(&self.said)?;
         let begun = usize::try_from(said.metadata()?.len()).unwrap_or(usize::MAX);
         self.begun.store(begun, Ordering::Release);
-        let child = self.command().stdout(said.try_clone()?).stderr(said).spawn();
-        *running = Some(child.with_context(|| format!("{} cannot start", self.name))?);
+        let started = self.command().stdout(said.try_clone()?).stderr(said).spawn();
+        *child = Some(started.with_context(|| format!("{} cannot start", self.name))?);
         Ok(())
     }
 
@@ -111,11 +115,12 @@ impl Process {
         Ok(kill_process(self.pid()?, signal)?)
     }
 
-    /// `kill -9`.
-    pub(crate) fn kill(&self) {
-        if let Some(mut child) = self.child.lock().take() {
-            let _ = child.kill().and_then(|()| child.wait()); // it is gone then, in any case
-        }
+    /// `kill -9`; says how it had ended before, if it had by itself.
+    pub(crate) fn kill(&self) -> Option<String> {
+        let mut child = self.child.lock();
+        let ended = child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+        end(&mut child);
+        ended.and_then(|status| self.surprise(status))
     }
 
     /// `kill -9`, and it is not started again.
@@ -138,7 +143,8 @@ impl Process {
         while Instant::now() < deadline {
             if let Some(status) = self.ended()? {
                 *self.child.lock() = None;
-                return match status.success() {
+                // Before it is ready it ends with what it was waiting for.
+                return match status.success() || !self.was_ready() {
                     true => Ok(()),
                     false => bail!("{} was told to stop, and ended with {status}", self.name),
                 };
@@ -163,15 +169,23 @@ impl Process {
         self.child.lock().as_mut().map_or(Ok(None), Child::try_wait)
     }
 
-    /// Starts it again where it has ended without being told to; says how, unless it has said why it cannot start.
+    /// Starts it again where it has ended without being told to; says how, unless it had not been ready.
     pub(crate) fn look_after(&self) -> Result<Option<String>> {
+        let mut child = self.child.lock();
         if self.stopping.load(Ordering::Acquire) {
             return Ok(None);
         }
-        let Some(status) = self.ended()? else { return Ok(None) };
+        let ended = child.as_mut().map(Child::try_wait).transpose()?.flatten();
+        let Some(status) = ended else { return Ok(None) };
+        let surprise = self.surprise(status);
+        self.start_in(&mut child)?;
+        Ok(surprise)
+    }
+
+    /// One that gives up at its start, as an engine is not there, is no surprise.
+    fn surprise(&self, status: ExitStatus) -> Option<String> {
         let gave_up = status.code() == Some(1) && !self.was_ready();
-        self.start()?;
-        Ok((!gave_up).then(|| format!("{} ended by itself with {status}", self.name)))
+        (!gave_up).then(|| format!("{} ended by itself with {status}", self.name))
     }
 
     /// Since it was started last.
@@ -188,7 +202,8 @@ impl Process {
 
     /// Lines in which it says that it has panicked.
     pub(crate) fn panics(&self) -> Vec<String> {
-        let said = std::fs::read_to_string(&self.said).unwrap_or_default();
+        let said = std::fs::read(&self.said).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
         let panics = said.lines().filter(|line| line.contains("panicked at"));
         panics.map(|line| format!("{}: {line}", self.name)).collect()
     }
@@ -197,5 +212,12 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// It is gone then, in any case.
+fn end(child: &mut Option<Child>) {
+    if let Some(mut child) = child.take() {
+        let _ = child.kill().and_then(|()| child.wait());
     }
 }

@@ -15,9 +15,9 @@ use crate::fault::Trouble;
 
 /// How late what is late comes.
 const LATE: Duration = Duration::from_millis(100);
-/// Of what customers and nodes say while something gets lost, so much does. Each says little on a connection.
+/// The share of chunks lost during such a fault, where little is said on a connection: of customers and nodes.
 pub(crate) const OFTEN: f64 = 0.2;
-/// The same of what engines and their clients say, who lose all that is on its way with a connection.
+/// The same of engines and their clients, who lose all that is on its way with a connection.
 pub(crate) const SELDOM: f64 = 0.04;
 const CHUNK: usize = 64 << 10;
 
@@ -137,6 +137,9 @@ impl Connection {
             if way == Way::Asked {
                 self.client.get_or_init(|| kafka_client(said));
             }
+            if self.troubles().contains(&Trouble::Shut) {
+                return Ok(()); // whose it is has just become known
+            }
             self.until(|troubles| !troubles.contains(&Trouble::Hang)).await;
             match fate(way, &self.troubles(), rand::random_bool(self.lost)) {
                 Fate::Pass => to.write_all(said).await?,
@@ -252,9 +255,13 @@ mod tests {
         assert!(ask(&mut connect().await).await.is_err());
         drop(shut);
         assert_eq!(&ask(&mut connect().await).await.expect("an answer"), b"ping");
-        let of_another = Storm { trouble: Trouble::Shut, of: Some("another".to_owned()) };
-        let _raging = proxy.raise(of_another);
+        let of_one = Storm { trouble: Trouble::Shut, of: Some("one".to_owned()) };
+        let _raging = proxy.raise(of_one);
         assert_eq!(&ask(&mut connect().await).await.expect("an answer"), b"ping");
+        let mut named = connect().await;
+        let request = [&[0; 12][..], &[0, 3], b"one"].concat();
+        named.write_all(&request).await.expect("it is sent");
+        assert_eq!(named.read(&mut [0; 4]).await.expect("it is closed"), 0);
     }
 
     #[tokio::test]

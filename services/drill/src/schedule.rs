@@ -124,7 +124,7 @@ pub(crate) fn schedule(
             deck.clone_from(&kinds);
             deck.shuffle(&mut random);
         }
-        let kind = deck.pop().unwrap_or_default();
+        let kind: Vec<Fault> = deck.pop().unwrap_or_default();
         let free = |fault: &&Fault| busy.get(&lane(fault)).is_none_or(|until| *until < at);
         let fits: Vec<&Fault> = kind.iter().filter(free).collect();
         if let Some(fault) = fits.choose(&mut random) {
@@ -132,6 +132,8 @@ pub(crate) fn schedule(
             // What is hurt has a moment to come back.
             busy.insert(lane(fault), at + lasts + QUIET);
             planned.push(Planned { fault: **fault, at, lasts });
+        } else {
+            deck.insert(0, kind); // later
         }
         at += Duration::from_millis(random.random_range(GAP_MS));
     }

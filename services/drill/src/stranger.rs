@@ -9,7 +9,7 @@ use reqwest::{Client, StatusCode};
 use seckill_log::kafka::{KafkaConfig, KafkaLog};
 use seckill_log::{Delivery, Log, Stretch};
 use seckill_proto::v1::Fence;
-use seckill_proto::{Position, encode_fence};
+use seckill_proto::{Position, decode_record, encode_fence};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -78,7 +78,29 @@ impl Stranger {
         let end = self.log.end(partition).await?;
         let from = random.random_range(0..end.max(1));
         let records = Stretch::from(&self.log, partition, from).await?.next().await?;
-        Ok(records.into_iter().take(RECORDS).map(|(_, record)| record.to_vec()).collect())
+        // Garbage again is garbage.
+        let records = records.into_iter().filter(|(_, record)| decode_record(record).is_ok());
+        Ok(records.take(RECORDS).map(|(_, record)| record.to_vec()).collect())
+    }
+
+    /// As an operator does: whatever is in the way is skipped, if anybody answers.
+    pub(crate) async fn tidy(&self) {
+        for projector in &self.projectors {
+            if self.skip_listed(projector).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    async fn skip_listed(&self, projector: &str) -> Result<()> {
+        let asked = self.client.get(format!("{projector}/v1/quarantine")).send().await?;
+        let list: serde_json::Value = asked.error_for_status()?.json().await?;
+        let records = list["records"].as_array().into_iter().flatten();
+        for record in records.filter(|record| record["skipped"].is_null()) {
+            let position = record["position"].as_str().unwrap_or_default().parse()?;
+            self.ask_to_skip(projector, position).await?;
+        }
+        Ok(())
     }
 
     /// As an operator does, with whoever answers.

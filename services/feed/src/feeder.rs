@@ -65,6 +65,7 @@ impl Feeder {
     /// Feeds until `stop`, and then what is in the log.
     pub async fn run(self, stop: CancellationToken) {
         let mut said = String::new();
+        self.health.not_ready("the feed is being taken over");
         while !stop.is_cancelled() {
             let begun = Instant::now();
             let Err(error) = self.session(&stop).await else { return };

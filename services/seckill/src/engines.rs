@@ -58,8 +58,8 @@ pub(crate) async fn wait_for<T>(
     }
 }
 
-/// Whether what is not there may be there soon: a database that does not answer may, and tables that are being made are listed before they can be
-/// used.
+/// Whether what is not there may be there soon. A database may not answer yet; tables that are being made are
+/// listed before they can be used.
 fn may_come(error: &anyhow::Error) -> bool {
     let being_made = matches!(
         error.downcast_ref(),

@@ -48,10 +48,10 @@ impl Engine {
 
     /// Starts one broker of several, the first of which is 1.
     pub(crate) fn up_one(&self, broker: u16) {
-        assert!(self.engines("up", &Self::broker(broker)), "broker {broker} did not start");
+        assert!(self.engines("up", &format!("kafka-{broker}")), "broker {broker} did not start");
     }
 
-    /// As it is named among several.
+    /// Where the script keeps it.
     fn broker(number: u16) -> String {
         if number == 1 { "kafka".to_owned() } else { format!("kafka-{number}") }
     }

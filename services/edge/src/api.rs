@@ -143,8 +143,15 @@ pub struct IdParameter {
 #[expect(dead_code, reason = "its description is what is wanted")]
 pub struct Forward {
     /// `never`: only the node that is asked may decide. Where another one would have to, it answers 421 with that one's `url`.
-    #[param(rename = "Seckill-Forward", nullable = false, example = "never")]
-    forward: Option<String>,
+    #[param(rename = "Seckill-Forward", inline, nullable = false)]
+    forward: Option<Forwarding>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "its description is what is wanted")]
+enum Forwarding {
+    Never,
 }
 
 /// What tells a repeated request from another wish.

@@ -76,16 +76,7 @@ impl Dispatcher {
         let grabbed = is_grab.then(|| (command.promotion_id.clone(), Instant::now()));
         let span = span(kind, partition);
         let trace = span.traceparent();
-        let told = match self.mailboxes.put(partition, command, trace.clone()) {
-            Ok(answer) => self.answered(answer).await,
-            Err(NotTaken::NotHere(_)) if forwarding == Forwarding::Refused => {
-                Err(Failure::NotOwner)
-            }
-            Err(NotTaken::NotHere(command)) => {
-                self.forwarder.forward(partition, *command, trace.as_deref()).await
-            }
-            Err(NotTaken::TurnedAway(failure)) => Err(failure),
-        };
+        let told = self.decide(partition, command, trace, forwarding).await;
         measure::told(kind, &told);
         span.set("seckill.outcome", measure::outcome(&told));
         drop(span);
@@ -113,10 +104,23 @@ impl Dispatcher {
     pub async fn decide_here(&self, command: Command) -> Result<Answer, Failure> {
         let partition = partition_of(&command.promotion_id, self.partitions);
         let span = span(measure::kind(&command), partition);
-        match self.mailboxes.put(partition, command, span.traceparent()) {
-            Ok(answer) => self.answered(answer).await,
-            Err(NotTaken::NotHere(_)) => Err(Failure::NotOwner),
-            Err(NotTaken::TurnedAway(failure)) => Err(failure),
+        self.decide(partition, command, span.traceparent(), Forwarding::Refused).await
+    }
+
+    async fn decide(
+        &self,
+        partition: u32,
+        command: Command,
+        trace: Option<Arc<str>>,
+        forwarding: Forwarding,
+    ) -> Result<Answer, Failure> {
+        match (self.mailboxes.put(partition, command, trace.clone()), forwarding) {
+            (Ok(answer), _) => self.answered(answer).await,
+            (Err(NotTaken::NotHere(command)), Forwarding::Allowed) => {
+                self.forwarder.forward(partition, *command, trace.as_deref()).await
+            }
+            (Err(NotTaken::NotHere(_)), Forwarding::Refused) => Err(Failure::NotOwner),
+            (Err(NotTaken::TurnedAway(failure)), _) => Err(failure),
         }
     }
 

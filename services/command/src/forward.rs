@@ -77,7 +77,7 @@ impl Forwarder {
         command: Command,
         trace: Option<&str>,
     ) -> Result<Answer, Failure> {
-        let owner = Arc::clone(self.owners.lock().entry(partition).or_default());
+        let owner = self.owner(partition);
         let known = owner.hint.lock().as_ref().map(|hint| hint.endpoint.clone());
         if let Some(endpoint) = &known {
             match self.peers.decide(endpoint, &command, trace).await {
@@ -123,12 +123,17 @@ impl Forwarder {
 
     /// Where clients reach the owner of a partition, as the table says.
     pub(crate) async fn url_of_owner(&self, partition: u32) -> Option<String> {
-        let owner = Arc::clone(self.owners.lock().entry(partition).or_default());
+        let owner = self.owner(partition);
         let hint = self.look_up(partition, &owner).await?;
         Some(hint.url).filter(|url| !url.is_empty())
     }
 
-    /// Asks the table, unless somebody just did, and not for longer than a client waits.
+    /// What is known of a partition's owner.
+    fn owner(&self, partition: u32) -> Arc<KnownOwner> {
+        Arc::clone(self.owners.lock().entry(partition).or_default())
+    }
+
+    /// The owner as the table of owners says; the last answer serves for [`ASK_AGAIN`]. Gives up after [`LOOK_UP`].
     async fn look_up(&self, partition: u32, owner: &Arc<KnownOwner>) -> Option<OwnerHint> {
         let log = Arc::clone(&self.log);
         let scan = async move { log.scan(Table::Owners, partition).await };
@@ -175,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    /// A crowd at a broker that does not answer: whoever waits gives up, and what is asked stays one question.
+    /// While the broker does not answer, requests time out, and only one scan of the table runs.
     #[tokio::test(start_paused = true)]
     async fn in_an_outage_one_asks_for_all() {
         let (owner, asked) = (Arc::new(KnownOwner::default()), Arc::new(AtomicUsize::new(0)));

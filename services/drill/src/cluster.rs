@@ -21,6 +21,7 @@ use crate::schedule::Shape;
 pub(crate) const NAME: &str = "drill";
 /// How long everything may take to be ready, after a start and after all faults.
 const READY_WITHIN: Duration = Duration::from_secs(120);
+/// Until a process handles signals.
 const FIRST_MOMENT: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 

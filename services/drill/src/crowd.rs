@@ -21,7 +21,7 @@ const SALES: usize = 6;
 /// Coupons for so many of a hundred customers.
 const COUPONS_PERCENT: [u32; 3] = [40, 70, 130];
 /// Nobody gives up before the faults are over.
-const PATIENCE: &str = "300s";
+const GIVE_UP_AFTER: &str = "300s";
 
 #[derive(Parser)]
 struct Flags {
@@ -56,7 +56,7 @@ impl Crowd {
 
     /// Comes for some time, and waits until everybody is answered and has seen what they were told.
     pub(crate) async fn come(&self, duration: Duration, mut random: StdRng) -> Vec<Wave> {
-        // Whoever still comes ends with this.
+        // Dropping the set aborts the waves.
         let (begun, mut waves) = (Instant::now(), JoinSet::new());
         let mut number = 0;
         while begun.elapsed() < duration {
@@ -83,8 +83,8 @@ impl Crowd {
             ("--coupons", coupons.to_string()),
             ("--seed", seed.to_string()),
             ("--history", history.display().to_string()),
-            ("--give-up", PATIENCE.to_owned()),
-            ("--audit-timeout", PATIENCE.to_owned()),
+            ("--give-up", GIVE_UP_AFTER.to_owned()),
+            ("--audit-timeout", GIVE_UP_AFTER.to_owned()),
         ];
         let more = more.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
         self.targets.iter().cloned().chain(more).collect()

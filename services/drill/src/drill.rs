@@ -21,8 +21,9 @@ use crate::report::{Happened, Report};
 use crate::schedule::Planned;
 use crate::stranger::Stranger;
 
-/// How often it is looked whether a process has ended by itself.
+/// How often what a stranger has left is looked for, once all faults are over.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether a process has ended by itself.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Faults as they happen.

@@ -48,9 +48,7 @@ impl Engines {
         let ports = (0..u16::from(brokers)).map(|broker| kafka_port + NEXT * broker + PROXIED);
         let brokers = try_join_all(ports.map(|port| Proxy::to(port, SELDOM))).await?;
         let database = Proxy::to(cql_port, SELDOM).await?;
-        let script = script.canonicalize();
-        let script = script.context("--engines: there is no such script")?;
-        let data = data.to_owned();
+        let (script, data) = (script.canonicalize()?, data.to_owned());
         let ended = RwLock::default();
         Ok(Self { script, data, kafka_port, cql_port, brokers, database, ended })
     }

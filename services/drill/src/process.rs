@@ -31,7 +31,7 @@ pub(crate) struct Process {
     /// How much it had said before it was started last.
     begun: AtomicUsize,
     child: Mutex<Option<Child>>,
-    /// Told to stop: its end is no surprise.
+    /// SIGTERM was sent: its exit is expected.
     stopping: AtomicBool,
     /// It is not started again.
     closed: AtomicBool,
@@ -58,7 +58,6 @@ impl Process {
     pub(crate) fn new(name: &str, args: Vec<String>, port: u16, folder: &Path) -> Result<Self> {
         let said = folder.join(format!("{}.log", name.replace(' ', "-")));
         let program = std::env::current_exe().context("this program is not found")?;
-
         Ok(Self {
             name: name.to_owned(),
             program,

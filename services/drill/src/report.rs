@@ -64,7 +64,7 @@ pub struct OfLog {
     pub events: u64,
     /// Records that count for nobody.
     pub void_records: u64,
-    /// Times that somebody took a partition over, or claimed to.
+    /// Fences: a node took a partition over, or a stranger wrote one.
     pub takeovers: u64,
 }
 

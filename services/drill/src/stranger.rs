@@ -1,4 +1,4 @@
-//! Somebody who writes into the log what does not belong there.
+//! Writes records into the log that do not belong there.
 
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ impl Stranger {
         Ok(())
     }
 
-    /// As an operator does, with whoever answers.
+    /// Skips a record, as an operator does, by way of any projector that answers.
     async fn skip(&self, position: Position) -> Result<()> {
         let (deadline, mut said) = (Instant::now() + SKIPPED_WITHIN, String::new());
         for projector in self.projectors.iter().cycle() {

@@ -54,7 +54,8 @@ pub struct Requests {
     pub unknown: u64,
 }
 
-/// When somebody was told something, or asked in vain, by a clock that began at a time since the crowd came.
+/// When a request was answered, or asked where no answer came: since the crowd came, where the clock of the attempt
+/// began later than that.
 fn told(clock: Duration, attempt: &Attempt) -> Duration {
     clock + Duration::from_micros(attempt.answered.unwrap_or(attempt.asked))
 }

@@ -435,9 +435,8 @@ impl<T> Owner<T> {
         let (fence, confirmed) = (self.fence_of_confirmed(), self.fold.next_seq());
         let place = parked.place();
         match parked.found {
-            Some(found) if parked.own > 0 => Settled::Durable(parked.waiting, found),
+            Some(found) if parked.wrote() => Settled::Durable(parked.waiting, found),
             Some(found) => Settled::Durable(parked.waiting, *found.start()..=*found.start()),
-            None if parked.own == 0 && parked.after > confirmed => Settled::Void(parked.waiting),
             None if place > confirmed => Settled::Void(parked.waiting),
             None => {
                 let last = confirmed.min(parked.after);
@@ -450,7 +449,7 @@ impl<T> Owner<T> {
     /// asked for, so does what followed from it.
     fn displaced(&mut self, confirmed: u64) -> Vec<Settled<T>> {
         let is_it = |parked: &Parked<T>| {
-            parked.own > 0 && [parked.place(), parked.after].contains(&confirmed)
+            parked.wrote() && [parked.place(), parked.after].contains(&confirmed)
         };
         let displaced = self.pop_if(is_it);
         displaced.map(|parked| self.settled(parked)).into_iter().collect()

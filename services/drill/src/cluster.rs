@@ -152,9 +152,9 @@ impl Cluster {
     pub(crate) async fn ready(&self) -> Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         for (who, process) in &self.processes {
-            while !process.is_ready(&self.client).await {
+            while let Err(said) = process.ready(&self.client).await {
                 if Instant::now() > deadline {
-                    bail!("{who} is not ready within {READY_WITHIN:?}");
+                    bail!("{who} is not ready within {READY_WITHIN:?}: {said:#}");
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }

@@ -194,9 +194,15 @@ impl Process {
         String::from_utf8_lossy(since).contains("seckill is ready")
     }
 
-    pub(crate) async fn is_ready(&self, client: &Client) -> bool {
+    /// # Errors
+    /// It is not ready; what it says of that.
+    pub(crate) async fn ready(&self, client: &Client) -> Result<()> {
         let asked = client.get(format!("{}/readyz", self.url())).timeout(ASK_TIMEOUT).send();
-        asked.await.is_ok_and(|answer| answer.status().is_success())
+        let answer = asked.await?;
+        match answer.status().is_success() {
+            true => Ok(()),
+            false => bail!(answer.text().await?),
+        }
     }
 
     /// Lines in which it says that it has panicked.

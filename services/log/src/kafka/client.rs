@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
 use crate::LogError;
-use crate::kafka::KafkaConfig;
+use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
 
 /// Reconnects soon: librdkafka would wait up to 10 s after a broker's restart.
 pub(super) fn base(config: &KafkaConfig) -> ClientConfig {
@@ -53,6 +53,22 @@ pub(super) fn partition_consumer(config: &KafkaConfig) -> Result<BaseConsumer, L
 /// Whether a client gets an answer, and the answer names brokers.
 pub(super) fn reaches<C: ClientContext>(client: &Client<C>, topic: &str, wait: Duration) -> bool {
     client.fetch_metadata(Some(topic), wait).is_ok_and(|metadata| !metadata.brokers().is_empty())
+}
+
+/// The first offset that a partition has, and its end.
+///
+/// A client that neither reads nor writes a topic asks only every five minutes who leads it. Until then it says
+/// "unknown partition" where the leader that it knows of has left the cluster. So it is made to ask again where it
+/// fails.
+pub(super) fn watermarks<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partition: i32,
+) -> Result<(i64, i64), LogError> {
+    client.fetch_watermarks(topic, partition, ASK_TIMEOUT).map_err(|error| {
+        reaches(client, topic, ASK_TIMEOUT);
+        unavailable(&error)
+    })
 }
 
 /// Whether this may be the last that is heard of a client.

@@ -18,9 +18,9 @@ use rdkafka::producer::{
 };
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
-use crate::kafka::client::{base, blocking, unavailable};
+use crate::kafka::KafkaConfig;
+use crate::kafka::client::{base, blocking, unavailable, watermarks};
 use crate::kafka::topics::assert_keeps;
-use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
 use crate::{Fed, Feed, FeedRecord, FeedWriter, LogError};
 
 const PARTITION: i32 = 0;
@@ -133,8 +133,7 @@ fn assert_ended(config: &KafkaConfig, topic: &str) -> Result<(), LogError> {
 }
 
 fn end(consumer: &FeedConsumer, topic: &str) -> Result<u64, LogError> {
-    let watermarks = consumer.fetch_watermarks(topic, PARTITION, ASK_TIMEOUT);
-    let (_, end) = watermarks.map_err(|error| unavailable(&error))?;
+    let (_, end) = watermarks(consumer.client(), topic, PARTITION)?;
     u64::try_from(end).map_err(|_| LogError::Unavailable("no end of the feed yet".into()))
 }
 

@@ -24,7 +24,7 @@ use rdkafka::producer::Producer as _;
 use seckill_proto::Topics;
 use tokio::sync::mpsc;
 
-use crate::kafka::client::{blocking, unavailable};
+use crate::kafka::client::blocking;
 use crate::kafka::feed::KafkaFeed;
 use crate::kafka::producer::Producer;
 use crate::kafka::reader::KafkaReader;
@@ -137,8 +137,7 @@ impl Log for KafkaLog {
         let (producer, topic) = (self.producer.handle(), self.topics.events.clone());
         blocking(move || {
             let partition = client::partition_number(partition);
-            let watermarks = producer.client().fetch_watermarks(&topic, partition, ASK_TIMEOUT);
-            let (_, end) = watermarks.map_err(|error| unavailable(&error))?;
+            let (_, end) = client::watermarks(producer.client(), &topic, partition)?;
             u64::try_from(end).map_err(|_| LogError::Unavailable("no end of the log yet".into()))
         })
         .await

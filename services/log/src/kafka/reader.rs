@@ -11,8 +11,10 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use crate::kafka::client::{may_be_lost, partition_consumer, partition_number, unavailable};
-use crate::kafka::{ASK_TIMEOUT, KafkaConfig, TRACEPARENT};
+use crate::kafka::client::{
+    may_be_lost, partition_consumer, partition_number, unavailable, watermarks,
+};
+use crate::kafka::{KafkaConfig, TRACEPARENT};
 use crate::{LogError, Reader};
 
 /// Records handed over at once, and how many such batches may wait.
@@ -132,8 +134,7 @@ impl Follower {
     /// Nothing has come for a while: is there nothing, or is this consumer lost?
     fn look(&mut self) -> Result<(), LogError> {
         let partition = partition_number(self.partition);
-        let watermarks = self.consumer.fetch_watermarks(&self.topic, partition, ASK_TIMEOUT);
-        let (_, end) = watermarks.map_err(|error| unavailable(&error))?;
+        let (_, end) = watermarks(self.consumer.client(), &self.topic, partition)?;
         let there = u64::try_from(end).is_ok_and(|end| end > self.next);
         if there && self.overdue {
             let next = self.next;

@@ -9,8 +9,8 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
-use crate::kafka::client::{partition_consumer, partition_number, unavailable};
-use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
+use crate::kafka::KafkaConfig;
+use crate::kafka::client::{partition_consumer, partition_number, unavailable, watermarks};
 use crate::{Entries, LogError};
 
 /// A table that stands still for so long is given up on.
@@ -54,8 +54,7 @@ fn read(
 ) -> Result<(), LogError> {
     let consumer = partition_consumer(config)?;
     let number = partition_number(partition);
-    let watermarks = consumer.fetch_watermarks(topic, number, ASK_TIMEOUT);
-    let (begin, end) = watermarks.map_err(|error| unavailable(&error))?;
+    let (begin, end) = watermarks(consumer.client(), topic, number)?;
     let mut assignment = TopicPartitionList::new();
     assignment
         .add_partition_offset(topic, number, Offset::Offset(begin))

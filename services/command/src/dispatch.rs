@@ -36,7 +36,7 @@ impl Dispatcher {
     /// A dispatcher that passes everything on to the nodes that own partitions.
     #[must_use]
     pub fn forwarding(log: Arc<dyn Log>) -> Self {
-        Self::new(log, Mailboxes::default(), None, Arc::new(HttpPeers::default()))
+        Self::new(log, Mailboxes::default(), None, Arc::new(HttpPeers::default()), String::new())
     }
 
     pub(crate) fn new(
@@ -44,10 +44,11 @@ impl Dispatcher {
         mailboxes: Mailboxes,
         archive: Option<Archive>,
         peers: Arc<dyn Peers>,
+        own: String,
     ) -> Self {
         measure::describe();
         let partitions = log.partitions();
-        let (forwarder, traffic) = (Arc::new(Forwarder::new(log, peers)), Arc::default());
+        let (forwarder, traffic) = (Arc::new(Forwarder::new(log, peers, own)), Arc::default());
         Self { partitions, mailboxes, forwarder, archive, traffic }
     }
 

@@ -52,6 +52,8 @@ pub trait Peers: Send + Sync + 'static {
 pub(crate) struct Forwarder {
     log: Arc<dyn Log>,
     peers: Arc<dyn Peers>,
+    /// The endpoint of this node, where nothing is forwarded to.
+    own: String,
     owners: Mutex<HashMap<u32, Arc<KnownOwner>>>,
     /// What the whole table said, and when; for those who watch.
     listed: tokio::sync::Mutex<Option<(Instant, Listed)>>,
@@ -66,8 +68,9 @@ struct KnownOwner {
 }
 
 impl Forwarder {
-    pub(crate) fn new(log: Arc<dyn Log>, peers: Arc<dyn Peers>) -> Self {
-        Self { log, peers, owners: Mutex::default(), listed: tokio::sync::Mutex::default() }
+    pub(crate) fn new(log: Arc<dyn Log>, peers: Arc<dyn Peers>, own: String) -> Self {
+        let (owners, listed) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { log, peers, own, owners, listed }
     }
 
     /// Tries the owner last heard of, and if that is not it any more, the one now in the table.
@@ -79,7 +82,7 @@ impl Forwarder {
     ) -> Result<Answer, Failure> {
         let owner = self.owner(partition);
         let known = owner.hint.lock().as_ref().map(|hint| hint.endpoint.clone());
-        if let Some(endpoint) = &known {
+        if let Some(endpoint) = known.as_ref().filter(|endpoint| **endpoint != self.own) {
             match self.peers.decide(endpoint, &command, trace).await {
                 Err(Failure::NotOwner | Failure::Unavailable) => {}
                 Err(Failure::Unknown) => {
@@ -91,7 +94,7 @@ impl Forwarder {
         }
         let hint = self.look_up(partition, &owner).await.ok_or(Failure::Unavailable)?;
         let endpoint = hint.endpoint;
-        if known.as_ref() == Some(&endpoint) {
+        if known.as_ref() == Some(&endpoint) || endpoint == self.own {
             return Err(Failure::Unavailable);
         }
         match self.peers.decide(&endpoint, &command, trace).await {

@@ -11,6 +11,7 @@
 
 mod archive;
 mod clock;
+mod departure;
 mod dispatch;
 mod failure;
 mod forward;

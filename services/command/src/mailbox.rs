@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::RwLock;
 use seckill_proto::v1::{Answer, Command};
@@ -49,11 +49,23 @@ pub(crate) enum NotTaken {
     TurnedAway(Failure),
 }
 
+/// Whether commands are let in to a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Gate {
+    /// This node does not serve it: another one may.
+    Elsewhere,
+    /// It is served here, and takes nothing now.
+    Closed,
+    Open,
+}
+
 /// The way in to one partition.
 #[derive(Clone)]
 pub(crate) struct Mailbox {
     envelopes: mpsc::Sender<Envelope>,
-    open: Arc<AtomicBool>,
+    /// A [`Gate`].
+    gate: Arc<AtomicU8>,
 }
 
 /// The partitions that this node looks after.
@@ -63,29 +75,37 @@ pub(crate) struct Mailboxes {
 }
 
 impl Mailbox {
-    /// Closed at first: nothing is let in before the partition is taken over.
+    /// Nothing is let in before the partition is taken over.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Envelope>) {
         let (envelopes, receiver) = mpsc::channel(CAPACITY);
-        (Self { envelopes, open: Arc::default() }, receiver)
+        (Self { envelopes, gate: Arc::new(AtomicU8::new(Gate::Elsewhere as u8)) }, receiver)
     }
 
-    pub(crate) fn set_open(&self, open: bool) {
-        self.open.store(open, Ordering::Release);
+    pub(crate) fn set(&self, gate: Gate) {
+        self.gate.store(gate as u8, Ordering::Release);
     }
 
     fn put(
         &self,
         command: Command,
         trace: Option<Arc<str>>,
-    ) -> Result<oneshot::Receiver<CommandResult>, Failure> {
-        if !self.open.load(Ordering::Acquire) {
-            return Err(Failure::Unavailable);
+    ) -> Result<oneshot::Receiver<CommandResult>, NotTaken> {
+        let gate = self.gate.load(Ordering::Acquire);
+        if gate == Gate::Elsewhere as u8 {
+            return Err(NotTaken::NotHere(Box::new(command)));
+        }
+        if gate == Gate::Closed as u8 {
+            return Err(NotTaken::TurnedAway(Failure::Unavailable));
         }
         let (reply, answer) = oneshot::channel();
         match self.envelopes.try_send(Envelope { command, reply, trace }) {
             Ok(()) => Ok(answer),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Failure::Overloaded),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Failure::Unavailable),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err(NotTaken::TurnedAway(Failure::Overloaded))
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                Err(NotTaken::TurnedAway(Failure::Unavailable))
+            }
         }
     }
 }
@@ -105,7 +125,7 @@ impl Mailboxes {
         trace: Option<Arc<str>>,
     ) -> Result<oneshot::Receiver<CommandResult>, NotTaken> {
         match self.by_partition.read().get(&partition) {
-            Some(mailbox) => mailbox.put(command, trace).map_err(NotTaken::TurnedAway),
+            Some(mailbox) => mailbox.put(command, trace),
             None => Err(NotTaken::NotHere(Box::new(command))),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seckill_log::{Group, Log, LogError, run_assigned};
+use seckill_log::{Group, Leaving, Log, LogError, run_assigned};
 use seckill_proto::v1::Checkpoint;
 use seckill_telemetry::{Health, Part};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, JUMP_MS};
+use crate::departure::{Departure, Leave};
 use crate::mailbox::{Mailbox, Mailboxes};
 use crate::partition::Partition;
 use crate::proof::{self, ViewsWitness};
@@ -47,6 +48,9 @@ pub struct NodeConfig {
     pub random: Random,
     /// Records after which the next segment of a snapshot is made.
     pub snapshot_records: u64,
+    /// For how long a partition that is to go to another node is served on, until that one has taken it over. Nothing
+    /// for a node that has no others beside it.
+    pub hand_over: Duration,
 }
 
 impl NodeConfig {
@@ -63,6 +67,7 @@ impl NodeConfig {
             peers: Arc::new(HttpPeers::default()),
             random: Random::system(),
             snapshot_records: snapshot::RECORDS_BETWEEN,
+            hand_over: Duration::ZERO,
         }
     }
 }
@@ -70,6 +75,9 @@ impl NodeConfig {
 /// A command node that runs.
 pub struct Node {
     dispatcher: Dispatcher,
+    leave: Leave,
+    /// Nothing is served here any more.
+    gone: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -85,6 +93,7 @@ struct Shared {
     room: watch::Receiver<Option<String>>,
     retain: Option<Duration>,
     snapshot_records: u64,
+    leave: Leave,
     /// One snapshot at a time, because each holds a second copy of a partition's state.
     snapshot_turn: Arc<Semaphore>,
 }
@@ -105,9 +114,11 @@ impl Node {
         let membership = log.join(Group::Command).await?;
         let mailboxes = Mailboxes::default();
         let retain = config.archive.as_ref().map(|archive| archive.retain);
-        let dispatcher =
-            Dispatcher::new(Arc::clone(&log), mailboxes.clone(), config.archive, config.peers);
+        let (of_log, boxes, own) = (Arc::clone(&log), mailboxes.clone(), config.endpoint.clone());
+        let dispatcher = Dispatcher::new(of_log, boxes, config.archive, config.peers, own);
         let member = health.member("command/membership");
+        let (hand_over, begun) = (config.hand_over, stop.child_token());
+        let leave = Leave { hand_over, begun: begun.clone(), end: stop };
         let parts = Shared {
             log,
             identity: Identity {
@@ -117,6 +128,7 @@ impl Node {
                 url: config.url,
             },
             snapshot_records: config.snapshot_records,
+            leave: leave.clone(),
             mailboxes,
             health,
             clock: config.clock,
@@ -126,17 +138,22 @@ impl Node {
             snapshot_turn: Arc::new(Semaphore::new(1)),
         };
         let watching = watch_clock(parts.clock.clone(), parts.health.part("command/clock"));
-        let running = run_assigned(membership, stop, member, move |partition, stop| {
-            parts.clone().look_after(partition, stop)
-        });
+        // First, so that the others come while this one still serves.
+        let running =
+            run_assigned(membership, begun, Leaving::First, member, move |partition, stop| {
+                parts.clone().look_after(partition, stop)
+            });
+        let gone = CancellationToken::new();
+        let guard = gone.clone().drop_guard();
         let task = async {
+            let _gone = guard;
             tokio::select! {
                 biased;
                 () = running => {}
                 () = watching => {}
             }
         };
-        Ok(Self { dispatcher, task: tokio::spawn(task) })
+        Ok(Self { dispatcher, leave, gone, task: tokio::spawn(task) })
     }
 
     /// The way in for commands.
@@ -148,6 +165,15 @@ impl Node {
     /// Ends it at once, in the middle of whatever it does: for tests and simulations of a crash.
     pub fn kill(&self) {
         self.task.abort();
+    }
+
+    /// Leaves its partitions to other nodes: waits until those have taken them over, for a bounded time. Until then it
+    /// serves, and what nobody has taken over after that too, until `stop`.
+    pub async fn hand_over(&self) {
+        if self.leave.hand_over > Duration::ZERO {
+            self.leave.begun.cancel();
+            let _ = tokio::time::timeout(self.leave.hand_over, self.gone.cancelled()).await;
+        }
     }
 
     /// Waits until everything has been given up, after `stop`.
@@ -210,7 +236,7 @@ impl Shared {
             questions,
             clock: self.clock,
             health: self.health.part(format!("command/partition/{partition}")),
-            stop: stop.clone(),
+            departure: Arc::new(Departure::new(stop, self.leave)),
         };
         let plan = SnapshotPlan { records: self.snapshot_records, turn: self.snapshot_turn };
         let snapshots = snapshot::keep_making(self.log, partition, snapshots_follow, ask, plan);

@@ -16,12 +16,12 @@ use seckill_telemetry::Part;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
 use crate::clock::Clock;
+use crate::departure::Departure;
 use crate::forward::OWNER_KEY;
-use crate::mailbox::{Answered, Asker, CommandResult, Envelope, Mailbox};
+use crate::mailbox::{Answered, Asker, CommandResult, Envelope, Gate, Mailbox};
 use crate::proof::ViewsWitness;
 use crate::snapshot::WhichArchived;
 use crate::takeover::{self, Attempt, Identity, TakeoverError};
@@ -38,7 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const TIDY_EVERY: Duration = Duration::from_millis(500);
 const GIVE_UP: Duration = Duration::from_secs(5);
-/// How long a partition that is given up waits for its last answers.
+/// How long a partition that is given up waits for its last answers, or for word of what became of them.
 const DRAIN: Duration = Duration::from_secs(3);
 /// The longest sleep: the wall clock may be set, and a sleep would not notice.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -75,7 +75,7 @@ pub(crate) struct Partition {
     pub(crate) questions: mpsc::Receiver<WhichArchived>,
     pub(crate) clock: Clock,
     pub(crate) health: Part,
-    pub(crate) stop: CancellationToken,
+    pub(crate) departure: Arc<Departure>,
 }
 
 /// When a burst was handed to the log: for how long it has been on its way, by the clock that leases are
@@ -124,7 +124,7 @@ impl Partition {
     /// Runs until told to stop.
     pub(crate) async fn run(mut self) {
         let mut owner = Owner::default();
-        let stop = self.stop.clone();
+        let stop = self.departure.told.clone();
         while !stop.is_cancelled() {
             let taken = tokio::select! {
                 biased;
@@ -140,8 +140,21 @@ impl Partition {
                 },
             }
         }
+        let _ = tokio::time::timeout(DRAIN, self.read_back(&mut owner)).await;
         for waiting in owner.abandon() {
             let _ = waiting.reply.send(Err(Failure::Unknown));
+        }
+    }
+
+    /// Answers what is in doubt, where the log tells of it.
+    async fn read_back(&self, owner: &mut Owner<Waiting>) {
+        if owner.read_back_from().is_none() {
+            return;
+        }
+        let partition = self.partition;
+        let mut settle = |settled| answer(partition, settled);
+        if let Err(error) = self.attempt(&|_, _| {}).read_back(owner, &mut settle).await {
+            tracing::warn!(%error, partition, "what became of the last answers is not known");
         }
     }
 
@@ -172,18 +185,21 @@ impl Partition {
             self.health.not_ready(reason);
             tracing::info!(partition, at, fence, "taking the partition over");
         };
-        let attempt = Attempt {
-            log: &*self.log,
-            partition,
-            identity: &self.identity,
-            views: self.views.as_ref(),
-            known: &self.known,
-            progress: &progress,
-        };
-        let book = attempt.make(owner, &mut settle).await?;
+        let book = self.attempt(&progress).make(owner, &mut settle).await?;
         tracing::info!(partition, took = ?begun.elapsed(), holds = book.size(), "serving");
         metrics::histogram!("seckill_takeover_seconds").record(begun.elapsed());
         Ok(book)
+    }
+
+    fn attempt<'a>(&'a self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Attempt<'a> {
+        Attempt {
+            log: &*self.log,
+            partition: self.partition,
+            identity: &self.identity,
+            views: self.views.as_ref(),
+            known: &self.known,
+            progress,
+        }
     }
 
     async fn report_and_wait(&self, error: &TakeoverError) {
@@ -208,7 +224,7 @@ impl Partition {
         self.serve_on();
         let mut session = Session::new(term, book);
         self.decide_until_in_doubt(owner, &mut session).await;
-        self.mailbox.set_open(false);
+        self.mailbox.set(Gate::Elsewhere);
         self.know(owner.checkpoint());
         owner.withdraw_unproven().into_iter().for_each(turn_away);
         self.health.not_ready("taking the partition over");
@@ -216,7 +232,7 @@ impl Partition {
     }
 
     async fn decide_until_in_doubt(&mut self, owner: &mut Owner<Waiting>, session: &mut Session) {
-        let stop = self.stop.clone();
+        let departure = Arc::clone(&self.departure);
         let mut envelopes = Vec::with_capacity(MAX_BURST);
         while let Phase::Serving { .. } = owner.phase() {
             let (room, has_space) = (session.bursts.len() < MAX_BURSTS, self.no_room().is_none());
@@ -225,7 +241,7 @@ impl Partition {
             self.tidy_up(owner, session);
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return self.drain(owner, session).await,
+                () = departure.due() => return self.drain(owner, session).await,
                 Some(deliveries) = session.bursts.next() => {
                     self.confirm(owner, session, &deliveries);
                 }
@@ -401,7 +417,7 @@ impl Partition {
                 }
             }
             Err(error) => {
-                self.mailbox.set_open(false);
+                self.mailbox.set(Gate::Closed);
                 self.health.not_ready(error.to_string());
                 self.turn_away_waiting();
                 owner.withdraw_unproven().into_iter().for_each(turn_away);
@@ -429,13 +445,12 @@ impl Partition {
     /// handed to the log stays with its owner.
     async fn wait_out_stall(&mut self, owner: &mut Owner<Waiting>, session: &mut Session) {
         tracing::warn!(partition = self.partition, "the log does not answer");
-        self.mailbox.set_open(false);
+        self.mailbox.set(Gate::Closed);
         self.health.not_ready("the log does not answer");
         self.turn_away_waiting();
-        let stop = self.stop.clone();
         let deliveries = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = self.departure.due() => return,
             deliveries = session.bursts.next() => deliveries,
         };
         self.confirm(owner, session, &deliveries.unwrap_or_default());
@@ -447,7 +462,7 @@ impl Partition {
     /// Takes commands, as long as there is room for them.
     fn serve_on(&self) {
         let no_room = self.no_room();
-        self.mailbox.set_open(no_room.is_none());
+        self.mailbox.set(if no_room.is_none() { Gate::Open } else { Gate::Closed });
         match no_room {
             Some(reason) => {
                 self.health.not_ready(reason);
@@ -464,7 +479,7 @@ impl Partition {
 
     /// Lets in nobody more and answers those who are in.
     async fn drain(&mut self, owner: &mut Owner<Waiting>, session: &mut Session) {
-        self.mailbox.set_open(false);
+        self.mailbox.set(Gate::Closed);
         self.turn_away_waiting();
         let deadline = Instant::now() + DRAIN;
         while let Ok(Some(deliveries)) =

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use seckill_log::{
-    Contradiction, Delivery, Effect, FoldError, Log, LogError, Next, Outcome, Owner, Reader,
-    Settled, Takeover, Witness,
+    Contradiction, Delivery, Effect, Fold, FoldError, Folded, Log, LogError, Next, Outcome, Owner,
+    Reader, Settled, Skips, Takeover, Witness,
 };
 use seckill_promotion::{Book, Inconsistent};
-use seckill_proto::v1::{Checkpoint, Event};
+use seckill_proto::v1::{Checkpoint, Event, Fence};
 
 use tokio::time::Instant;
 
@@ -18,6 +18,11 @@ use crate::snapshot::{self, Snapshot};
 
 /// How long one read waits before it is asked again whether there is anything to wait for.
 pub(crate) const STEP: Duration = Duration::from_millis(200);
+
+/// Nobody writes so many records while a fence is written.
+const NEAR: u64 = 1_000;
+/// How often what has been written meanwhile is read before that; an owner may write faster than this node reads.
+const ROUNDS: usize = 4;
 
 /// How often a long takeover says how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -74,29 +79,29 @@ pub(crate) struct Attempt<'a> {
     pub(crate) views: Option<&'a ViewsWitness>,
     /// How far this node itself has seen the log confirmed.
     pub(crate) known: &'a Checkpoint,
-    /// Told now and then how far it has folded, and where its fence is.
+    /// Told now and then how far it has folded, and how far it is going to.
     pub(crate) progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 
 impl Attempt<'_> {
     /// One attempt. On success the owner serves, on exactly the returned state. What was in doubt is
-    /// given to `settle` as soon as it is known. Nothing is written to a log that has lost records.
+    /// given to `settle` as soon as it is known. Nothing is written to a log that has lost records, nor
+    /// before all is read that is there: who serves now serves until then.
     pub(crate) async fn make<T: Send>(
         &self,
         owner: &mut Owner<T>,
         settle: &mut (dyn FnMut(Settled<T>) + Send),
     ) -> Result<Book, TakeoverError> {
-        let Self { log, partition, identity, .. } = *self;
+        let Self { log, partition, .. } = *self;
         let snapshots = snapshot::load(log, partition).await?;
         owner.honour(snapshots.newest.fold.skips());
         let mut known = snapshots.witnesses;
         known.push(Witness::new("this node", self.known.clone()));
         proof::examine(log, partition, self.views, known).await?;
-        let Snapshot { mut book, fold } = snapshots.newest;
-        let fence_id = identity.random.id();
-        let Identity { node, endpoint, .. } = identity;
-        let mut takeover = Takeover::new(fence_id, node, endpoint, fold);
-        let mut reading = Reading { told: Instant::now(), reader: None };
+        let (mut state, mut reading) = (snapshots.newest, Reading::default());
+        self.read_what_is_there(&mut state, &mut reading).await?;
+        let Snapshot { mut book, fold } = state;
+        let mut takeover = self.takeover(fold);
         loop {
             match takeover.next(owner) {
                 Next::LookAtEnd => takeover.ended(log.end(partition).await?),
@@ -106,11 +111,7 @@ impl Attempt<'_> {
                     takeover.delivered(owner, delivery);
                 }
                 Next::Read { from } => {
-                    let records = self.read(&mut reading, from).await?;
-                    if records.is_empty() {
-                        takeover.ended(log.end(partition).await?);
-                    }
-                    self.tell(&mut reading, from, &takeover);
+                    let records = self.read_on(&mut reading, from, &mut takeover).await?;
                     for (offset, record) in records {
                         for effect in takeover.record(owner, offset, &record)? {
                             apply(effect, offset, &mut book, settle)?;
@@ -121,6 +122,80 @@ impl Attempt<'_> {
                 Next::Done(outcome) => return self.ended(outcome).map(|()| book),
             }
         }
+    }
+
+    /// Gives what is in doubt to `settle`, as far as the log tells, and writes nothing.
+    pub(crate) async fn read_back<T: Send>(
+        &self,
+        owner: &mut Owner<T>,
+        settle: &mut (dyn FnMut(Settled<T>) + Send),
+    ) -> Result<(), TakeoverError> {
+        let Self { log, partition, .. } = *self;
+        owner.honour(&Skips::load(log, partition).await?);
+        let (mut takeover, mut reading) = (self.takeover(Fold::default()), Reading::default());
+        loop {
+            match takeover.next(owner) {
+                Next::LookAtEnd => takeover.ended(log.end(partition).await?),
+                Next::Read { from } => {
+                    let records = self.read_on(&mut reading, from, &mut takeover).await?;
+                    for (offset, record) in records {
+                        let effects = takeover.record(owner, offset, &record)?;
+                        effects.into_iter().for_each(|effect| {
+                            if let Effect::Settled(settled) = effect {
+                                settle(settled);
+                            }
+                        });
+                    }
+                }
+                Next::Append(_) | Next::Done(_) => return Ok(()),
+            }
+        }
+    }
+
+    fn takeover(&self, from: Fold) -> Takeover {
+        let Identity { random, node, endpoint, .. } = self.identity;
+        Takeover::new(random.id(), node, endpoint, from)
+    }
+
+    /// Folds what the log has, while somebody may write on; close to the end that is enough.
+    async fn read_what_is_there(
+        &self,
+        state: &mut Snapshot,
+        reading: &mut Reading,
+    ) -> Result<(), TakeoverError> {
+        let Self { log, partition, .. } = *self;
+        for _ in 0..ROUNDS {
+            let (begin, end) = (state.fold.next_offset(), log.end(partition).await?);
+            while state.fold.next_offset() < end {
+                let from = state.fold.next_offset();
+                let records = self.read(reading, from).await?;
+                assert_there(log, partition, from, records.is_empty()).await?;
+                self.tell(reading, from, end);
+                for (offset, record) in records {
+                    state.step(offset, &record)?;
+                }
+                tokio::task::yield_now().await;
+            }
+            if end.saturating_sub(begin) < NEAR {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records from an offset on. Where none come for a while, the machine is told where the log ends.
+    async fn read_on(
+        &self,
+        reading: &mut Reading,
+        from: u64,
+        takeover: &mut Takeover,
+    ) -> Result<Records, LogError> {
+        let records = self.read(reading, from).await?;
+        if records.is_empty() {
+            takeover.ended(self.log.end(self.partition).await?);
+        }
+        takeover.fence().into_iter().for_each(|fence| self.tell(reading, from, fence));
+        Ok(records)
     }
 
     /// Records from an offset on; none where none come for a while.
@@ -135,9 +210,9 @@ impl Attempt<'_> {
         Ok(records)
     }
 
-    fn tell(&self, reading: &mut Reading, at: u64, takeover: &Takeover) {
-        if let Some(fence) = takeover.fence().filter(|_| reading.told.elapsed() > TELL_EVERY) {
-            (self.progress)(at, fence);
+    fn tell(&self, reading: &mut Reading, at: u64, end: u64) {
+        if reading.told.elapsed() > TELL_EVERY {
+            (self.progress)(at, end);
             reading.told = Instant::now();
         }
     }
@@ -162,6 +237,12 @@ struct Reading {
     reader: Option<(u64, Box<dyn Reader>)>,
 }
 
+impl Default for Reading {
+    fn default() -> Self {
+        Self { told: Instant::now(), reader: None }
+    }
+}
+
 type Records = Vec<(u64, Bytes)>;
 
 fn apply<T>(
@@ -172,15 +253,32 @@ fn apply<T>(
 ) -> Result<(), TakeoverError> {
     match effect {
         Effect::Settled(settled) => settle(settled),
-        Effect::Apply(event) => {
-            let applied = book.apply(&event);
-            applied.map_err(|reason| TakeoverError::inconsistent(offset, event, reason))?;
-        }
-        Effect::Fence(fence) => {
-            fence.clock_ms.into_iter().for_each(|at_ms| book.reset_clock(at_ms));
-        }
+        Effect::Apply(event) => apply_event(event, offset, book)?,
+        Effect::Fence(fence) => heed(&fence, book),
     }
     Ok(())
+}
+
+fn apply_event(event: Event, offset: u64, book: &mut Book) -> Result<(), TakeoverError> {
+    let applied = book.apply(&event);
+    applied.map_err(|reason| TakeoverError::inconsistent(offset, event, reason))
+}
+
+/// A fence may carry an operator's word.
+fn heed(fence: &Fence, book: &mut Book) {
+    fence.clock_ms.into_iter().for_each(|at_ms| book.reset_clock(at_ms));
+}
+
+impl Snapshot {
+    /// Takes in the next record of the log.
+    fn step(&mut self, offset: u64, record: &[u8]) -> Result<(), TakeoverError> {
+        match self.fold.step(offset, record)? {
+            Folded::Event(event) => apply_event(event, offset, &mut self.book)?,
+            Folded::Fence(fence) => heed(&fence, &mut self.book),
+            Folded::Void | Folded::Skipped(_) | Folded::Skip(_) => {}
+        }
+        Ok(())
+    }
 }
 
 /// Waits 200 to 500 ms: two nodes that both want a partition must not depose each other in step.

@@ -69,6 +69,12 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
+    /// Closes the connections that carry nothing now.
+    pub(crate) fn close_idle(&self) {
+        self.command.close_idle();
+        self.owners.iter().for_each(Owners::close_idle);
+    }
+
     /// Grabs, and writes into the ledger what was told.
     pub(crate) async fn grab(&self, visit: &Visit) -> Told {
         self.ledger.customer_came();

@@ -22,6 +22,10 @@ struct Problem {
 }
 
 impl Owners {
+    pub(crate) fn close_idle(&self) {
+        self.0.read().values().for_each(|node| node.close_idle());
+    }
+
     /// Sends a grab to the owner of its promotion, or to a node that tells who that is and then there.
     pub(crate) async fn send(
         &self,

@@ -147,6 +147,7 @@ impl Prepared {
         if let Some(history) = &counter.history {
             history.close()?;
         }
+        counter.close_idle(); // to look takes as long as the views are behind
         let requests = counter.ledger.requests();
         let mut book = counter.ledger.close();
         let auditor = Auditor {

@@ -1,8 +1,9 @@
 //! Where requests go: the nodes of one role, and the idle connections to each.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use tokio::time::timeout;
 
 use crate::connection::{Broken, Connection, HttpReply};
 
+/// A connection that was not used for so long is closed.
+const IDLE: Duration = Duration::from_secs(10);
 /// How long the first connection to a node may take.
 const FIRST_CONNECTION: Duration = Duration::from_secs(1);
 
@@ -109,18 +112,24 @@ impl Fleet {
         Arc::clone(&self.nodes[turn % self.nodes.len()])
     }
 
+    /// Closes all connections that carry nothing now.
+    pub(crate) fn close_idle(&self) {
+        self.nodes.iter().for_each(|node| node.close_idle());
+    }
+
     /// Sends a request once, to a node that may be another one.
     pub(crate) async fn send_to(&self, node: &Node, ask: &Ask) -> Result<HttpReply, Unanswered> {
         node.send(ask, self.request_timeout).await
     }
 }
 
-/// One node. As many connections stay idle as were in use at once.
+/// One node, and the connections to it that carry nothing now.
 pub(crate) struct Node {
     url: String,
     address: String,
     host: HeaderValue,
-    idle: Mutex<Vec<Connection>>,
+    /// Each with the time since when; the last one is used next.
+    idle: Mutex<VecDeque<(Instant, Connection)>>,
 }
 
 impl Node {
@@ -142,10 +151,10 @@ impl Node {
     async fn send(&self, ask: &Ask, limit: Duration) -> Result<HttpReply, Unanswered> {
         let mut request = self.request(ask);
         loop {
-            let idle = self.idle.lock().pop();
+            let idle = self.idle.lock().pop_back();
             let reused = idle.is_some();
             let mut connection = match idle {
-                Some(connection) => connection,
+                Some((_, connection)) => connection,
                 None => self.connect(limit).await?,
             };
             match timeout(limit, connection.exchange(request)).await {
@@ -187,10 +196,19 @@ impl Node {
         }
     }
 
+    pub(crate) fn close_idle(&self) {
+        self.idle.lock().clear();
+    }
+
     fn keep(&self, connection: Connection) {
-        if connection.is_open() {
-            self.idle.lock().push(connection);
+        if !connection.is_open() {
+            return;
         }
+        let mut idle = self.idle.lock();
+        while idle.front().is_some_and(|(since, _)| since.elapsed() > IDLE) {
+            idle.pop_front();
+        }
+        idle.push_back((Instant::now(), connection));
     }
 }
 

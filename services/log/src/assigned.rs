@@ -1,4 +1,4 @@
-//! One task per assigned partition: started when it is given, stopped when it is taken away.
+//! One task per assigned partition: started when it is given, told to stop when it is taken away.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Membership;
 
+/// When a process that ends leaves its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// Before its tasks have ended: others come while they still serve.
+    First,
+    /// When its tasks have ended.
+    Last,
+}
+
 /// Runs `start(partition, stop)` for every partition assigned, until `stop`; then leaves the group. Tells
 /// `member` whether the group counts this process in: at once, and whenever that may have changed.
 ///
-/// A partition that is taken away has its task stopped and awaited before anything else happens.
-/// A task that ends by itself, which only a bug makes it do, is started afresh.
+/// A partition that is taken away has its task told to stop. It ends in its own time; until then the same
+/// partition is not started again. A task that ends by itself, which only a bug makes it do, is started afresh.
 pub async fn run_assigned<F, T>(
     mut membership: Membership,
     stop: CancellationToken,
+    leaving: Leaving,
     member: impl Fn(bool),
     mut start: F,
 ) where
@@ -24,7 +34,7 @@ pub async fn run_assigned<F, T>(
     let mut crew = Crew::default();
     while !stop.is_cancelled() {
         let assigned = membership.assigned();
-        crew.dismiss(|partition| !assigned.contains(&partition)).await;
+        crew.dismiss(|partition| !assigned.contains(&partition));
         for partition in crew.missing(&assigned) {
             crew.hire(partition, &mut start);
         }
@@ -36,8 +46,14 @@ pub async fn run_assigned<F, T>(
             Some(ended) = crew.tasks.join_next_with_id() => crew.strike_off(&ended),
         }
     }
-    crew.dismiss(|_| true).await;
-    membership.leave().await;
+    crew.dismiss(|_| true);
+    match leaving {
+        Leaving::First => drop(tokio::join!(membership.leave(), crew.gone())),
+        Leaving::Last => {
+            crew.gone().await;
+            membership.leave().await;
+        }
+    }
 }
 
 #[derive(Default)]
@@ -63,12 +79,15 @@ impl Crew {
         missing.copied().collect()
     }
 
-    /// Stops the tasks of some partitions and waits for them.
-    async fn dismiss(&mut self, which: impl Fn(u32) -> bool) {
+    /// Tells the tasks of some partitions to stop.
+    fn dismiss(&self, which: impl Fn(u32) -> bool) {
         let leaving = self.members.iter().filter(|(partition, _)| which(**partition));
         leaving.for_each(|(_, (_, stop))| stop.cancel());
-        while self.members.keys().any(|partition| which(*partition)) {
-            let Some(ended) = self.tasks.join_next_with_id().await else { return };
+    }
+
+    /// Waits until all tasks have ended.
+    async fn gone(&mut self) {
+        while let Some(ended) = self.tasks.join_next_with_id().await {
             self.strike_off(&ended);
         }
     }
@@ -123,6 +142,7 @@ mod tests {
         let run = run_assigned(
             Membership::new(assigned, Committer::default(), None),
             stop.clone(),
+            Leaving::Last,
             |_| {},
             move |partition, stop| {
                 let running = Arc::clone(&counted);

@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-pub use assigned::run_assigned;
+pub use assigned::{Leaving, run_assigned};
 pub use error::{Damage, LogError};
 pub use evidence::{COMMAND_MARK, Contradiction, PROJECTOR_MARK, Witness, contradiction};
 pub use feed::{Fed, Feed, FeedRecord, FeedWriter};

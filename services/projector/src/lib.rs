@@ -31,7 +31,7 @@ mod verify;
 use std::sync::Arc;
 
 use seckill_feed::Feeder;
-use seckill_log::{Group, Log, LogError, run_assigned};
+use seckill_log::{Group, Leaving, Log, LogError, run_assigned};
 use seckill_telemetry::Health;
 use seckill_views::Views;
 use tokio::task::JoinHandle;
@@ -67,7 +67,8 @@ impl Projector {
         let membership = log.join(Group::Projector).await?;
         let (turns, committer) = (Turns::new(), membership.committer());
         let member = health.member("projector/membership");
-        let task = run_assigned(membership, stop, member, move |partition, stop| {
+        // Last, so that the group is told of all that was written.
+        let task = run_assigned(membership, stop, Leaving::Last, member, move |partition, stop| {
             let part = health.part(format!("projector/partition/{partition}"));
             let coordinator = Coordinator::new(Arc::clone(&log), views.clone());
             // Whoever has the first partition also leads rebuilds, and writes the feed.

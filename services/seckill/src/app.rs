@@ -53,6 +53,8 @@ pub(crate) struct App {
     pub(crate) health: Health,
     /// Cancelled by Ctrl-C and SIGTERM.
     pub(crate) stop: CancellationToken,
+    /// Lets in nobody more.
+    pub(crate) close: CancellationToken,
 }
 
 impl App {
@@ -83,7 +85,8 @@ impl App {
         let (routes, served) = watch::channel(with_layers(
             starting_routes().merge(routes(health.clone(), metrics.clone())),
         ));
-        let serving = serve(listener, served, Arc::clone(&connections), stop.clone());
+        let close = CancellationToken::new();
+        let serving = serve(listener, served, Arc::clone(&connections), close.clone());
         let serving = tokio::spawn(serving);
         Ok(Self {
             routes,
@@ -96,6 +99,7 @@ impl App {
             bound,
             health,
             stop,
+            close,
         })
     }
 
@@ -115,6 +119,7 @@ impl App {
     /// Ends because of an error.
     pub(crate) async fn give_up(self, error: anyhow::Error) -> anyhow::Error {
         self.stop.cancel();
+        self.close.cancel();
         let _ = self.serving.await; // what went wrong first is told
         error
     }
@@ -126,15 +131,16 @@ impl App {
     }
 
     /// Serves until told to stop and until open requests are answered; or until an engine has failed,
-    /// which only a new start mends.
+    /// which only a new start mends. What is given up before the last request is let in is up to `leave`.
     pub(crate) async fn serve_on(
         self,
         failed: impl Future<Output = anyhow::Error>,
+        leave: impl Future<Output = ()>,
         routes_of_roles: OpenApiRouter,
         what: &str,
     ) -> anyhow::Result<()> {
         let stop = self.stop.clone();
-        let mut serving = std::pin::pin!(self.serve(routes_of_roles, what));
+        let mut serving = std::pin::pin!(self.serve_and_leave(leave, routes_of_roles, what));
         tokio::select! {
             served = &mut serving => served,
             failed = failed => {
@@ -150,11 +156,26 @@ impl App {
         routes_of_roles: OpenApiRouter,
         what: &str,
     ) -> anyhow::Result<()> {
+        self.serve_and_leave(async {}, routes_of_roles, what).await
+    }
+
+    async fn serve_and_leave(
+        self,
+        leave: impl Future<Output = ()>,
+        routes_of_roles: OpenApiRouter,
+        what: &str,
+    ) -> anyhow::Result<()> {
         let all = routes_of_roles.merge(routes(self.health.clone(), self.metrics.clone()));
         let app = with_layers(api::described(all).fallback(not_found));
         drop(self.routes.send_replace(app));
         drop(self.starting);
-        tokio::spawn(announce(self.health, self.bound, what.to_owned(), self.stop.clone()));
+        let announced =
+            announce(self.health.clone(), self.bound, what.to_owned(), self.stop.clone());
+        tokio::spawn(announced);
+        self.stop.cancelled().await;
+        let _stopping = self.health.part("stop"); // not ready: nobody is to be sent here any more
+        leave.await;
+        self.close.cancel();
         let served = self.serving.await.context("the listener failed");
         if let Some(traces) = self.traces {
             traces.stop().await;
@@ -181,14 +202,14 @@ impl Internal {
         Ok(Self { listener, bound })
     }
 
-    /// Serves until `stop`, and until open requests are answered.
-    pub(crate) fn serve(self, routes: Router, stop: CancellationToken) -> JoinHandle<()> {
+    /// Serves until `close`, and until open requests are answered.
+    pub(crate) fn serve(self, routes: Router, close: CancellationToken) -> JoinHandle<()> {
         let routes = routes.fallback(not_found);
         let routes = routes.layer(from_fn(trace_requests)).layer(CatchPanicLayer::new());
         let (_, routes) = watch::channel(routes);
         tokio::spawn(async move {
             if let Some(listener) = self.listener {
-                serve(listener, routes, Connections::at_most(NODES), stop).await;
+                serve(listener, routes, Connections::at_most(NODES), close).await;
             }
         })
     }

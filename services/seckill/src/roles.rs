@@ -16,6 +16,8 @@ use crate::history::OfLog;
 use crate::settings::Settings;
 use crate::{engines, ready, verify};
 
+/// For how long partitions that are to go to another node are served on.
+pub(crate) const HAND_OVER: Duration = Duration::from_secs(2);
 /// How long one try of a command node or a projector to reach the views takes.
 const VIEWS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it waits for them before it decides without.
@@ -49,6 +51,7 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
         views: settings.cql.as_ref().map(|_| engines::witness(&views)),
         archive: settings.cql.as_ref().map(|_| engines::archive(&views, settings.retain)),
         url: settings.url(app.bound),
+        hand_over: HAND_OVER,
         ..NodeConfig::new(
             settings.name.clone(),
             settings.endpoint(internal.bound.unwrap_or(app.bound)),
@@ -58,10 +61,10 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     let node = Node::start(log, config, app.health.clone(), stop.clone()).await?;
     let dispatcher = node.dispatcher();
     let internal =
-        internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.stop.clone());
+        internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.close.clone());
     let routes = seckill_command::routes(dispatcher.clone())
         .merge(seckill_original::shopper_routes(dispatcher));
-    let served = app.serve_on(reaching, routes, "command node").await;
+    let served = app.serve_on(reaching, node.hand_over(), routes, "command node").await;
     let _ = internal.await;
     stop.cancel();
     node.stopped().await;

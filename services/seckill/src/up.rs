@@ -1,6 +1,7 @@
 //! `seckill up`: everything in one process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use seckill_command::{Node, NodeConfig};
@@ -14,7 +15,7 @@ use crate::app::{App, Internal};
 use crate::background::Background;
 use crate::history::OfLog;
 use crate::settings::Settings;
-use crate::{disk, engines, ready, verify};
+use crate::{disk, engines, ready, roles, verify};
 
 /// All of it, running.
 struct System {
@@ -28,7 +29,7 @@ struct System {
     stop_projector: CancellationToken,
 }
 
-/// Ends in the order of the data: first no more requests, then no more decisions, then the views
+/// Ends in the order of the data: first other nodes take over, if there are any, then no more requests, then no more decisions, then the views
 /// get what is left.
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let open = async |app: &App| System::open(app, &settings).await;
@@ -37,7 +38,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let watching = background.run(ready::watch(views.clone(), app.health.part("query/views")));
     let dispatcher = node.dispatcher();
     let internal =
-        internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.stop.clone());
+        internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.close.clone());
     let rebuilds = seckill_projector::routes(Arc::clone(&log), views.clone(), verify::claims(&log));
     let replays = seckill_replay::routes(Arc::clone(&log), app.stop.clone());
     let readers = seckill_query::routes(
@@ -57,7 +58,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let failed = async { log.failed().await.into() };
     let what = engines::describe(&settings);
     let served = tokio::select! {
-        served = app.serve_on(failed, routes, &what) => served,
+        served = app.serve_on(failed, node.hand_over(), routes, &what) => served,
         () = watching => unreachable!("nobody ends it"),
     };
     let _ = internal.await;
@@ -90,6 +91,7 @@ impl System {
             room,
             archive: Some(engines::archive(&get_views, settings.retain)),
             url: settings.url(app.bound),
+            hand_over: if settings.kafka.is_some() { roles::HAND_OVER } else { Duration::ZERO },
             ..NodeConfig::new(
                 settings.name.clone(),
                 settings.endpoint(internal.bound.unwrap_or(app.bound)),

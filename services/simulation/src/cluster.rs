@@ -27,6 +27,8 @@ use crate::world::{BEGINNING_MS, World};
 const SNAPSHOT_RECORDS: u64 = 20;
 /// After how long a sale that is over is archived.
 const RETAIN: Duration = Duration::from_secs(8);
+/// For how long a partition that is to go to another node is served on.
+const HAND_OVER: Duration = Duration::from_secs(2);
 const GROUPS: [&str; 2] = ["command", "projector"];
 
 pub(crate) struct Cluster {
@@ -128,6 +130,7 @@ impl Cluster {
             peers: Arc::new(Network(Arc::clone(self))),
             random: Random::new(move || chance.number()),
             snapshot_records: SNAPSHOT_RECORDS,
+            hand_over: HAND_OVER,
             ..NodeConfig::new(&place.name, &place.name)
         };
         let (health, stop) = (Health::default(), CancellationToken::new());
@@ -158,6 +161,7 @@ impl Cluster {
         let running = place.running.lock().take();
         if let Some(Running { node, projector, stop }) = running {
             self.world.note(format_args!("{} is told to stop", place.name));
+            node.hand_over().await;
             stop.cancel();
             node.stopped().await;
             projector.stopped().await;

@@ -108,6 +108,17 @@ impl Dispatcher {
         self.decide(partition, command, span.traceparent(), Forwarding::Refused).await
     }
 
+    /// Gives a partition up for the node at an endpoint, which is about to take it over.
+    ///
+    /// # Errors
+    /// It is not served here.
+    pub async fn release(&self, partition: u32, to: String) -> Result<(), Failure> {
+        let released = self.mailboxes.release(partition).ok_or(Failure::NotOwner)?;
+        // From here on commands go there.
+        self.forwarder.goes_to(partition, to);
+        released.await.map_err(|_| Failure::Unknown)
+    }
+
     async fn decide(
         &self,
         partition: u32,

@@ -20,7 +20,9 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long it may take to learn which node to reach.
 const LOOK_UP: Duration = Duration::from_secs(1);
 /// What the table of owners said holds for so long, whether it named anybody or not.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// How often one command has it asked.
+const LOOKS: u32 = 3;
 
 /// The whole table is asked for by those who watch: now and then, few partitions at a time.
 const LIST_AGAIN: Duration = Duration::from_secs(5);
@@ -45,6 +47,13 @@ pub trait Peers: Send + Sync + 'static {
         command: &Command,
         trace: Option<&str>,
     ) -> Result<Answer, Failure>;
+
+    /// Has the node at an endpoint give a partition up, which the node at another is about to take over. Comes back
+    /// when it has let in its last command and knows what became of it.
+    ///
+    /// # Errors
+    /// It does not serve that partition, or does not say.
+    async fn release(&self, endpoint: &str, partition: u32, to: &str) -> Result<(), Failure>;
 }
 
 /// Sends commands to other nodes. Where they are comes from the table of owners and is kept until
@@ -92,15 +101,37 @@ impl Forwarder {
                 answered => return answered,
             }
         }
-        let hint = self.look_up(partition, &owner).await.ok_or(Failure::Unavailable)?;
-        let endpoint = hint.endpoint;
-        if known.as_ref() == Some(&endpoint) || endpoint == self.own {
-            return Err(Failure::Unavailable);
-        }
+        let another = self.another(partition, &owner, known.as_deref()).await;
+        let endpoint = another.ok_or(Failure::Unavailable)?;
         match self.peers.decide(&endpoint, &command, trace).await {
             Err(Failure::NotOwner) => Err(Failure::Unavailable),
             answered => answered,
         }
+    }
+
+    /// The endpoint of another owner than the one known. A moment after it has changed the table may not say so yet.
+    async fn another(
+        &self,
+        partition: u32,
+        owner: &Arc<KnownOwner>,
+        known: Option<&str>,
+    ) -> Option<String> {
+        for look in 0..LOOKS {
+            if look > 0 {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            let endpoint = self.look_up(partition, owner).await?.endpoint;
+            if known != Some(&endpoint) && endpoint != self.own {
+                return Some(endpoint);
+            }
+        }
+        None
+    }
+
+    /// Takes note that a partition is about to be served at an endpoint.
+    pub(crate) fn goes_to(&self, partition: u32, endpoint: String) {
+        let hint = OwnerHint { endpoint, ..OwnerHint::default() };
+        self.owner(partition).hint.lock().replace(hint);
     }
 
     /// Who owns each partition, as the table says, or said a moment ago; where it could not be asked a moment
@@ -112,7 +143,7 @@ impl Forwarder {
         {
             return owners.clone();
         }
-        let scan = async |partition| Ok(owner_in(self.log.scan(Table::Owners, partition).await?));
+        let scan = async |partition| Ok(owner_in(&self.log.scan(Table::Owners, partition).await?));
         let all = stream::iter((0..partitions).map(scan)).buffered(LISTED_AT_ONCE).try_collect();
         let scanned = tokio::time::timeout(LIST_WITHIN, all).await;
         let failed = |error: LogError| {
@@ -166,15 +197,16 @@ impl KnownOwner {
 
     fn learn(&self, partition: u32, scanned: Result<Entries, LogError>) {
         match scanned {
-            Ok(entries) => *self.hint.lock() = owner_in(entries),
+            Ok(entries) => *self.hint.lock() = owner_in(&entries),
             Err(error) => tracing::warn!(%error, partition, "the table of owners cannot be read"),
         }
     }
 }
 
-fn owner_in(entries: Entries) -> Option<OwnerHint> {
-    let entry = entries.into_iter().find(|(key, _)| key == OWNER_KEY);
-    entry.and_then(|(_, value)| OwnerHint::decode(value).ok())
+/// Who owns a partition, as its table of owners says.
+pub(crate) fn owner_in(entries: &Entries) -> Option<OwnerHint> {
+    let entry = entries.iter().find(|(key, _)| key == OWNER_KEY);
+    entry.and_then(|(_, value)| OwnerHint::decode(value.clone()).ok())
 }
 
 #[cfg(test)]

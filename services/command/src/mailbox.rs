@@ -66,6 +66,16 @@ pub(crate) struct Mailbox {
     envelopes: mpsc::Sender<Envelope>,
     /// A [`Gate`].
     gate: Arc<AtomicU8>,
+    releases: mpsc::Sender<Release>,
+}
+
+/// Asks who serves a partition to give it up, and is told when that is done.
+pub(crate) type Release = oneshot::Sender<()>;
+
+/// What comes to a partition.
+pub(crate) struct Incoming {
+    pub(crate) envelopes: mpsc::Receiver<Envelope>,
+    pub(crate) releases: mpsc::Receiver<Release>,
 }
 
 /// The partitions that this node looks after.
@@ -76,9 +86,15 @@ pub(crate) struct Mailboxes {
 
 impl Mailbox {
     /// Nothing is let in before the partition is taken over.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Envelope>) {
-        let (envelopes, receiver) = mpsc::channel(CAPACITY);
-        (Self { envelopes, gate: Arc::new(AtomicU8::new(Gate::Elsewhere as u8)) }, receiver)
+    pub(crate) fn new() -> (Self, Incoming) {
+        let (envelopes, received) = mpsc::channel(CAPACITY);
+        let (releases, asked) = mpsc::channel(1);
+        let gate = Arc::new(AtomicU8::new(Gate::Elsewhere as u8));
+        (Self { envelopes, gate, releases }, Incoming { envelopes: received, releases: asked })
+    }
+
+    fn is_served_here(&self) -> bool {
+        self.gate.load(Ordering::Acquire) != Gate::Elsewhere as u8
     }
 
     pub(crate) fn set(&self, gate: Gate) {
@@ -115,6 +131,14 @@ impl Mailboxes {
     pub(crate) fn register(&self, partition: u32, mailbox: Mailbox) -> Registered {
         self.by_partition.write().insert(partition, mailbox);
         Registered { mailboxes: self.clone(), partition }
+    }
+
+    /// Asks for a partition to be given up; what is received when that is done, and nothing where it is not served.
+    pub(crate) fn release(&self, partition: u32) -> Option<oneshot::Receiver<()>> {
+        let mailboxes = self.by_partition.read();
+        let mailbox = mailboxes.get(&partition).filter(|mailbox| mailbox.is_served_here())?;
+        let (release, released) = oneshot::channel();
+        mailbox.releases.try_send(release).ok().map(|()| released)
     }
 
     /// Lets a command in, without waiting.

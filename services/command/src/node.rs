@@ -86,6 +86,7 @@ pub struct Node {
 struct Shared {
     log: Arc<dyn Log>,
     identity: Identity,
+    peers: Arc<dyn Peers>,
     mailboxes: Mailboxes,
     health: Health,
     clock: Clock,
@@ -115,7 +116,8 @@ impl Node {
         let mailboxes = Mailboxes::default();
         let retain = config.archive.as_ref().map(|archive| archive.retain);
         let (of_log, boxes, own) = (Arc::clone(&log), mailboxes.clone(), config.endpoint.clone());
-        let dispatcher = Dispatcher::new(of_log, boxes, config.archive, config.peers, own);
+        let peers = Arc::clone(&config.peers);
+        let dispatcher = Dispatcher::new(of_log, boxes, config.archive, peers, own);
         let member = health.member("command/membership");
         let (hand_over, begun) = (config.hand_over, stop.child_token());
         let leave = Leave { hand_over, begun: begun.clone(), end: stop };
@@ -129,6 +131,7 @@ impl Node {
             },
             snapshot_records: config.snapshot_records,
             leave: leave.clone(),
+            peers: config.peers,
             mailboxes,
             health,
             clock: config.clock,
@@ -217,7 +220,7 @@ impl Shared {
         partition: u32,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (mailbox, envelopes) = Mailbox::new();
+        let (mailbox, incoming) = Mailbox::new();
         let registered = self.mailboxes.register(partition, mailbox.clone());
         let (confirmed, snapshots_follow) = watch::channel(Checkpoint::default());
         let marks = proof::keep_marking(Arc::clone(&self.log), partition, confirmed.subscribe());
@@ -227,7 +230,8 @@ impl Shared {
             partition,
             identity: self.identity,
             mailbox,
-            envelopes,
+            incoming,
+            peers: self.peers,
             confirmed,
             known: Checkpoint::default(),
             views: self.views,
@@ -237,6 +241,7 @@ impl Shared {
             clock: self.clock,
             health: self.health.part(format!("command/partition/{partition}")),
             departure: Arc::new(Departure::new(stop, self.leave)),
+            released: false,
         };
         let plan = SnapshotPlan { records: self.snapshot_records, turn: self.snapshot_turn };
         let snapshots = snapshot::keep_making(self.log, partition, snapshots_follow, ask, plan);

@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use crate::Failure;
 use crate::clock::Clock;
 use crate::departure::Departure;
-use crate::forward::OWNER_KEY;
-use crate::mailbox::{Answered, Asker, CommandResult, Envelope, Gate, Mailbox};
+use crate::forward::{OWNER_KEY, Peers};
+use crate::mailbox::{Answered, Asker, CommandResult, Envelope, Gate, Incoming, Mailbox, Release};
 use crate::proof::ViewsWitness;
 use crate::snapshot::WhichArchived;
 use crate::takeover::{self, Attempt, Identity, TakeoverError};
@@ -40,6 +40,8 @@ const TIDY_EVERY: Duration = Duration::from_millis(500);
 const GIVE_UP: Duration = Duration::from_secs(5);
 /// How long a partition that is given up waits for its last answers, or for word of what became of them.
 const DRAIN: Duration = Duration::from_secs(3);
+/// How long a partition that was given up is left to who has asked for it.
+const STAY_AWAY: Duration = Duration::from_secs(2);
 /// The longest sleep: the wall clock may be set, and a sleep would not notice.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// A log further ahead of the clock than this is worth an operator's while, in milliseconds.
@@ -61,7 +63,8 @@ pub(crate) struct Partition {
     pub(crate) partition: u32,
     pub(crate) identity: Identity,
     pub(crate) mailbox: Mailbox,
-    pub(crate) envelopes: mpsc::Receiver<Envelope>,
+    pub(crate) incoming: Incoming,
+    pub(crate) peers: Arc<dyn Peers>,
     /// Tells how far the log is confirmed.
     pub(crate) confirmed: watch::Sender<Checkpoint>,
     /// The furthest that this node has ever seen the log confirmed.
@@ -76,6 +79,8 @@ pub(crate) struct Partition {
     pub(crate) clock: Clock,
     pub(crate) health: Part,
     pub(crate) departure: Arc<Departure>,
+    /// It was given up for another node.
+    pub(crate) released: bool,
 }
 
 /// When a burst was handed to the log: for how long it has been on its way, by the clock that leases are
@@ -132,7 +137,10 @@ impl Partition {
                 taken = self.take_over_with_room(&mut owner) => taken,
             };
             match taken {
-                Ok(book) => self.serve(&mut owner, book).await,
+                Ok(book) => {
+                    self.serve(&mut owner, book).await;
+                    self.stay_away(&mut owner).await;
+                }
                 Err(error) => tokio::select! {
                     biased;
                     () = stop.cancelled() => {}
@@ -146,14 +154,28 @@ impl Partition {
         }
     }
 
+    /// Leaves a partition that was given up to who has asked for it.
+    async fn stay_away(&mut self, owner: &mut Owner<Waiting>) {
+        if !std::mem::take(&mut self.released) {
+            return;
+        }
+        let _ = tokio::time::timeout(DRAIN, self.read_back(owner)).await;
+        tokio::select! {
+            biased;
+            () = self.departure.told.cancelled() => {}
+            () = tokio::time::sleep(STAY_AWAY) => {}
+        }
+    }
+
     /// Answers what is in doubt, where the log tells of it.
     async fn read_back(&self, owner: &mut Owner<Waiting>) {
-        if owner.read_back_from().is_none() {
+        if owner.parked() == 0 {
             return;
         }
         let partition = self.partition;
         let mut settle = |settled| answer(partition, settled);
-        if let Err(error) = self.attempt(&|_, _| {}).read_back(owner, &mut settle).await {
+        let attempt = self.attempt(&|_, _| {}, &|| {});
+        if let Err(error) = attempt.read_back(owner, &mut settle).await {
             tracing::warn!(%error, partition, "what became of the last answers is not known");
         }
     }
@@ -185,13 +207,24 @@ impl Partition {
             self.health.not_ready(reason);
             tracing::info!(partition, at, fence, "taking the partition over");
         };
-        let book = self.attempt(&progress).make(owner, &mut settle).await?;
+        // What comes from here on waits until it is served.
+        let released = || self.mailbox.set(Gate::Open);
+        let made = self.attempt(&progress, &released).make(owner, &mut settle).await;
+        if made.is_err() {
+            self.mailbox.set(Gate::Elsewhere);
+            self.turn_away_waiting();
+        }
+        let book = made?;
         tracing::info!(partition, took = ?begun.elapsed(), holds = book.size(), "serving");
         metrics::histogram!("seckill_takeover_seconds").record(begun.elapsed());
         Ok(book)
     }
 
-    fn attempt<'a>(&'a self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Attempt<'a> {
+    fn attempt<'a>(
+        &'a self,
+        progress: &'a (dyn Fn(u64, u64) + Sync),
+        released: &'a (dyn Fn() + Sync),
+    ) -> Attempt<'a> {
         Attempt {
             log: &*self.log,
             partition: self.partition,
@@ -199,6 +232,8 @@ impl Partition {
             views: self.views.as_ref(),
             known: &self.known,
             progress,
+            peers: &*self.peers,
+            released,
         }
     }
 
@@ -245,6 +280,9 @@ impl Partition {
                 Some(deliveries) = session.bursts.next() => {
                     self.confirm(owner, session, &deliveries);
                 }
+                Some(release) = self.incoming.releases.recv() => {
+                    return self.release(owner, session, release).await;
+                }
                 () = tokio::time::sleep_until(stalled.unwrap_or_else(Instant::now)),
                     if stalled.is_some() => self.wait_out_stall(owner, session).await,
                 (look, end) = looked(&mut session.look) => {
@@ -253,7 +291,7 @@ impl Partition {
                 () = tokio::time::sleep_until(session.look_at), if session.look.is_none() => {}
                 Ok(()) = self.room.changed() => self.serve_on(),
                 Some(question) = self.questions.recv() => which_archived(&session.book, question),
-                received = self.envelopes.recv_many(&mut envelopes, MAX_BURST), if room => {
+                received = self.incoming.envelopes.recv_many(&mut envelopes, MAX_BURST), if room => {
                     if received == 0 {
                         return;
                     }
@@ -308,7 +346,7 @@ impl Partition {
         let gauge = |name, value| {
             metrics::gauge!(name, "partition" => self.partition.to_string()).set(value as f64);
         };
-        gauge("seckill_mailbox_commands", self.envelopes.len() as u64);
+        gauge("seckill_mailbox_commands", self.incoming.envelopes.len() as u64);
         gauge("seckill_held_in_memory", session.book.size());
     }
 
@@ -472,7 +510,7 @@ impl Partition {
     }
 
     fn turn_away_waiting(&mut self) {
-        while let Ok(envelope) = self.envelopes.try_recv() {
+        while let Ok(envelope) = self.incoming.envelopes.try_recv() {
             turn_envelope_away(envelope);
         }
     }
@@ -481,6 +519,31 @@ impl Partition {
     async fn drain(&mut self, owner: &mut Owner<Waiting>, session: &mut Session) {
         self.mailbox.set(Gate::Closed);
         self.turn_away_waiting();
+        self.finish(owner, session).await;
+    }
+
+    /// Gives the partition up for a node that is about to take it over: decides what is in, and nothing more.
+    async fn release(
+        &mut self,
+        owner: &mut Owner<Waiting>,
+        session: &mut Session,
+        release: Release,
+    ) {
+        self.mailbox.set(Gate::Elsewhere);
+        let mut waiting = Vec::new();
+        while let Ok(envelope) = self.incoming.envelopes.try_recv() {
+            waiting.push(envelope);
+        }
+        self.decide(owner, session, &mut waiting);
+        self.finish(owner, session).await;
+        owner.suspect();
+        self.released = true;
+        tracing::info!(partition = self.partition, "given up for another node");
+        let _ = release.send(()); // it may not wait any more
+    }
+
+    /// Waits for what is on its way to the log.
+    async fn finish(&mut self, owner: &mut Owner<Waiting>, session: &mut Session) {
         let deadline = Instant::now() + DRAIN;
         while let Ok(Some(deliveries)) =
             tokio::time::timeout_at(deadline, session.bursts.next()).await

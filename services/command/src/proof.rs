@@ -11,7 +11,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use prost::Message;
 use seckill_log::{
-    COMMAND_MARK, Contradiction, Log, LogError, PROJECTOR_MARK, Table, Witness, contradiction,
+    COMMAND_MARK, Contradiction, Entries, Log, LogError, PROJECTOR_MARK, Table, Witness,
+    contradiction,
 };
 use seckill_proto::v1::Checkpoint;
 use tokio::sync::watch;
@@ -29,14 +30,16 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 pub type ViewsWitness =
     Arc<dyn Fn(u32) -> BoxFuture<'static, Result<Option<Checkpoint>, String>> + Send + Sync>;
 
-/// Refuses a log that contradicts what `known`, marks, views or snapshots say.
+/// Refuses a log that contradicts what its table of owners or the views say, or this node knows.
 pub(crate) async fn examine(
     log: &dyn Log,
     partition: u32,
+    entries: &Entries,
     views: Option<&ViewsWitness>,
-    mut known: Vec<Witness>,
+    of_node: &Checkpoint,
 ) -> Result<(), TakeoverError> {
-    known.extend(marks(log, partition).await?);
+    let mut known = known_among(partition, entries);
+    known.push(Witness::new("this node", of_node.clone()));
     known.extend(ask_views(partition, views).await);
     let found: Option<Contradiction> = contradiction(log, partition, &known).await?;
     found.map_or(Ok(()), |contradiction| Err(contradiction.into()))
@@ -47,9 +50,13 @@ pub(crate) async fn examine(
 /// # Errors
 /// They cannot be read.
 pub async fn known_of(log: &dyn Log, partition: u32) -> Result<Vec<Witness>, LogError> {
-    let mut known = snapshot::witnesses(log, partition).await?;
-    known.extend(marks(log, partition).await?);
-    Ok(known)
+    Ok(known_among(partition, &log.scan(Table::Owners, partition).await?))
+}
+
+fn known_among(partition: u32, entries: &Entries) -> Vec<Witness> {
+    let mut known = snapshot::witnesses(partition, entries);
+    known.extend(marks(entries));
+    known
 }
 
 /// Makes the log's own tables forget a partition: nothing of it was seen.
@@ -63,17 +70,15 @@ pub async fn forget_proof(log: &dyn Log, partition: u32) -> Result<(), LogError>
     snapshot::forget(log, partition).await
 }
 
-async fn marks(log: &dyn Log, partition: u32) -> Result<Vec<Witness>, LogError> {
-    let entries = log.scan(Table::Owners, partition).await?;
-    let marks = entries.into_iter().filter_map(|(key, value)| {
+fn marks(entries: &Entries) -> impl Iterator<Item = Witness> {
+    entries.iter().filter_map(|(key, value)| {
         let name = match key.as_str() {
             COMMAND_MARK => "an owner's mark",
             PROJECTOR_MARK => "a projector's mark",
             _ => return None,
         };
-        Some(Witness::new(name, Checkpoint::decode(value).ok()?))
-    });
-    Ok(marks.collect())
+        Some(Witness::new(name, Checkpoint::decode(value.clone()).ok()?))
+    })
 }
 
 async fn ask_views(partition: u32, views: Option<&ViewsWitness>) -> Option<Witness> {

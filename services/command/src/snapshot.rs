@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
-use seckill_log::{Fetched, Fold, Folded, Log, LogError, Skips, Table, Witness, fold_from};
+use seckill_log::{
+    Entries, Fetched, Fold, Folded, Log, LogError, Skips, Table, Witness, fold_from,
+};
 use seckill_promotion::{Book, Changes, Inconsistent, Restore};
 use seckill_proto::decode_strictly;
 use seckill_proto::v1::{
@@ -50,15 +52,6 @@ pub(crate) struct Snapshot {
     pub(crate) fold: Fold,
 }
 
-/// What the tables hold of a partition.
-#[derive(Debug, Default)]
-pub(crate) struct Snapshots {
-    /// What can be read of it; the empty one where that is nothing.
-    pub(crate) newest: Snapshot,
-    /// What the manifest knows of the log, whether or not it can be read.
-    pub(crate) witnesses: Vec<Witness>,
-}
-
 /// When snapshots are made.
 pub(crate) struct SnapshotPlan {
     /// Records after which the next segment is made.
@@ -73,13 +66,17 @@ pub(crate) struct WhichArchived {
     pub(crate) answer: oneshot::Sender<Vec<PromotionChanges>>,
 }
 
-/// The snapshot of a partition. Whether it is of this log is for the caller to find out.
-pub(crate) async fn load(log: &dyn Log, partition: u32) -> Result<Snapshots, LogError> {
-    let manifest = Manifest::read(log, partition).await?;
-    let witnesses = manifest.witnesses();
+/// The snapshot of a partition that its table of owners names: what can be read of it, and the empty one where that
+/// is nothing. Whether it is of this log is for the caller to find out.
+pub(crate) async fn load(
+    log: &dyn Log,
+    partition: u32,
+    entries: &Entries,
+) -> Result<Snapshot, LogError> {
+    let skips = Skips::among(partition, entries)?;
+    let manifest = Manifest::among(partition, entries);
     let Snapshot { book, fold } = restore(log, partition, &manifest.known()).await?;
-    let fold = fold.honouring(Skips::load(log, partition).await?);
-    Ok(Snapshots { newest: Snapshot { book, fold }, witnesses })
+    Ok(Snapshot { book, fold: fold.honouring(skips) })
 }
 
 /// The newest snapshot of a partition, for whoever compares it with the log.
@@ -90,7 +87,8 @@ pub async fn newest_snapshot(
     log: &dyn Log,
     partition: u32,
 ) -> Result<Option<(Checkpoint, Book)>, LogError> {
-    let Snapshot { book, fold } = load(log, partition).await?.newest;
+    let entries = log.scan(Table::Owners, partition).await?;
+    let Snapshot { book, fold } = load(log, partition, &entries).await?;
     Ok((fold.next_offset() > 0).then(|| (fold.checkpoint(), book)))
 }
 
@@ -107,9 +105,9 @@ pub async fn newest_snapshots(log: &dyn Log) -> Result<Vec<(u32, Checkpoint, Boo
     Ok(snapshots)
 }
 
-/// What the manifest knows of the log.
-pub(crate) async fn witnesses(log: &dyn Log, partition: u32) -> Result<Vec<Witness>, LogError> {
-    Ok(Manifest::read(log, partition).await?.witnesses())
+/// What the manifest knows of the log, whether or not what it names can be read.
+pub(crate) fn witnesses(partition: u32, entries: &Entries) -> Vec<Witness> {
+    Manifest::among(partition, entries).witnesses()
 }
 
 /// Makes the tables forget the snapshot of a partition.
@@ -126,9 +124,12 @@ struct Manifest {
 
 impl Manifest {
     async fn read(log: &dyn Log, partition: u32) -> Result<Self, LogError> {
-        let entries = log.scan(Table::Owners, partition).await?;
-        let found = entries.into_iter().find(|(key, _)| key == MANIFEST);
-        let value = found.map(|(_, value)| value).unwrap_or_default();
+        Ok(Self::among(partition, &log.scan(Table::Owners, partition).await?))
+    }
+
+    fn among(partition: u32, entries: &Entries) -> Self {
+        let found = entries.iter().find(|(key, _)| key == MANIFEST);
+        let value = found.map(|(_, value)| value.clone()).unwrap_or_default();
         let is_known = decode_strictly::<SnapshotManifest>(&value).is_ok();
         if !is_known {
             tracing::warn!(
@@ -137,7 +138,7 @@ impl Manifest {
             );
         }
         let segments = SnapshotManifest::decode(value).unwrap_or_default().segments;
-        Ok(Self { segments, is_known })
+        Self { segments, is_known }
     }
 
     /// What has been seen of the log: proof, whoever wrote it.
@@ -587,7 +588,8 @@ mod tests {
         }
 
         async fn loaded(&self) -> Snapshot {
-            load(&self.log, 0).await.expect("loaded").newest
+            let entries = self.log.scan(Table::Owners, 0).await.expect("the table");
+            load(&self.log, 0, &entries).await.expect("loaded")
         }
 
         fn files(&self) -> Vec<PathBuf> {
@@ -643,7 +645,7 @@ mod tests {
         let promotion = loaded.book.get("p").expect("the promotion");
         assert_eq!(loaded.fold.next_offset(), 100_000);
         assert_eq!(promotion.granted(), 100_000 - 3);
-        let known = witnesses(&sale.log, 0).await.expect("known");
+        let known = witnesses(0, &sale.log.scan(Table::Owners, 0).await.expect("the table"));
         assert_eq!(
             known[0].checkpoint.next_offset, sale.end,
             "what was seen is known all the same"

@@ -1,17 +1,19 @@
 //! Taking a partition over: does what the machine of the protocol says, on a log and a snapshot.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use seckill_log::{
-    Contradiction, Delivery, Effect, Fold, FoldError, Folded, Log, LogError, Next, Outcome, Owner,
-    Reader, Settled, Skips, Takeover, Witness,
+    Contradiction, Delivery, Effect, Entries, Fold, FoldError, Folded, Log, LogError, Next,
+    Outcome, Owner, Reader, Settled, Skips, Table, Takeover,
 };
 use seckill_promotion::{Book, Inconsistent};
 use seckill_proto::v1::{Checkpoint, Event, Fence};
 
 use tokio::time::Instant;
 
+use crate::forward::{Peers, owner_in};
 use crate::proof::{self, ViewsWitness};
 use crate::random::Random;
 use crate::snapshot::{self, Snapshot};
@@ -19,6 +21,8 @@ use crate::snapshot::{self, Snapshot};
 /// How long one read waits before it is asked again whether there is anything to wait for.
 pub(crate) const STEP: Duration = Duration::from_millis(200);
 
+/// How long who serves a partition may take to give it up.
+const RELEASED_WITHIN: Duration = Duration::from_millis(300);
 /// Nobody writes so many records while a fence is written.
 const NEAR: u64 = 1_000;
 /// How often what has been written meanwhile is read before that; an owner may write faster than this node reads.
@@ -81,6 +85,10 @@ pub(crate) struct Attempt<'a> {
     pub(crate) known: &'a Checkpoint,
     /// Told now and then how far it has folded, and how far it is going to.
     pub(crate) progress: &'a (dyn Fn(u64, u64) + Sync),
+    /// The way to who serves the partition now.
+    pub(crate) peers: &'a dyn Peers,
+    /// Told that nobody serves it any more, and this node is about to.
+    pub(crate) released: &'a (dyn Fn() + Sync),
 }
 
 impl Attempt<'_> {
@@ -93,13 +101,13 @@ impl Attempt<'_> {
         settle: &mut (dyn FnMut(Settled<T>) + Send),
     ) -> Result<Book, TakeoverError> {
         let Self { log, partition, .. } = *self;
-        let snapshots = snapshot::load(log, partition).await?;
-        owner.honour(snapshots.newest.fold.skips());
-        let mut known = snapshots.witnesses;
-        known.push(Witness::new("this node", self.known.clone()));
-        proof::examine(log, partition, self.views, known).await?;
-        let (mut state, mut reading) = (snapshots.newest, Reading::default());
-        self.read_what_is_there(&mut state, &mut reading).await?;
+        let entries = log.scan(Table::Owners, partition).await?;
+        let mut reading = Reading::default();
+        let (state, served_by) = self.gather(&entries, &mut reading).await?;
+        owner.honour(state.fold.skips());
+        if owner.read_back_from().is_none() {
+            self.ask_to_release(served_by.as_deref()).await;
+        }
         let Snapshot { mut book, fold } = state;
         let mut takeover = self.takeover(fold);
         loop {
@@ -157,11 +165,55 @@ impl Attempt<'_> {
         Takeover::new(random.id(), node, endpoint, from)
     }
 
+    /// Puts the state together from snapshot and log, and the endpoint of who serves now; while it is looked whether
+    /// the log is the one that it was.
+    async fn gather(
+        &self,
+        entries: &Entries,
+        reading: &mut Reading,
+    ) -> Result<(Snapshot, Option<String>), TakeoverError> {
+        let Self { log, partition, .. } = *self;
+        let gathering = async {
+            let mut served_by = owner_in(entries).map(|hint| hint.endpoint);
+            let mut state = snapshot::load(log, partition, entries).await?;
+            self.read_what_is_there(&mut state, reading, &mut served_by).await?;
+            Ok::<_, TakeoverError>((state, served_by))
+        };
+        let examining = proof::examine(log, partition, entries, self.views, self.known);
+        let (mut gathering, mut examining) = (pin!(gathering), pin!(examining));
+        // A log that has lost records is told so, whatever else is wrong with it.
+        tokio::select! {
+            biased;
+            examined = &mut examining => {
+                examined?;
+                gathering.await
+            }
+            gathered = &mut gathering => {
+                examining.await?;
+                gathered
+            }
+        }
+    }
+
+    /// Who serves the partition now lets in nobody more, and answers those who are in: nothing of it is on its way to
+    /// the log then. Whoever does not answer soon is deposed without.
+    async fn ask_to_release(&self, served_by: Option<&str>) {
+        let Identity { endpoint: own, .. } = self.identity;
+        let Some(endpoint) = served_by.filter(|endpoint| endpoint != own) else { return };
+        let asking = self.peers.release(endpoint, self.partition, own);
+        match tokio::time::timeout(RELEASED_WITHIN, asking).await {
+            Ok(Ok(())) => (self.released)(),
+            Ok(Err(failure)) => tracing::debug!(?failure, endpoint, "it is not released"),
+            Err(_) => tracing::debug!(endpoint, "it is not released in time"),
+        }
+    }
+
     /// Folds what the log has, while somebody may write on; close to the end that is enough.
     async fn read_what_is_there(
         &self,
         state: &mut Snapshot,
         reading: &mut Reading,
+        served_by: &mut Option<String>,
     ) -> Result<(), TakeoverError> {
         let Self { log, partition, .. } = *self;
         for _ in 0..ROUNDS {
@@ -172,7 +224,9 @@ impl Attempt<'_> {
                 assert_there(log, partition, from, records.is_empty()).await?;
                 self.tell(reading, from, end);
                 for (offset, record) in records {
-                    state.step(offset, &record)?;
+                    if let Some(fence) = state.step(offset, &record)? {
+                        *served_by = Some(fence.endpoint);
+                    }
                 }
                 tokio::task::yield_now().await;
             }
@@ -270,14 +324,17 @@ fn heed(fence: &Fence, book: &mut Book) {
 }
 
 impl Snapshot {
-    /// Takes in the next record of the log.
-    fn step(&mut self, offset: u64, record: &[u8]) -> Result<(), TakeoverError> {
+    /// Takes in the next record of the log; gives it back where it is a fence.
+    fn step(&mut self, offset: u64, record: &[u8]) -> Result<Option<Fence>, TakeoverError> {
         match self.fold.step(offset, record)? {
             Folded::Event(event) => apply_event(event, offset, &mut self.book)?,
-            Folded::Fence(fence) => heed(&fence, &mut self.book),
+            Folded::Fence(fence) => {
+                heed(&fence, &mut self.book);
+                return Ok(Some(fence));
+            }
             Folded::Void | Folded::Skipped(_) | Folded::Skip(_) => {}
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -20,6 +20,9 @@ const WAVE: Duration = Duration::from_secs(10);
 const SALES: usize = 6;
 /// Coupons for so many of a hundred customers.
 const COUPONS_PERCENT: [u32; 3] = [40, 70, 130];
+/// Customers of a wave who ask at once: in a long outage they come faster than they leave, and each takes descriptors
+/// here.
+const MAX_OUTSTANDING: usize = 300;
 /// Nobody gives up before the faults are over.
 const GIVE_UP_AFTER: &str = "300s";
 
@@ -81,6 +84,7 @@ impl Crowd {
             ("--duration", format!("{}ms", lasts.as_millis())),
             ("--promotions", SALES.to_string()),
             ("--coupons", coupons.to_string()),
+            ("--max-outstanding", MAX_OUTSTANDING.to_string()),
             ("--seed", seed.to_string()),
             ("--history", history.display().to_string()),
             ("--give-up", GIVE_UP_AFTER.to_owned()),

@@ -13,7 +13,7 @@ use seckill_proto::decode_strictly;
 use seckill_proto::v1::{Checkpoint, Skip};
 use twox_hash::XxHash3_64;
 
-use crate::{Fold, Log, LogError, Table};
+use crate::{Entries, Fold, Log, LogError, Table};
 
 /// Keys in the table of owners are this and the offset of the record.
 const KEY: &str = "skip/";
@@ -28,9 +28,16 @@ impl Skips {
     /// # Errors
     /// The table cannot be read, or is of a newer version.
     pub async fn load(log: &dyn Log, partition: u32) -> Result<Self, LogError> {
-        let entries = log.scan(Table::Owners, partition).await?;
-        let skips = entries.into_iter().filter(|(key, _)| key.starts_with(KEY));
-        let skips = skips.map(|(key, value)| match decode_strictly::<Skip>(&value) {
+        Self::among(partition, &log.scan(Table::Owners, partition).await?)
+    }
+
+    /// Those in the table of owners of a partition.
+    ///
+    /// # Errors
+    /// One is of a newer version.
+    pub fn among(partition: u32, entries: &Entries) -> Result<Self, LogError> {
+        let skips = entries.iter().filter(|(key, _)| key.starts_with(KEY));
+        let skips = skips.map(|(key, value)| match decode_strictly::<Skip>(value) {
             Ok(skip) => Ok(skip),
             Err(reason) => Err(LogError::Broken(format!(
                 "partition {partition}: {key} of the table of owners: {reason}"

@@ -250,6 +250,22 @@ impl Peers for Network {
         }
         answer.unwrap_or(Err(Failure::Unknown))
     }
+
+    async fn release(&self, endpoint: &str, partition: u32, to: &str) -> Result<(), Failure> {
+        let (cluster, world) = (&self.0, &self.0.world);
+        world.note(format_args!("{to} asks {endpoint} for partition {partition}"));
+        let number = cluster.places.iter().position(|place| place.name == endpoint);
+        world.takes().await;
+        let Some(from) = number.and_then(|number| cluster.dispatcher(number)) else {
+            return Err(Failure::Unavailable); // nobody listens there
+        };
+        if world.chance(world.weather().call) {
+            return Err(Failure::Unknown); // the request is lost
+        }
+        let released = from.release(partition, to.to_owned()).await;
+        world.takes().await;
+        if world.chance(world.weather().call) { Err(Failure::Unknown) } else { released }
+    }
 }
 
 fn witness(views: &Views) -> ViewsWitness {

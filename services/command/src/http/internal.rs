@@ -1,8 +1,8 @@
 //! `POST /internal/v1/commands`: a command from another node.
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::header;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use prost::Message;
@@ -12,10 +12,10 @@ use seckill_proto::ProblemKind;
 use seckill_proto::v1::{Command, Terms, command};
 
 use crate::Dispatcher;
-use crate::http::peers::{PATH, PROTOBUF};
+use crate::http::peers::{PATH, PROTOBUF, RELEASE};
 
 pub(crate) fn routes() -> Router<Dispatcher> {
-    Router::new().route(PATH, post(decide))
+    Router::new().route(PATH, post(decide)).route(RELEASE, post(release))
 }
 
 async fn decide(
@@ -27,6 +27,16 @@ async fn decide(
     check(&command)?;
     let answer = dispatcher.decide_here(command).await?;
     Ok(([(header::CONTENT_TYPE, PROTOBUF)], answer.encode_to_vec()).into_response())
+}
+
+/// The body is the endpoint of the node that takes over.
+async fn release(
+    State(dispatcher): State<Dispatcher>,
+    Path(partition): Path<u32>,
+    to: String,
+) -> Result<StatusCode, Problem> {
+    dispatcher.release(partition, to).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The other node has checked everything, if it is one. What gets into the log stays there, and an

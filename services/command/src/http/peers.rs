@@ -63,7 +63,20 @@ impl Peers for HttpPeers {
         }
         Err(failure_in(&body))
     }
+
+    async fn release(&self, endpoint: &str, partition: u32, to: &str) -> Result<(), Failure> {
+        let path = RELEASE.replace("{partition}", &partition.to_string());
+        let request = self.client.post(format!("{endpoint}{path}")).body(to.to_owned());
+        let response = request.send().await.map_err(|error| failure_of(&error))?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(());
+        }
+        Err(failure_in(&response.bytes().await.map_err(|_| Failure::Unknown)?))
+    }
 }
+
+/// Where a node is asked to give a partition up.
+pub(crate) const RELEASE: &str = "/internal/v1/partitions/{partition}/release";
 
 /// A connection that never came about carried no command.
 fn failure_of(error: &reqwest::Error) -> Failure {

@@ -157,5 +157,16 @@ async fn nodes_are_restarted_one_by_one_under_a_crowd() {
     let ended = tokio::task::block_in_place(|| crowd.wait_with_output()).expect("it ends");
     let said = text(&ended);
     assert!(ended.status.success() && said.contains("audit passed"), "{said}");
+    // Nodes that go answer for as long as others have not taken over; connections that a node refuses, which has ended,
+    // are not its answers.
+    let (sent, turned_away) = (counted(&said, "grabs sent"), counted(&said, "unavailable (503)"));
+    assert!(sent > 1_000 && turned_away * 20 < sent, "{said}");
     cluster.stop();
+}
+
+/// A number in what a crowd tells of itself; 0 where there is no such line.
+fn counted(said: &str, what: &str) -> u32 {
+    let line = said.lines().find_map(|line| line.split_once(what));
+    let number = line.and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+    number.unwrap_or_default()
 }

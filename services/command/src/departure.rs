@@ -6,10 +6,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// For how long a partition is served on that the group has given to another node: that one may have much to read.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// When a node gives its partitions up.
 #[derive(Clone)]
 pub(crate) struct Leave {
-    /// For how long a partition that is to go is served on, until another node has taken it over.
+    /// For how long partitions are served on when all are to go, until other nodes have taken them over; nothing where
+    /// there are no others.
     pub(crate) hand_over: Duration,
     /// All of them are to go.
     pub(crate) begun: CancellationToken,
@@ -22,28 +26,28 @@ pub(crate) struct Departure {
     /// It is to go.
     pub(crate) told: CancellationToken,
     node: Leave,
-    /// Until when it waits for another node.
-    until: OnceLock<Instant>,
+    /// Since when.
+    since: OnceLock<Instant>,
 }
 
 impl Departure {
     pub(crate) fn new(told: CancellationToken, node: Leave) -> Self {
-        Self { told, node, until: OnceLock::new() }
+        Self { told, node, since: OnceLock::new() }
     }
 
     /// Waits until it was told to go and nobody has taken it over for a while; where the whole node goes, until that
     /// has let in its last request.
     pub(crate) async fn due(&self) {
         self.told.cancelled().await;
-        let until = *self.until.get_or_init(|| Instant::now() + self.node.hand_over);
+        let since = *self.since.get_or_init(Instant::now);
+        let alone = async {
+            let patience = if self.node.hand_over.is_zero() { Duration::ZERO } else { PATIENCE };
+            tokio::time::sleep_until(since + patience).await;
+        };
         tokio::select! {
             biased;
             () = self.node.end.cancelled() => {}
-            () = tokio::time::sleep_until(until) => {
-                if self.node.begun.is_cancelled() {
-                    self.node.end.cancelled().await;
-                }
-            }
+            () = alone, if !self.node.begun.is_cancelled() => {}
         }
     }
 }

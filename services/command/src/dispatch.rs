@@ -129,10 +129,31 @@ impl Dispatcher {
         match (self.mailboxes.put(partition, command, trace.clone()), forwarding) {
             (Ok(answer), _) => self.answered(answer).await,
             (Err(NotTaken::NotHere(command)), Forwarding::Allowed) => {
-                self.forwarder.forward(partition, *command, trace.as_deref()).await
+                self.forward(partition, command, trace).await
             }
             (Err(NotTaken::NotHere(_)), Forwarding::Refused) => Err(Failure::NotOwner),
             (Err(NotTaken::TurnedAway(failure)), _) => Err(failure),
+        }
+    }
+
+    async fn forward(
+        &self,
+        partition: u32,
+        command: Box<Command>,
+        trace: Option<Arc<str>>,
+    ) -> Result<Answer, Failure> {
+        let asked = self.forwarder.ask_known(partition, &command, trace.as_deref()).await;
+        let moves = matches!(asked, Err(Failure::NotOwner));
+        if !(moves || matches!(asked, Err(Failure::Unavailable))) {
+            return asked;
+        }
+        // It may have come here meanwhile.
+        match self.mailboxes.put(partition, *command, trace.clone()) {
+            Ok(answer) => self.answered(answer).await,
+            Err(NotTaken::NotHere(command)) => {
+                self.forwarder.ask_another(partition, &command, trace.as_deref(), moves).await
+            }
+            Err(NotTaken::TurnedAway(failure)) => Err(failure),
         }
     }
 

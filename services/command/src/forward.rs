@@ -82,46 +82,52 @@ impl Forwarder {
         Self { log, peers, own, owners, listed }
     }
 
-    /// Tries the owner last heard of, and if that is not it any more, the one now in the table.
-    pub(crate) async fn forward(
+    /// Asks the owner last heard of: [`Failure::NotOwner`] where that is not it any more.
+    pub(crate) async fn ask_known(
         &self,
         partition: u32,
-        command: Command,
+        command: &Command,
         trace: Option<&str>,
     ) -> Result<Answer, Failure> {
         let owner = self.owner(partition);
-        let known = owner.hint.lock().as_ref().map(|hint| hint.endpoint.clone());
-        if let Some(endpoint) = known.as_ref().filter(|endpoint| **endpoint != self.own) {
-            match self.peers.decide(endpoint, &command, trace).await {
-                Err(Failure::NotOwner | Failure::Unavailable) => {}
-                Err(Failure::Unknown) => {
-                    *owner.hint.lock() = None; // it may be gone; the next one looks again
-                    return Err(Failure::Unknown);
-                }
-                answered => return answered,
-            }
+        let known = owner.endpoint().filter(|endpoint| *endpoint != self.own);
+        let endpoint = known.ok_or(Failure::Unavailable)?;
+        let answered = self.peers.decide(&endpoint, command, trace).await;
+        if let Err(Failure::Unknown) = answered {
+            *owner.hint.lock() = None; // it may be gone; the next one looks again
         }
-        let another = self.another(partition, &owner, known.as_deref()).await;
-        let endpoint = another.ok_or(Failure::Unavailable)?;
-        match self.peers.decide(&endpoint, &command, trace).await {
+        answered
+    }
+
+    /// Asks another one than that, which the table of owners names. Where that one had just said that it is not the
+    /// owner, the table may not know yet who is: then it is looked at again.
+    pub(crate) async fn ask_another(
+        &self,
+        partition: u32,
+        command: &Command,
+        trace: Option<&str>,
+        moves: bool,
+    ) -> Result<Answer, Failure> {
+        let looks = if moves { LOOKS } else { 1 };
+        let another = self.another(partition, looks).await.ok_or(Failure::Unavailable)?;
+        match self.peers.decide(&another, command, trace).await {
             Err(Failure::NotOwner) => Err(Failure::Unavailable),
             answered => answered,
         }
     }
 
-    /// The endpoint of another owner than the one known. A moment after it has changed the table may not say so yet.
-    async fn another(
-        &self,
-        partition: u32,
-        owner: &Arc<KnownOwner>,
-        known: Option<&str>,
-    ) -> Option<String> {
-        for look in 0..LOOKS {
+    async fn another(&self, partition: u32, looks: u32) -> Option<String> {
+        let owner = self.owner(partition);
+        let known = owner.endpoint();
+        for look in 0..looks {
             if look > 0 {
                 tokio::time::sleep(ASK_AGAIN).await;
             }
-            let endpoint = self.look_up(partition, owner).await?.endpoint;
-            if known != Some(&endpoint) && endpoint != self.own {
+            let endpoint = self.look_up(partition, &owner).await?.endpoint;
+            if endpoint == self.own {
+                return None;
+            }
+            if known.as_ref() != Some(&endpoint) {
                 return Some(endpoint);
             }
         }
@@ -159,6 +165,7 @@ impl Forwarder {
     pub(crate) async fn url_of_owner(&self, partition: u32) -> Option<String> {
         let owner = self.owner(partition);
         let hint = self.look_up(partition, &owner).await?;
+        let hint = Some(hint).filter(|hint| hint.endpoint != self.own)?;
         Some(hint.url).filter(|url| !url.is_empty())
     }
 
@@ -176,13 +183,17 @@ impl Forwarder {
 }
 
 impl KnownOwner {
+    fn endpoint(&self) -> Option<String> {
+        self.hint.lock().as_ref().map(|hint| hint.endpoint.clone())
+    }
+
     async fn look_up(
         self: &Arc<Self>,
         partition: u32,
         scan: impl Future<Output = Result<Entries, LogError>> + Send + 'static,
     ) -> Option<OwnerHint> {
         let mut asked = Arc::clone(&self.asked).lock_owned().await;
-        if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN) {
+        if asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN) {
             let owner = Arc::clone(self);
             // By itself: who waits gives up sooner than an engine that does not answer, and then the next one
             // must not ask beside.

@@ -172,10 +172,13 @@ impl Node {
 
     /// Leaves its partitions to other nodes: waits until those have taken them over, for a bounded time. Until then it
     /// serves, and what nobody has taken over after that too, until `stop`.
-    pub async fn hand_over(&self) {
-        if self.leave.hand_over > Duration::ZERO {
-            self.leave.begun.cancel();
-            let _ = tokio::time::timeout(self.leave.hand_over, self.gone.cancelled()).await;
+    pub fn hand_over(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (leave, gone) = (self.leave.clone(), self.gone.clone());
+        async move {
+            if leave.hand_over > Duration::ZERO {
+                leave.begun.cancel();
+                let _ = tokio::time::timeout(leave.hand_over, gone.cancelled()).await;
+            }
         }
     }
 

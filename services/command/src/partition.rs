@@ -148,6 +148,8 @@ impl Partition {
                 },
             }
         }
+        self.mailbox.set(Gate::Elsewhere);
+        self.turn_away_waiting();
         let _ = tokio::time::timeout(DRAIN, self.read_back(&mut owner)).await;
         for waiting in owner.abandon() {
             let _ = waiting.reply.send(Err(Failure::Unknown));
@@ -159,11 +161,14 @@ impl Partition {
         if !std::mem::take(&mut self.released) {
             return;
         }
-        let _ = tokio::time::timeout(DRAIN, self.read_back(owner)).await;
+        let staying = async {
+            let _ = tokio::time::timeout(DRAIN, self.read_back(owner)).await;
+            tokio::time::sleep(STAY_AWAY).await;
+        };
         tokio::select! {
             biased;
             () = self.departure.told.cancelled() => {}
-            () = tokio::time::sleep(STAY_AWAY) => {}
+            () = staying => {}
         }
     }
 
@@ -207,11 +212,11 @@ impl Partition {
             self.health.not_ready(reason);
             tracing::info!(partition, at, fence, "taking the partition over");
         };
-        // What comes from here on waits until it is served.
-        let released = || self.mailbox.set(Gate::Open);
-        let made = self.attempt(&progress, &released).make(owner, &mut settle).await;
-        if made.is_err() {
-            self.mailbox.set(Gate::Elsewhere);
+        let let_in = || self.mailbox.set(Gate::Open);
+        let made = self.attempt(&progress, &let_in).make(owner, &mut settle).await;
+        if let Err(error) = &made {
+            let is_others = matches!(error, TakeoverError::Deposed);
+            self.mailbox.set(if is_others { Gate::Elsewhere } else { Gate::Closed });
             self.turn_away_waiting();
         }
         let book = made?;
@@ -223,7 +228,7 @@ impl Partition {
     fn attempt<'a>(
         &'a self,
         progress: &'a (dyn Fn(u64, u64) + Sync),
-        released: &'a (dyn Fn() + Sync),
+        let_in: &'a (dyn Fn() + Sync),
     ) -> Attempt<'a> {
         Attempt {
             log: &*self.log,
@@ -233,7 +238,7 @@ impl Partition {
             known: &self.known,
             progress,
             peers: &*self.peers,
-            released,
+            let_in,
         }
     }
 
@@ -257,9 +262,11 @@ impl Partition {
         beside.spawn(self.publish_hint(term));
         self.warn_of_clock(&book);
         self.serve_on();
+        while self.incoming.releases.try_recv().is_ok() {} // asked for before it was served
         let mut session = Session::new(term, book);
         self.decide_until_in_doubt(owner, &mut session).await;
-        self.mailbox.set(Gate::Elsewhere);
+        let gone = self.released || self.departure.told.is_cancelled();
+        self.mailbox.set(if gone { Gate::Elsewhere } else { Gate::Closed });
         self.know(owner.checkpoint());
         owner.withdraw_unproven().into_iter().for_each(turn_away);
         self.health.not_ready("taking the partition over");
@@ -281,7 +288,9 @@ impl Partition {
                     self.confirm(owner, session, &deliveries);
                 }
                 Some(release) = self.incoming.releases.recv() => {
-                    return self.release(owner, session, release).await;
+                    if !release.is_closed() {
+                        return self.release(owner, session, release).await;
+                    }
                 }
                 () = tokio::time::sleep_until(stalled.unwrap_or_else(Instant::now)),
                     if stalled.is_some() => self.wait_out_stall(owner, session).await,
@@ -517,9 +526,10 @@ impl Partition {
 
     /// Lets in nobody more and answers those who are in.
     async fn drain(&mut self, owner: &mut Owner<Waiting>, session: &mut Session) {
-        self.mailbox.set(Gate::Closed);
+        self.mailbox.set(Gate::Elsewhere);
         self.turn_away_waiting();
         self.finish(owner, session).await;
+        owner.suspect(); // of what has no answer yet
     }
 
     /// Gives the partition up for a node that is about to take it over: decides what is in, and nothing more.

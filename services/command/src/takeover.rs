@@ -87,8 +87,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) progress: &'a (dyn Fn(u64, u64) + Sync),
     /// The way to who serves the partition now.
     pub(crate) peers: &'a dyn Peers,
-    /// Told that nobody serves it any more, and this node is about to.
-    pub(crate) released: &'a (dyn Fn() + Sync),
+    /// Has commands wait here from now on.
+    pub(crate) let_in: &'a (dyn Fn() + Sync),
 }
 
 impl Attempt<'_> {
@@ -103,7 +103,9 @@ impl Attempt<'_> {
         let Self { log, partition, .. } = *self;
         let entries = log.scan(Table::Owners, partition).await?;
         let mut reading = Reading::default();
-        let (state, served_by) = self.gather(&entries, &mut reading).await?;
+        let (mut state, mut served_by) = self.gather(&entries, &mut reading).await?;
+        // To look may have taken long.
+        self.read_what_is_there(&mut state, &mut reading, &mut served_by).await?;
         owner.honour(state.fold.skips());
         if owner.read_back_from().is_none() {
             self.ask_to_release(served_by.as_deref()).await;
@@ -200,9 +202,11 @@ impl Attempt<'_> {
     async fn ask_to_release(&self, served_by: Option<&str>) {
         let Identity { endpoint: own, .. } = self.identity;
         let Some(endpoint) = served_by.filter(|endpoint| endpoint != own) else { return };
+        // The other node sends commands here as soon as it takes none any more.
+        (self.let_in)();
         let asking = self.peers.release(endpoint, self.partition, own);
         match tokio::time::timeout(RELEASED_WITHIN, asking).await {
-            Ok(Ok(())) => (self.released)(),
+            Ok(Ok(())) => {}
             Ok(Err(failure)) => tracing::debug!(?failure, endpoint, "it is not released"),
             Err(_) => tracing::debug!(endpoint, "it is not released in time"),
         }

@@ -160,7 +160,7 @@ impl App {
     }
 
     async fn serve_and_leave(
-        self,
+        mut self,
         leave: impl Future<Output = ()>,
         routes_of_roles: OpenApiRouter,
         what: &str,
@@ -172,11 +172,19 @@ impl App {
         let announced =
             announce(self.health.clone(), self.bound, what.to_owned(), self.stop.clone());
         tokio::spawn(announced);
-        self.stop.cancelled().await;
-        let _stopping = self.health.part("stop"); // not ready: nobody is to be sent here any more
-        leave.await;
-        self.close.cancel();
-        let served = self.serving.await.context("the listener failed");
+        let stopping = async {
+            self.stop.cancelled().await;
+            let stopping = self.health.part("stop");
+            stopping.not_ready("told to stop");
+            leave.await;
+            self.close.cancel();
+            stopping
+        };
+        let served = tokio::select! {
+            served = &mut self.serving => served,
+            _stopping = stopping => self.serving.await,
+        };
+        let served = served.context("the listener failed");
         if let Some(traces) = self.traces {
             traces.stop().await;
         }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,6 +46,8 @@ struct Place {
     /// How far its wall clock is ahead, in milliseconds.
     lead_ms: Arc<AtomicI64>,
     running: Mutex<Option<Running>>,
+    /// It serves on until others have taken over.
+    leaving: AtomicBool,
 }
 
 struct Running {
@@ -61,6 +63,7 @@ impl Cluster {
             standings: GROUPS.map(|group| (group, watch::channel(Standing::default()).0)).into(),
             lead_ms: Arc::default(),
             running: Mutex::default(),
+            leaving: AtomicBool::default(),
         };
         Arc::new(Self {
             world: Arc::clone(world),
@@ -76,7 +79,8 @@ impl Cluster {
     }
 
     pub(crate) fn is_running(&self, node: usize) -> bool {
-        self.places[node].running.lock().is_some()
+        let place = &self.places[node];
+        place.running.lock().is_some() && !place.leaving.load(Ordering::Relaxed)
     }
 
     /// The way in to a node that runs.
@@ -158,10 +162,18 @@ impl Cluster {
     /// Asks a node to end, and waits until it has.
     pub(crate) async fn stop(&self, number: usize) {
         let place = &self.places[number];
+        let leave = place.running.lock().as_ref().map(|running| running.node.hand_over());
+        let Some(leave) = leave else { return };
+        self.world.note(format_args!("{} is told to stop", place.name));
+        place.leaving.store(true, Ordering::Relaxed);
+        let leave = tokio::spawn(leave);
+        if self.world.chance(0.7) {
+            self.assign(true); // as the group does when it hears of it
+        }
+        let _ = leave.await;
+        place.leaving.store(false, Ordering::Relaxed);
         let running = place.running.lock().take();
         if let Some(Running { node, projector, stop }) = running {
-            self.world.note(format_args!("{} is told to stop", place.name));
-            node.hand_over().await;
             stop.cancel();
             node.stopped().await;
             projector.stopped().await;
@@ -291,4 +303,94 @@ fn archive(views: &Views) -> Archive {
         })
     });
     Archive { retain: RETAIN, ask }
+}
+
+#[cfg(test)]
+mod tests {
+    use seckill_proto::v1::{GrabCoupon, SchedulePromotion, Terms, command};
+
+    use super::*;
+
+    const EVERY: Duration = Duration::from_millis(5);
+    const GRABS: usize = 400;
+
+    fn command(body: command::Body) -> Command {
+        Command { promotion_id: "a sale".to_owned(), body: Some(body) }
+    }
+
+    fn offer() -> Command {
+        let terms = Terms {
+            name: "a sale".to_owned(),
+            coupons: 1_000,
+            discount: 0.5,
+            starts_at_ms: 1,
+            finishes_at_ms: None,
+            limit_per_customer: 1,
+        };
+        command(command::Body::Schedule(SchedulePromotion { terms: Some(terms) }))
+    }
+
+    fn grab(number: usize) -> Command {
+        let customer_id = format!("customer {number}");
+        command(command::Body::Grab(GrabCoupon { customer_id, ..GrabCoupon::default() }))
+    }
+
+    impl Cluster {
+        fn give_all_to(&self, node: usize) {
+            for (number, place) in self.places.iter().enumerate() {
+                let all = if number == node { (0..self.partitions).collect() } else { [].into() };
+                let standing = Standing { partitions: all, is_member: true };
+                place.standings["command"].send_replace(standing);
+            }
+        }
+    }
+
+    /// Customers who come all the time and ask both nodes in turn: those whom no node answered in the first place.
+    async fn turned_away(cluster: &Arc<Cluster>, moves: impl AsyncFnOnce()) -> Vec<Failure> {
+        let asking = (0..GRABS).map(|number| {
+            let cluster = Arc::clone(cluster);
+            tokio::spawn(async move {
+                tokio::time::sleep(EVERY * u32::try_from(number).unwrap_or(0)).await;
+                let node = (0..2).map(|next| (number + next) % 2);
+                let asked = node.into_iter().find_map(|node| cluster.dispatcher(node));
+                asked.expect("a node runs").send(grab(number)).await
+            })
+        });
+        let asking: Vec<_> = asking.collect();
+        moves().await;
+        let mut failures = Vec::new();
+        for asked in asking {
+            failures.extend(asked.await.expect("it is asked").err());
+        }
+        failures
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn partitions_go_from_node_to_node_and_nobody_is_turned_away() {
+        let world = World::new(7, false);
+        let cluster = Cluster::new(&world, 1, 2);
+        cluster.give_all_to(0);
+        for node in 0..2 {
+            cluster.start(node).await;
+        }
+        let first = cluster.dispatcher(0).expect("a node");
+        while first.send(offer()).await.is_err() {
+            tokio::time::sleep(EVERY).await;
+        }
+        let failures = turned_away(&cluster, async || {
+            tokio::time::sleep(EVERY * 100).await;
+            cluster.give_all_to(1);
+            tokio::time::sleep(EVERY * 100).await;
+            cluster.give_all_to(0);
+            tokio::time::sleep(EVERY * 100).await;
+            cluster.stop(0).await; // its partitions go to the other one
+        });
+        let failures = failures.await;
+        assert!(failures.is_empty(), "{failures:?}");
+        let records = cluster.broker.records(0);
+        let is_fence = |record: &bytes::Bytes| {
+            matches!(seckill_proto::place_of(record), seckill_proto::Place::Fence(_))
+        };
+        assert_eq!(records.iter().filter(|record| is_fence(record)).count(), 4);
+    }
 }

@@ -66,9 +66,23 @@ pub(super) fn watermarks<C: ClientContext>(
     partition: i32,
 ) -> Result<(i64, i64), LogError> {
     client.fetch_watermarks(topic, partition, ASK_TIMEOUT).map_err(|error| {
-        reaches(client, topic, ASK_TIMEOUT);
+        if knows_no_leader(&error) {
+            reaches(client, topic, ASK_TIMEOUT);
+        }
         unavailable(&error)
     })
+}
+
+fn knows_no_leader(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+        )
+    )
 }
 
 /// Whether this may be the last that is heard of a client.

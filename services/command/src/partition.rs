@@ -214,9 +214,10 @@ impl Partition {
         };
         let let_in = || self.mailbox.set(Gate::Open);
         let made = self.attempt(&progress, &let_in).make(owner, &mut settle).await;
-        if let Err(error) = &made {
-            let is_others = matches!(error, TakeoverError::Deposed);
-            self.mailbox.set(if is_others { Gate::Elsewhere } else { Gate::Closed });
+        if made.is_err() {
+            // Of what is in doubt nobody else is known to have taken over.
+            let in_doubt = owner.read_back_from().is_some();
+            self.mailbox.set(if in_doubt { Gate::Closed } else { Gate::Elsewhere });
             self.turn_away_waiting();
         }
         let book = made?;

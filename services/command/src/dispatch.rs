@@ -108,12 +108,17 @@ impl Dispatcher {
         self.decide(partition, command, span.traceparent(), Forwarding::Refused).await
     }
 
-    /// Gives a partition up for the node at an endpoint, which is about to take it over.
+    /// Has the owner with this fence give a partition up for the node at an endpoint, which is about to take it over.
     ///
     /// # Errors
-    /// It is not served here.
-    pub async fn release(&self, partition: u32, to: String) -> Result<(), Failure> {
-        let released = self.mailboxes.release(partition).ok_or(Failure::NotOwner)?;
+    /// It does not serve here.
+    pub async fn release(
+        &self,
+        partition: u32,
+        fence_id: &[u8],
+        to: String,
+    ) -> Result<(), Failure> {
+        let released = self.mailboxes.release(partition, fence_id).ok_or(Failure::NotOwner)?;
         // From here on commands go there.
         self.forwarder.goes_to(partition, to);
         released.await.map_err(|_| Failure::Unknown)

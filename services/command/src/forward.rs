@@ -48,12 +48,12 @@ pub trait Peers: Send + Sync + 'static {
         trace: Option<&str>,
     ) -> Result<Answer, Failure>;
 
-    /// Has the node at an endpoint give a partition up, which the node at another is about to take over. Comes back
-    /// when it has let in its last command and knows what became of it.
+    /// Has an owner give a partition up, which the node at an endpoint is about to take over. Comes back when it has let
+    /// in its last command and knows what became of it.
     ///
     /// # Errors
-    /// It does not serve that partition, or does not say.
-    async fn release(&self, endpoint: &str, partition: u32, to: &str) -> Result<(), Failure>;
+    /// It does not serve there, or does not say.
+    async fn release(&self, partition: u32, owner: &OwnerHint, to: &str) -> Result<(), Failure>;
 }
 
 /// Sends commands to other nodes. Where they are comes from the table of owners and is kept until

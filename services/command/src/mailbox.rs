@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use seckill_proto::v1::{Answer, Command};
 use tokio::sync::{mpsc, oneshot};
 
@@ -67,6 +67,8 @@ pub(crate) struct Mailbox {
     /// A [`Gate`].
     gate: Arc<AtomicU8>,
     releases: mpsc::Sender<Release>,
+    /// Of the owner who serves here.
+    fence_id: Arc<Mutex<Vec<u8>>>,
 }
 
 /// Asks who serves a partition to give it up, and is told when that is done.
@@ -90,11 +92,21 @@ impl Mailbox {
         let (envelopes, received) = mpsc::channel(CAPACITY);
         let (releases, asked) = mpsc::channel(1);
         let gate = Arc::new(AtomicU8::new(Gate::Elsewhere as u8));
-        (Self { envelopes, gate, releases }, Incoming { envelopes: received, releases: asked })
+        let fence_id = Arc::default();
+        (
+            Self { envelopes, gate, releases, fence_id },
+            Incoming { envelopes: received, releases: asked },
+        )
     }
 
-    fn is_served_here(&self) -> bool {
-        self.gate.load(Ordering::Acquire) != Gate::Elsewhere as u8
+    /// Who serves here from now on.
+    pub(crate) fn set_owner(&self, fence_id: [u8; 16]) {
+        *self.fence_id.lock() = fence_id.into();
+    }
+
+    fn is_served_by(&self, fence_id: &[u8]) -> bool {
+        let here = self.gate.load(Ordering::Acquire) != Gate::Elsewhere as u8;
+        here && *self.fence_id.lock() == fence_id
     }
 
     pub(crate) fn set(&self, gate: Gate) {
@@ -133,10 +145,14 @@ impl Mailboxes {
         Registered { mailboxes: self.clone(), partition }
     }
 
-    /// Asks for a partition to be given up; what is received when that is done, and nothing where it is not served.
-    pub(crate) fn release(&self, partition: u32) -> Option<oneshot::Receiver<()>> {
+    /// Asks the owner with this fence to give a partition up; what is received when that is done, and nothing where
+    /// it does not serve here.
+    pub(crate) fn release(&self, partition: u32, fence_id: &[u8]) -> Option<oneshot::Receiver<()>> {
         let mailboxes = self.by_partition.read();
-        let mailbox = mailboxes.get(&partition).filter(|mailbox| mailbox.is_served_here())?;
+        let mailbox = mailboxes.get(&partition)?;
+        if !mailbox.is_served_by(fence_id) {
+            return None;
+        }
         let (release, released) = oneshot::channel();
         mailbox.releases.try_send(release).ok().map(|()| released)
     }

@@ -260,7 +260,8 @@ impl Partition {
     async fn serve(&mut self, owner: &mut Owner<Waiting>, book: Book) {
         let Phase::Serving { term } = owner.phase() else { return };
         let mut beside = JoinSet::new(); // ends with this session
-        beside.spawn(self.publish_hint(term));
+        self.mailbox.set_owner(owner.fence_id());
+        beside.spawn(self.publish_hint(term, owner.fence_id()));
         self.warn_of_clock(&book);
         self.serve_on();
         while self.incoming.releases.try_recv().is_ok() {} // asked for before it was served
@@ -573,9 +574,13 @@ impl Partition {
     }
 
     /// Tells other nodes where commands go. Only a hint, and nobody waits for it.
-    fn publish_hint(&self, term: u64) -> impl Future<Output = ()> + Send + 'static {
+    fn publish_hint(
+        &self,
+        term: u64,
+        fence_id: [u8; 16],
+    ) -> impl Future<Output = ()> + Send + 'static {
         let Identity { node, endpoint, url, .. } = self.identity.clone();
-        let hint = OwnerHint { term, node, endpoint, url };
+        let hint = OwnerHint { term, node, endpoint, url, fence_id: fence_id.into() };
         let entry = (OWNER_KEY.to_owned(), Bytes::from(hint.encode_to_vec()));
         let (log, partition) = (Arc::clone(&self.log), self.partition);
         async move {

@@ -9,7 +9,7 @@ use seckill_log::{
     Outcome, Owner, Reader, Settled, Skips, Table, Takeover,
 };
 use seckill_promotion::{Book, Inconsistent};
-use seckill_proto::v1::{Checkpoint, Event, Fence};
+use seckill_proto::v1::{Checkpoint, Event, Fence, OwnerHint};
 
 use tokio::time::Instant;
 
@@ -108,7 +108,7 @@ impl Attempt<'_> {
         self.read_what_is_there(&mut state, &mut reading, &mut served_by).await?;
         owner.honour(state.fold.skips());
         if owner.read_back_from().is_none() {
-            self.ask_to_release(served_by.as_deref()).await;
+            self.ask_to_release(served_by).await;
         }
         let Snapshot { mut book, fold } = state;
         let mut takeover = self.takeover(fold);
@@ -167,16 +167,16 @@ impl Attempt<'_> {
         Takeover::new(random.id(), node, endpoint, from)
     }
 
-    /// Puts the state together from snapshot and log, and the endpoint of who serves now; while it is looked whether
+    /// Puts the state together from snapshot and log, and finds who serves now; while it is looked whether
     /// the log is the one that it was.
     async fn gather(
         &self,
         entries: &Entries,
         reading: &mut Reading,
-    ) -> Result<(Snapshot, Option<String>), TakeoverError> {
+    ) -> Result<(Snapshot, Option<OwnerHint>), TakeoverError> {
         let Self { log, partition, .. } = *self;
         let gathering = async {
-            let mut served_by = owner_in(entries).map(|hint| hint.endpoint);
+            let mut served_by = owner_in(entries);
             let mut state = snapshot::load(log, partition, entries).await?;
             self.read_what_is_there(&mut state, reading, &mut served_by).await?;
             Ok::<_, TakeoverError>((state, served_by))
@@ -199,12 +199,13 @@ impl Attempt<'_> {
 
     /// Who serves the partition now lets in nobody more, and answers those who are in: nothing of it is on its way to
     /// the log then. Whoever does not answer soon is deposed without.
-    async fn ask_to_release(&self, served_by: Option<&str>) {
+    async fn ask_to_release(&self, served_by: Option<OwnerHint>) {
         let Identity { endpoint: own, .. } = self.identity;
-        let Some(endpoint) = served_by.filter(|endpoint| endpoint != own) else { return };
+        let Some(owner) = served_by.filter(|owner| owner.endpoint != *own) else { return };
+        let endpoint = &owner.endpoint;
         // The other node sends commands here as soon as it takes none any more.
         (self.let_in)();
-        let asking = self.peers.release(endpoint, self.partition, own);
+        let asking = self.peers.release(self.partition, &owner, own);
         match tokio::time::timeout(RELEASED_WITHIN, asking).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => tracing::debug!(?failure, endpoint, "it is not released"),
@@ -217,7 +218,7 @@ impl Attempt<'_> {
         &self,
         state: &mut Snapshot,
         reading: &mut Reading,
-        served_by: &mut Option<String>,
+        served_by: &mut Option<OwnerHint>,
     ) -> Result<(), TakeoverError> {
         let Self { log, partition, .. } = *self;
         for _ in 0..ROUNDS {
@@ -229,7 +230,8 @@ impl Attempt<'_> {
                 self.tell(reading, from, end);
                 for (offset, record) in records {
                     if let Some(fence) = state.step(offset, &record)? {
-                        *served_by = Some(fence.endpoint);
+                        let Fence { fence_id, endpoint, .. } = fence;
+                        *served_by = Some(OwnerHint { fence_id, endpoint, ..OwnerHint::default() });
                     }
                 }
                 tokio::task::yield_now().await;

@@ -162,6 +162,12 @@ impl<T> Owner<T> {
         self.phase
     }
 
+    /// Of its last fence: nobody else has the same.
+    #[must_use]
+    pub fn fence_id(&self) -> [u8; 16] {
+        self.fence_id
+    }
+
     /// Answers that wait.
     #[must_use]
     pub fn parked(&self) -> usize {

@@ -14,7 +14,7 @@ use seckill_command::{
 };
 use seckill_log::{Log, Standing};
 use seckill_projector::Projector;
-use seckill_proto::v1::{Answer, Command};
+use seckill_proto::v1::{Answer, Command, OwnerHint};
 use seckill_telemetry::Health;
 use seckill_views::{Faults, MemoryStore, Views, ViewsError};
 use tokio::sync::watch;
@@ -263,10 +263,10 @@ impl Peers for Network {
         answer.unwrap_or(Err(Failure::Unknown))
     }
 
-    async fn release(&self, endpoint: &str, partition: u32, to: &str) -> Result<(), Failure> {
-        let (cluster, world) = (&self.0, &self.0.world);
+    async fn release(&self, partition: u32, owner: &OwnerHint, to: &str) -> Result<(), Failure> {
+        let (cluster, world, endpoint) = (&self.0, &self.0.world, &owner.endpoint);
         world.note(format_args!("{to} asks {endpoint} for partition {partition}"));
-        let number = cluster.places.iter().position(|place| place.name == endpoint);
+        let number = cluster.places.iter().position(|place| place.name == *endpoint);
         world.takes().await;
         let Some(from) = number.and_then(|number| cluster.dispatcher(number)) else {
             return Err(Failure::Unavailable); // nobody listens there
@@ -274,7 +274,7 @@ impl Peers for Network {
         if world.chance(world.weather().call) {
             return Err(Failure::Unknown); // the request is lost
         }
-        let released = from.release(partition, to.to_owned()).await;
+        let released = from.release(partition, &owner.fence_id, to.to_owned()).await;
         world.takes().await;
         if world.chance(world.weather().call) { Err(Failure::Unknown) } else { released }
     }

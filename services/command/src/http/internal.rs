@@ -9,7 +9,7 @@ use prost::Message;
 use seckill_edge::{Problem, checked, read_body};
 use seckill_promotion::check_terms;
 use seckill_proto::ProblemKind;
-use seckill_proto::v1::{Command, Terms, command};
+use seckill_proto::v1::{Command, OwnerHint, Terms, command};
 
 use crate::Dispatcher;
 use crate::http::peers::{PATH, PROTOBUF, RELEASE};
@@ -29,13 +29,15 @@ async fn decide(
     Ok(([(header::CONTENT_TYPE, PROTOBUF)], answer.encode_to_vec()).into_response())
 }
 
-/// The body is the endpoint of the node that takes over.
+/// The body has the fence of the owner that is meant, and the endpoint of the node that takes over.
 async fn release(
     State(dispatcher): State<Dispatcher>,
     Path(partition): Path<u32>,
-    to: String,
+    request: Request,
 ) -> Result<StatusCode, Problem> {
-    dispatcher.release(partition, to).await?;
+    let OwnerHint { fence_id, endpoint, .. } = OwnerHint::decode(read_body(request).await?)
+        .map_err(|error| Problem::new(ProblemKind::MalformedCommand, error.to_string()))?;
+    dispatcher.release(partition, &fence_id, endpoint).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use prost::Message;
 use reqwest::{StatusCode, header};
-use seckill_proto::v1::{Answer, Command};
+use seckill_proto::v1::{Answer, Command, OwnerHint};
 use seckill_proto::{Outcome, ProblemKind};
 use seckill_telemetry::TRACEPARENT;
 
@@ -64,9 +64,16 @@ impl Peers for HttpPeers {
         Err(failure_in(&body))
     }
 
-    async fn release(&self, endpoint: &str, partition: u32, to: &str) -> Result<(), Failure> {
+    async fn release(&self, partition: u32, owner: &OwnerHint, to: &str) -> Result<(), Failure> {
         let path = RELEASE.replace("{partition}", &partition.to_string());
-        let request = self.client.post(format!("{endpoint}{path}")).body(to.to_owned());
+        // The owner that is meant, and who takes over.
+        let of = OwnerHint {
+            fence_id: owner.fence_id.clone(),
+            endpoint: to.to_owned(),
+            ..OwnerHint::default()
+        };
+        let request = self.client.post(format!("{}{path}", owner.endpoint));
+        let request = request.body(of.encode_to_vec());
         let response = request.send().await.map_err(|error| failure_of(&error))?;
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(());

@@ -8,7 +8,7 @@ use crate::system::{Engines, System};
 const KILLS: usize = 10;
 /// Enough that no round sells out before its kill, also where views are ready a second or two after the partition is
 /// served again; the last round sells the rest.
-const COUPONS: u32 = 200_000;
+const COUPONS: u32 = 100_000;
 /// Every round is in the middle of its sale when it is killed.
 const GRANTS_A_ROUND: u64 = 250;
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// For how long a partition is served on that the group has given to another node: that one may have much to read.
-const PATIENCE: Duration = Duration::from_secs(30);
+const SERVED_ON_FOR: Duration = Duration::from_secs(30);
 
 /// When a node gives its partitions up.
 #[derive(Clone)]
@@ -40,14 +40,15 @@ impl Departure {
     pub(crate) async fn due(&self) {
         self.told.cancelled().await;
         let since = *self.since.get_or_init(Instant::now);
-        let alone = async {
-            let patience = if self.node.hand_over.is_zero() { Duration::ZERO } else { PATIENCE };
-            tokio::time::sleep_until(since + patience).await;
+        let nobody_came = async {
+            let served_on_for =
+                if self.node.hand_over.is_zero() { Duration::ZERO } else { SERVED_ON_FOR };
+            tokio::time::sleep_until(since + served_on_for).await;
         };
         tokio::select! {
             biased;
             () = self.node.end.cancelled() => {}
-            () = alone, if !self.node.begun.is_cancelled() => {}
+            () = nobody_came, if !self.node.begun.is_cancelled() => {}
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `POST /internal/v1/commands`: a command from another node.
+//! What other nodes ask: `POST /internal/v1/commands` to have a command decided, and
+//! `POST /internal/v1/partitions/{partition}/release` to have a partition given up.
 
 use axum::Router;
 use axum::extract::{Path, Request, State};

@@ -9,7 +9,7 @@ use seckill_telemetry::Span;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::forward::{ANSWER_TIMEOUT, Forwarder, Peers};
+use crate::forward::{ANSWER_TIMEOUT, Forwarder};
 use crate::http::HttpPeers;
 use crate::mailbox::{CommandResult, Mailboxes, NotTaken};
 use crate::traffic::{Second, Traffic};
@@ -19,6 +19,7 @@ use crate::{Archive, Failure, archive, measure};
 #[derive(Clone)]
 pub struct Dispatcher {
     partitions: u32,
+    log_id: Arc<str>,
     mailboxes: Mailboxes,
     forwarder: Arc<Forwarder>,
     archive: Option<Archive>,
@@ -36,20 +37,25 @@ impl Dispatcher {
     /// A dispatcher that passes everything on to the nodes that own partitions.
     #[must_use]
     pub fn forwarding(log: Arc<dyn Log>) -> Self {
-        Self::new(log, Mailboxes::default(), None, Arc::new(HttpPeers::default()), String::new())
+        let peers = Arc::new(HttpPeers::of(&*log));
+        let forwarder = Forwarder::new(Arc::clone(&log), peers, String::new());
+        Self::new(&*log, Mailboxes::default(), None, Arc::new(forwarder))
     }
 
     pub(crate) fn new(
-        log: Arc<dyn Log>,
+        log: &dyn Log,
         mailboxes: Mailboxes,
         archive: Option<Archive>,
-        peers: Arc<dyn Peers>,
-        own: String,
+        forwarder: Arc<Forwarder>,
     ) -> Self {
         measure::describe();
-        let partitions = log.partitions();
-        let (forwarder, traffic) = (Arc::new(Forwarder::new(log, peers, own)), Arc::default());
-        Self { partitions, mailboxes, forwarder, archive, traffic }
+        let (partitions, log_id) = (log.partitions(), log.id().into());
+        Self { partitions, log_id, mailboxes, forwarder, archive, traffic: Arc::default() }
+    }
+
+    /// Of the log that it decides on.
+    pub(crate) fn log_id(&self) -> &str {
+        &self.log_id
     }
 
     /// Sends a command to the owner of its promotion and waits for the answer, for a bounded time.
@@ -147,7 +153,9 @@ impl Dispatcher {
         command: Box<Command>,
         trace: Option<Arc<str>>,
     ) -> Result<Answer, Failure> {
-        let asked = self.forwarder.ask_known(partition, &command, trace.as_deref()).await;
+        let (known, traced) = (self.forwarder.known(partition), trace.as_deref());
+        let known = known.as_ref();
+        let asked = self.forwarder.ask_known(partition, known, &command, traced).await;
         let moves = matches!(asked, Err(Failure::NotOwner));
         if !(moves || matches!(asked, Err(Failure::Unavailable))) {
             return asked;
@@ -156,7 +164,7 @@ impl Dispatcher {
         match self.mailboxes.put(partition, *command, trace.clone()) {
             Ok(answer) => self.answered(answer).await,
             Err(NotTaken::NotHere(command)) => {
-                self.forwarder.ask_another(partition, &command, trace.as_deref(), moves).await
+                self.forwarder.ask_another(partition, known, &command, traced, moves).await
             }
             Err(NotTaken::TurnedAway(failure)) => Err(failure),
         }

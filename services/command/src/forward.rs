@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use prost::Message;
 use seckill_log::{Entries, Log, LogError, Table};
-use seckill_proto::v1::{Answer, Command, OwnerHint};
+use seckill_proto::v1::{Answer, Command, NodeStatus, OwnerHint};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Failure;
@@ -54,6 +56,17 @@ pub trait Peers: Send + Sync + 'static {
     /// # Errors
     /// It does not serve there, or does not say.
     async fn release(&self, partition: u32, owner: &OwnerHint, to: &str) -> Result<(), Failure>;
+
+    /// Follows what the node at an endpoint says of itself, for the one at `own`. Ends when nothing is heard of it any
+    /// more.
+    ///
+    /// # Errors
+    /// It is not reached.
+    async fn follow(
+        &self,
+        endpoint: &str,
+        own: &str,
+    ) -> Result<BoxStream<'static, NodeStatus>, Failure>;
 }
 
 /// Sends commands to other nodes. Where they are comes from the table of owners and is kept until
@@ -72,6 +85,8 @@ pub(crate) struct Forwarder {
 #[derive(Default)]
 struct KnownOwner {
     hint: Mutex<Option<OwnerHint>>,
+    /// Of that, where others tell of it.
+    changes: Notify,
     /// When the table was last asked. Held while it is asked: in an outage a whole crowd wants to.
     asked: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
@@ -82,53 +97,69 @@ impl Forwarder {
         Self { log, peers, own, owners, listed }
     }
 
-    /// Asks the owner last heard of: [`Failure::NotOwner`] where that is not it any more.
+    /// The owner last heard of.
+    pub(crate) fn known(&self, partition: u32) -> Option<OwnerHint> {
+        self.owner(partition).hint.lock().clone()
+    }
+
+    /// Asks that one: [`Failure::NotOwner`] where it is not it any more.
     pub(crate) async fn ask_known(
         &self,
         partition: u32,
+        known: Option<&OwnerHint>,
         command: &Command,
         trace: Option<&str>,
     ) -> Result<Answer, Failure> {
-        let owner = self.owner(partition);
-        let known = owner.endpoint().filter(|endpoint| *endpoint != self.own);
-        let endpoint = known.ok_or(Failure::Unavailable)?;
-        let answered = self.peers.decide(&endpoint, command, trace).await;
-        if let Err(Failure::Unknown) = answered {
-            *owner.hint.lock() = None; // it may be gone; the next one looks again
+        let known = known.filter(|known| known.endpoint != self.own);
+        let known = known.ok_or(Failure::Unavailable)?;
+        let answered = self.peers.decide(&known.endpoint, command, trace).await;
+        if let Err(Failure::Unknown | Failure::NotOwner) = answered {
+            self.owner(partition).forget(known); // it may be gone; the next one looks again
         }
         answered
     }
 
-    /// Asks another one than that, which the table of owners names. Where that one had just said that it is not the
-    /// owner, the table may not know yet who is: then it is looked at again.
+    /// Asks another one than that, which the other nodes or the table of owners name. Where that one had just said that
+    /// it is not the owner, nobody may know yet who is: then it is waited for.
     pub(crate) async fn ask_another(
         &self,
         partition: u32,
+        known: Option<&OwnerHint>,
         command: &Command,
         trace: Option<&str>,
         moves: bool,
     ) -> Result<Answer, Failure> {
         let looks = if moves { LOOKS } else { 1 };
-        let another = self.another(partition, looks).await.ok_or(Failure::Unavailable)?;
+        let another = self.another(partition, known, looks).await.ok_or(Failure::Unavailable)?;
         match self.peers.decide(&another, command, trace).await {
             Err(Failure::NotOwner) => Err(Failure::Unavailable),
             answered => answered,
         }
     }
 
-    async fn another(&self, partition: u32, looks: u32) -> Option<String> {
+    async fn another(
+        &self,
+        partition: u32,
+        known: Option<&OwnerHint>,
+        looks: u32,
+    ) -> Option<String> {
         let owner = self.owner(partition);
-        let known = owner.endpoint();
+        let is_another = |hint: &OwnerHint| Some(hint) != known;
         for look in 0..looks {
-            if look > 0 {
-                tokio::time::sleep(ASK_AGAIN).await;
+            let heard_of = || owner.hint.lock().clone().filter(is_another);
+            let changed = owner.changes.notified();
+            if look > 0 && heard_of().is_none() {
+                let _ = tokio::time::timeout(ASK_AGAIN, changed).await;
             }
-            let endpoint = self.look_up(partition, &owner).await?.endpoint;
-            if endpoint == self.own {
+            let hint = match heard_of() {
+                Some(hint) => hint,
+                None => self.look_up(partition, &owner).await?,
+            };
+            if hint.endpoint == self.own {
                 return None;
             }
-            if known.as_ref() != Some(&endpoint) {
-                return Some(endpoint);
+            if is_another(&hint) {
+                return Some(hint.endpoint);
             }
         }
         None
@@ -136,8 +167,16 @@ impl Forwarder {
 
     /// Takes note that a partition is about to be served at an endpoint.
     pub(crate) fn goes_to(&self, partition: u32, endpoint: String) {
-        let hint = OwnerHint { endpoint, ..OwnerHint::default() };
-        self.owner(partition).hint.lock().replace(hint);
+        let owner = self.owner(partition);
+        let mut hint = owner.hint.lock();
+        let term = hint.as_ref().map_or(0, |before| before.term);
+        *hint = Some(OwnerHint { term, endpoint, ..OwnerHint::default() });
+        owner.changes.notify_waiters();
+    }
+
+    /// Takes note of who serves a partition.
+    pub(crate) fn is_served_by(&self, partition: u32, owner: &OwnerHint) {
+        self.owner(partition).learn(owner);
     }
 
     /// Who owns each partition, as the table says, or said a moment ago; where it could not be asked a moment
@@ -183,8 +222,17 @@ impl Forwarder {
 }
 
 impl KnownOwner {
-    fn endpoint(&self) -> Option<String> {
-        self.hint.lock().as_ref().map(|hint| hint.endpoint.clone())
+    /// Of two the later one counts.
+    fn learn(&self, owner: &OwnerHint) {
+        let mut hint = self.hint.lock();
+        if hint.as_ref().is_none_or(|before| before.term < owner.term) {
+            *hint = Some(owner.clone());
+            self.changes.notify_waiters();
+        }
+    }
+
+    fn forget(&self, owner: &OwnerHint) {
+        self.hint.lock().take_if(|hint| hint == owner);
     }
 
     async fn look_up(
@@ -198,7 +246,7 @@ impl KnownOwner {
             // By itself: who waits gives up sooner than an engine that does not answer, and then the next one
             // must not ask beside.
             let asking = tokio::spawn(async move {
-                owner.learn(partition, scan.await);
+                owner.note(partition, scan.await);
                 *asked = Some(Instant::now());
             });
             let _ = asking.await; // what it has learned stands in the owner
@@ -206,9 +254,9 @@ impl KnownOwner {
         self.hint.lock().clone()
     }
 
-    fn learn(&self, partition: u32, scanned: Result<Entries, LogError>) {
+    fn note(&self, partition: u32, scanned: Result<Entries, LogError>) {
         match scanned {
-            Ok(entries) => *self.hint.lock() = owner_in(&entries),
+            Ok(entries) => owner_in(&entries).iter().for_each(|owner| self.learn(owner)),
             Err(error) => tracing::warn!(%error, partition, "the table of owners cannot be read"),
         }
     }

@@ -39,6 +39,11 @@ pub(crate) fn outcome(told: &Result<Answer, Failure>) -> &'static str {
     }
 }
 
+/// Counts partitions taken over from a node that is gone.
+pub(crate) fn adopted(partitions: usize) {
+    metrics::counter!("seckill_adopted_partitions_total").increment(partitions as u64);
+}
+
 /// Says what the metrics of this crate are.
 pub(crate) fn describe() {
     metrics::describe_counter!(
@@ -53,6 +58,15 @@ pub(crate) fn describe() {
     metrics::describe_histogram!(
         "seckill_takeover_seconds",
         "From wanting a partition until serving it"
+    );
+    metrics::describe_counter!(
+        "seckill_adopted_partitions_total",
+        "Partitions taken over from another node that was not reached any more, before the group said so"
+    );
+    adopted(0);
+    metrics::describe_gauge!(
+        "seckill_standby_partitions",
+        "Partitions of other nodes whose state this process keeps, to take over from"
     );
     metrics::describe_counter!("seckill_snapshots_total", "Snapshots made");
     metrics::counter!("seckill_snapshots_total").increment(0);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use seckill_log::{Group, Leaving, Log, LogError, run_assigned};
-use seckill_proto::v1::Checkpoint;
+use seckill_proto::v1::{Checkpoint, NodeStatus};
 use seckill_telemetry::{Health, Part};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -12,12 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, JUMP_MS};
 use crate::departure::{Departure, Leave};
-use crate::mailbox::{Mailbox, Mailboxes};
+use crate::forward::Forwarder;
+use crate::mailbox::{Gate, Mailbox, Mailboxes};
+use crate::neighbours::Neighbours;
 use crate::partition::Partition;
 use crate::proof::{self, ViewsWitness};
 use crate::snapshot::{self, SnapshotPlan};
+use crate::standby::Standbys;
 use crate::takeover::Identity;
-use crate::{Archive, Dispatcher, HttpPeers, Peers, Random};
+use crate::{Archive, Dispatcher, HttpPeers, Peers, Random, http};
 
 /// How often the clock is looked at.
 const WATCH_CLOCK_EVERY: Duration = Duration::from_millis(500);
@@ -42,8 +46,8 @@ pub struct NodeConfig {
     pub room: Option<watch::Receiver<Option<String>>>,
     /// Where promotions that are over go; without it they stay in memory.
     pub archive: Option<Archive>,
-    /// The way to other nodes.
-    pub peers: Arc<dyn Peers>,
+    /// The way to other nodes; HTTP, where it is absent.
+    pub peers: Option<Arc<dyn Peers>>,
     /// Where chance comes from.
     pub random: Random,
     /// Records after which the next segment of a snapshot is made.
@@ -51,6 +55,8 @@ pub struct NodeConfig {
     /// For how long a partition that is to go to another node is served on, until that one has taken it over. Nothing
     /// for a node that has no others beside it.
     pub hand_over: Duration,
+    /// How many other nodes keep the state of a partition, to take it over from.
+    pub standbys: usize,
 }
 
 impl NodeConfig {
@@ -64,10 +70,11 @@ impl NodeConfig {
             views: None,
             room: None,
             archive: None,
-            peers: Arc::new(HttpPeers::default()),
+            peers: None,
             random: Random::system(),
             snapshot_records: snapshot::RECORDS_BETWEEN,
             hand_over: Duration::ZERO,
+            standbys: 0,
         }
     }
 }
@@ -75,6 +82,7 @@ impl NodeConfig {
 /// A command node that runs.
 pub struct Node {
     dispatcher: Dispatcher,
+    neighbours: Arc<Neighbours>,
     leave: Leave,
     /// Nothing is served here any more.
     gone: CancellationToken,
@@ -87,6 +95,8 @@ struct Shared {
     log: Arc<dyn Log>,
     identity: Identity,
     peers: Arc<dyn Peers>,
+    neighbours: Arc<Neighbours>,
+    standbys: Arc<Standbys>,
     mailboxes: Mailboxes,
     health: Health,
     clock: Clock,
@@ -95,6 +105,7 @@ struct Shared {
     retain: Option<Duration>,
     snapshot_records: u64,
     leave: Leave,
+    dispatcher: Dispatcher,
     /// One snapshot at a time, because each holds a second copy of a partition's state.
     snapshot_turn: Arc<Semaphore>,
 }
@@ -113,56 +124,55 @@ impl Node {
         let asked = tokio::time::timeout(TIME_TIMEOUT, log.time_ms()).await;
         asked.ok().flatten().into_iter().for_each(|time_ms| config.clock.hold_to(time_ms));
         let membership = log.join(Group::Command).await?;
-        let mailboxes = Mailboxes::default();
-        let retain = config.archive.as_ref().map(|archive| archive.retain);
-        let (of_log, boxes, own) = (Arc::clone(&log), mailboxes.clone(), config.endpoint.clone());
-        let peers = Arc::clone(&config.peers);
-        let dispatcher = Dispatcher::new(of_log, boxes, config.archive, peers, own);
         let member = health.member("command/membership");
-        let (hand_over, begun) = (config.hand_over, stop.child_token());
-        let leave = Leave { hand_over, begun: begun.clone(), end: stop };
-        let parts = Shared {
-            log,
-            identity: Identity {
-                random: config.random,
-                node: config.name,
-                endpoint: config.endpoint,
-                url: config.url,
-            },
-            snapshot_records: config.snapshot_records,
-            leave: leave.clone(),
-            peers: config.peers,
-            mailboxes,
-            health,
-            clock: config.clock,
-            views: config.views,
-            retain,
-            room: config.room.unwrap_or_else(|| watch::channel(None).1),
-            snapshot_turn: Arc::new(Semaphore::new(1)),
-        };
+        let (alone, copies) = (config.hand_over.is_zero(), config.standbys);
+        let parts = Shared::new(log, config, health, &stop);
+        let (neighbours, standbys) = (Arc::clone(&parts.neighbours), Arc::clone(&parts.standbys));
+        let (leave, dispatcher) = (parts.leave.clone(), parts.dispatcher.clone());
         let watching = watch_clock(parts.clock.clone(), parts.health.part("command/clock"));
+        let membership = membership.with(neighbours.adopted());
         // First, so that the others come while this one still serves.
-        let running =
-            run_assigned(membership, begun, Leaving::First, member, move |partition, stop| {
-                parts.clone().look_after(partition, stop)
-            });
+        let running = run_assigned(
+            membership,
+            leave.begun.clone(),
+            Leaving::First,
+            member,
+            move |partition, stop| parts.clone().look_after(partition, stop),
+        );
         let gone = CancellationToken::new();
         let guard = gone.clone().drop_guard();
-        let task = async {
+        let of_others = Arc::clone(&neighbours);
+        let task = async move {
             let _gone = guard;
+            let others = async {
+                if !alone {
+                    tokio::join!(Arc::clone(&of_others).run(), standbys.run(&of_others, copies));
+                }
+            };
             tokio::select! {
                 biased;
                 () = running => {}
-                () = watching => {}
+                _ = async { tokio::join!(watching, others) } => {}
             }
         };
-        Ok(Self { dispatcher, leave, gone, task: tokio::spawn(task) })
+        Ok(Self { dispatcher, neighbours, leave, gone, task: tokio::spawn(task) })
     }
 
     /// The way in for commands.
     #[must_use]
     pub fn dispatcher(&self) -> Dispatcher {
         self.dispatcher.clone()
+    }
+
+    /// What it knows of other nodes, and tells them.
+    #[must_use]
+    pub fn neighbours(&self) -> Arc<Neighbours> {
+        Arc::clone(&self.neighbours)
+    }
+
+    /// What it answers other nodes, until `close`. It is for the cluster's own network.
+    pub fn internal_routes(&self, close: CancellationToken) -> Router {
+        http::internal_routes(self.dispatcher.clone(), self.neighbours(), close)
     }
 
     /// Ends it at once, in the middle of whatever it does: for tests and simulations of a crash.
@@ -217,6 +227,55 @@ async fn watch_clock(clock: Clock, part: Part) {
 }
 
 impl Shared {
+    fn new(
+        log: Arc<dyn Log>,
+        config: NodeConfig,
+        health: Health,
+        stop: &CancellationToken,
+    ) -> Self {
+        let mailboxes = Mailboxes::default();
+        let retain = config.archive.as_ref().map(|archive| archive.retain);
+        let over_http = || Arc::new(HttpPeers::of(&*log)) as Arc<dyn Peers>;
+        let peers = config.peers.unwrap_or_else(over_http);
+        let (of_log, own) = (Arc::clone(&log), config.endpoint.clone());
+        let forwarder = Arc::new(Forwarder::new(of_log, Arc::clone(&peers), own));
+        let (boxes, on) = (mailboxes.clone(), Arc::clone(&forwarder));
+        let dispatcher = Dispatcher::new(&*log, boxes, config.archive, on);
+        let leave =
+            Leave { hand_over: config.hand_over, begun: stop.child_token(), end: stop.clone() };
+        let own = NodeStatus {
+            endpoint: config.endpoint.clone(),
+            instance: config.random.id().into(),
+            ..NodeStatus::default()
+        };
+        let (partitions, on) = (log.partitions(), Arc::clone(&peers));
+        let neighbours = Neighbours::new(own, partitions, leave.clone(), on, forwarder);
+        let of_log = Arc::clone(&log);
+        let standbys = Arc::new(Standbys::new(of_log, config.clock.clone(), retain));
+        Self {
+            log,
+            identity: Identity {
+                random: config.random,
+                node: config.name,
+                endpoint: config.endpoint,
+                url: config.url,
+            },
+            snapshot_records: config.snapshot_records,
+            dispatcher,
+            leave,
+            peers,
+            neighbours,
+            standbys,
+            mailboxes,
+            health,
+            clock: config.clock,
+            views: config.views,
+            retain,
+            room: config.room.unwrap_or_else(|| watch::channel(None).1),
+            snapshot_turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+
     /// Owns a partition until `stop`, and has snapshots made of it meanwhile.
     fn look_after(
         self,
@@ -224,6 +283,9 @@ impl Shared {
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (mailbox, incoming) = Mailbox::new();
+        if self.neighbours.has_adopted(partition) {
+            mailbox.set(Gate::Open); // the other nodes send commands here already
+        }
         let registered = self.mailboxes.register(partition, mailbox.clone());
         let (confirmed, snapshots_follow) = watch::channel(Checkpoint::default());
         let marks = proof::keep_marking(Arc::clone(&self.log), partition, confirmed.subscribe());
@@ -235,6 +297,8 @@ impl Shared {
             mailbox,
             incoming,
             peers: self.peers,
+            neighbours: self.neighbours,
+            standbys: self.standbys,
             confirmed,
             known: Checkpoint::default(),
             views: self.views,

@@ -22,8 +22,10 @@ use crate::clock::Clock;
 use crate::departure::Departure;
 use crate::forward::{OWNER_KEY, Peers};
 use crate::mailbox::{Answered, Asker, CommandResult, Envelope, Gate, Incoming, Mailbox, Release};
+use crate::neighbours::Neighbours;
 use crate::proof::ViewsWitness;
 use crate::snapshot::WhichArchived;
+use crate::standby::Standbys;
 use crate::takeover::{self, Attempt, Identity, TakeoverError};
 
 /// Commands decided before what they wrote is handed to the log.
@@ -65,6 +67,8 @@ pub(crate) struct Partition {
     pub(crate) mailbox: Mailbox,
     pub(crate) incoming: Incoming,
     pub(crate) peers: Arc<dyn Peers>,
+    pub(crate) neighbours: Arc<Neighbours>,
+    pub(crate) standbys: Arc<Standbys>,
     /// Tells how far the log is confirmed.
     pub(crate) confirmed: watch::Sender<Checkpoint>,
     /// The furthest that this node has ever seen the log confirmed.
@@ -161,6 +165,7 @@ impl Partition {
         if !std::mem::take(&mut self.released) {
             return;
         }
+        self.neighbours.no_longer_adopts(self.partition);
         let staying = async {
             let _ = tokio::time::timeout(DRAIN, self.read_back(owner)).await;
             tokio::time::sleep(STAY_AWAY).await;
@@ -206,6 +211,8 @@ impl Partition {
     async fn take_over(&mut self, owner: &mut Owner<Waiting>) -> Result<Book, TakeoverError> {
         let begun = Instant::now();
         let partition = self.partition;
+        let warm = self.standbys.take(partition).await;
+        let is_warm = warm.is_some();
         let mut settle = |settled| answer(partition, settled);
         let progress = |at: u64, fence: u64| {
             let reason = format!("taking the partition over: at offset {at} of {fence}");
@@ -213,15 +220,19 @@ impl Partition {
             tracing::info!(partition, at, fence, "taking the partition over");
         };
         let let_in = || self.mailbox.set(Gate::Open);
-        let made = self.attempt(&progress, &let_in).make(owner, &mut settle).await;
+        let made = self.attempt(&progress, &let_in).make(owner, warm, &mut settle).await;
         if made.is_err() {
             // Of what is in doubt nobody else is known to have taken over.
             let in_doubt = owner.read_back_from().is_some();
             self.mailbox.set(if in_doubt { Gate::Closed } else { Gate::Elsewhere });
             self.turn_away_waiting();
         }
+        if matches!(made, Err(TakeoverError::Deposed)) {
+            self.neighbours.no_longer_adopts(self.partition);
+        }
         let book = made?;
-        tracing::info!(partition, took = ?begun.elapsed(), holds = book.size(), "serving");
+        let (took, holds) = (begun.elapsed(), book.size());
+        tracing::info!(partition, ?took, holds, is_warm, "serving");
         metrics::histogram!("seckill_takeover_seconds").record(begun.elapsed());
         Ok(book)
     }
@@ -239,6 +250,7 @@ impl Partition {
             known: &self.known,
             progress,
             peers: &*self.peers,
+            neighbours: &self.neighbours,
             let_in,
         }
     }
@@ -261,7 +273,10 @@ impl Partition {
         let Phase::Serving { term } = owner.phase() else { return };
         let mut beside = JoinSet::new(); // ends with this session
         self.mailbox.set_owner(owner.fence_id());
-        beside.spawn(self.publish_hint(term, owner.fence_id()));
+        let Identity { node, endpoint, url, .. } = self.identity.clone();
+        let hint = OwnerHint { term, node, endpoint, url, fence_id: owner.fence_id().into() };
+        let _serves = self.neighbours.serves(self.partition, hint.clone());
+        beside.spawn(self.publish_hint(&hint));
         self.warn_of_clock(&book);
         self.serve_on();
         while self.incoming.releases.try_recv().is_ok() {} // asked for before it was served
@@ -573,14 +588,8 @@ impl Partition {
         }
     }
 
-    /// Tells other nodes where commands go. Only a hint, and nobody waits for it.
-    fn publish_hint(
-        &self,
-        term: u64,
-        fence_id: [u8; 16],
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let Identity { node, endpoint, url, .. } = self.identity.clone();
-        let hint = OwnerHint { term, node, endpoint, url, fence_id: fence_id.into() };
+    /// Tells whoever asks the table of owners where commands go. Only a hint, and nobody waits for it.
+    fn publish_hint(&self, hint: &OwnerHint) -> impl Future<Output = ()> + Send + 'static {
         let entry = (OWNER_KEY.to_owned(), Bytes::from(hint.encode_to_vec()));
         let (log, partition) = (Arc::clone(&self.log), self.partition);
         async move {

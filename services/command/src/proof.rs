@@ -36,10 +36,10 @@ pub(crate) async fn examine(
     partition: u32,
     entries: &Entries,
     views: Option<&ViewsWitness>,
-    of_node: &Checkpoint,
+    of_node: impl IntoIterator<Item = Checkpoint>,
 ) -> Result<(), TakeoverError> {
     let mut known = known_among(partition, entries);
-    known.push(Witness::new("this node", of_node.clone()));
+    known.extend(of_node.into_iter().map(|seen| Witness::new("this node", seen)));
     known.extend(ask_views(partition, views).await);
     let found: Option<Contradiction> = contradiction(log, partition, &known).await?;
     found.map_or(Ok(()), |contradiction| Err(contradiction.into()))

@@ -13,10 +13,12 @@ use seckill_proto::v1::{Checkpoint, Event, Fence, OwnerHint};
 
 use tokio::time::Instant;
 
-use crate::forward::{Peers, owner_in};
+use crate::forward::Peers;
+use crate::neighbours::Neighbours;
 use crate::proof::{self, ViewsWitness};
 use crate::random::Random;
-use crate::snapshot::{self, Snapshot};
+use crate::snapshot::Snapshot;
+use crate::standby::Warm;
 
 /// How long one read waits before it is asked again whether there is anything to wait for.
 pub(crate) const STEP: Duration = Duration::from_millis(200);
@@ -87,6 +89,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) progress: &'a (dyn Fn(u64, u64) + Sync),
     /// The way to who serves the partition now.
     pub(crate) peers: &'a dyn Peers,
+    pub(crate) neighbours: &'a Neighbours,
     /// Has commands wait here from now on.
     pub(crate) let_in: &'a (dyn Fn() + Sync),
 }
@@ -98,19 +101,19 @@ impl Attempt<'_> {
     pub(crate) async fn make<T: Send>(
         &self,
         owner: &mut Owner<T>,
+        warm: Option<Warm>,
         settle: &mut (dyn FnMut(Settled<T>) + Send),
     ) -> Result<Book, TakeoverError> {
         let Self { log, partition, .. } = *self;
         let entries = log.scan(Table::Owners, partition).await?;
-        let mut reading = Reading::default();
-        let (mut state, mut served_by) = self.gather(&entries, &mut reading).await?;
+        let mut warm = self.gather(&entries, warm).await?;
         // To look may have taken long.
-        self.read_what_is_there(&mut state, &mut reading, &mut served_by).await?;
-        owner.honour(state.fold.skips());
+        self.read_what_is_there(&mut warm).await?;
+        let Warm { state: Snapshot { mut book, fold }, mut reading, served_by } = warm;
+        owner.honour(fold.skips());
         if owner.read_back_from().is_none() {
             self.ask_to_release(served_by).await;
         }
-        let Snapshot { mut book, fold } = state;
         let mut takeover = self.takeover(fold);
         loop {
             match takeover.next(owner) {
@@ -167,21 +170,24 @@ impl Attempt<'_> {
         Takeover::new(random.id(), node, endpoint, from)
     }
 
-    /// Puts the state together from snapshot and log, and finds who serves now; while it is looked whether
-    /// the log is the one that it was.
-    async fn gather(
-        &self,
-        entries: &Entries,
-        reading: &mut Reading,
-    ) -> Result<(Snapshot, Option<OwnerHint>), TakeoverError> {
+    /// Puts the state together from snapshot and log, where it is not known already, and finds who serves now; while
+    /// it is looked whether the log is the one that it was.
+    async fn gather(&self, entries: &Entries, warm: Option<Warm>) -> Result<Warm, TakeoverError> {
         let Self { log, partition, .. } = *self;
+        // Somebody may have skipped a record that it has folded.
+        let skips = Skips::among(partition, entries)?;
+        let warm = warm.filter(|warm| *warm.state.fold.skips() == skips);
+        let seen = warm.as_ref().map(|warm| warm.state.fold.checkpoint());
         let gathering = async {
-            let mut served_by = owner_in(entries);
-            let mut state = snapshot::load(log, partition, entries).await?;
-            self.read_what_is_there(&mut state, reading, &mut served_by).await?;
-            Ok::<_, TakeoverError>((state, served_by))
+            let mut warm = match warm {
+                Some(warm) => warm,
+                None => Warm::load(log, partition, entries).await?,
+            };
+            self.read_what_is_there(&mut warm).await?;
+            Ok::<_, TakeoverError>(warm)
         };
-        let examining = proof::examine(log, partition, entries, self.views, self.known);
+        let of_node = [Some(self.known.clone()), seen].into_iter().flatten();
+        let examining = proof::examine(log, partition, entries, self.views, of_node);
         let (mut gathering, mut examining) = (pin!(gathering), pin!(examining));
         // A log that has lost records is told so, whatever else is wrong with it.
         tokio::select! {
@@ -205,6 +211,9 @@ impl Attempt<'_> {
         let endpoint = &owner.endpoint;
         // The other node sends commands here as soon as it takes none any more.
         (self.let_in)();
+        if self.neighbours.has_adopted(self.partition) && !self.neighbours.reaches(endpoint) {
+            return; // it is gone
+        }
         let asking = self.peers.release(self.partition, &owner, own);
         match tokio::time::timeout(RELEASED_WITHIN, asking).await {
             Ok(Ok(())) => {}
@@ -214,26 +223,16 @@ impl Attempt<'_> {
     }
 
     /// Folds what the log has, while somebody may write on; close to the end that is enough.
-    async fn read_what_is_there(
-        &self,
-        state: &mut Snapshot,
-        reading: &mut Reading,
-        served_by: &mut Option<OwnerHint>,
-    ) -> Result<(), TakeoverError> {
+    async fn read_what_is_there(&self, warm: &mut Warm) -> Result<(), TakeoverError> {
         let Self { log, partition, .. } = *self;
         for _ in 0..ROUNDS {
-            let (begin, end) = (state.fold.next_offset(), log.end(partition).await?);
-            while state.fold.next_offset() < end {
-                let from = state.fold.next_offset();
-                let records = self.read(reading, from).await?;
+            let (begin, end) = (warm.state.fold.next_offset(), log.end(partition).await?);
+            while warm.state.fold.next_offset() < end {
+                let from = warm.state.fold.next_offset();
+                let records = warm.reading.next(log, partition, from).await?;
                 assert_there(log, partition, from, records.is_empty()).await?;
-                self.tell(reading, from, end);
-                for (offset, record) in records {
-                    if let Some(fence) = state.step(offset, &record)? {
-                        let Fence { fence_id, endpoint, .. } = fence;
-                        *served_by = Some(OwnerHint { fence_id, endpoint, ..OwnerHint::default() });
-                    }
-                }
+                self.tell(&mut warm.reading, from, end);
+                warm.fold(records)?;
                 tokio::task::yield_now().await;
             }
             if end.saturating_sub(begin) < NEAR {
@@ -250,23 +249,11 @@ impl Attempt<'_> {
         from: u64,
         takeover: &mut Takeover,
     ) -> Result<Records, LogError> {
-        let records = self.read(reading, from).await?;
+        let records = reading.next(self.log, self.partition, from).await?;
         if records.is_empty() {
             takeover.ended(self.log.end(self.partition).await?);
         }
         takeover.fence().into_iter().for_each(|fence| self.tell(reading, from, fence));
-        Ok(records)
-    }
-
-    /// Records from an offset on; none where none come for a while.
-    async fn read(&self, reading: &mut Reading, from: u64) -> Result<Records, LogError> {
-        let mut reader = match reading.reader.take() {
-            Some((next, reader)) if next == from => reader,
-            Some(_) | None => self.log.read(self.partition, from).await?,
-        };
-        let records = reader.next(STEP).await?;
-        let next = records.last().map_or(from, |(offset, _)| offset + 1);
-        reading.reader = Some((next, reader));
         Ok(records)
     }
 
@@ -292,7 +279,7 @@ impl Attempt<'_> {
 }
 
 /// A reader, and the offset that it comes to next.
-struct Reading {
+pub(crate) struct Reading {
     told: Instant,
     reader: Option<(u64, Box<dyn Reader>)>,
 }
@@ -303,7 +290,28 @@ impl Default for Reading {
     }
 }
 
-type Records = Vec<(u64, Bytes)>;
+impl Reading {
+    /// Records from an offset on; none where none come for a while.
+    pub(crate) async fn next(
+        &mut self,
+        log: &dyn Log,
+        partition: u32,
+        from: u64,
+    ) -> Result<Records, LogError> {
+        let (next, reader) = match &mut self.reader {
+            Some((next, reader)) if *next == from => (next, reader),
+            other => {
+                let (next, reader) = other.insert((from, log.read(partition, from).await?));
+                (next, reader)
+            }
+        };
+        let records = reader.next(STEP).await?;
+        *next = records.last().map_or(from, |(offset, _)| offset + 1);
+        Ok(records)
+    }
+}
+
+pub(crate) type Records = Vec<(u64, Bytes)>;
 
 fn apply<T>(
     effect: Effect<T>,
@@ -331,7 +339,11 @@ fn heed(fence: &Fence, book: &mut Book) {
 
 impl Snapshot {
     /// Takes in the next record of the log; gives it back where it is a fence.
-    fn step(&mut self, offset: u64, record: &[u8]) -> Result<Option<Fence>, TakeoverError> {
+    pub(crate) fn step(
+        &mut self,
+        offset: u64,
+        record: &[u8],
+    ) -> Result<Option<Fence>, TakeoverError> {
         match self.fold.step(offset, record)? {
             Folded::Event(event) => apply_event(event, offset, &mut self.book)?,
             Folded::Fence(fence) => {

@@ -12,7 +12,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -20,10 +19,6 @@ use seckill_proto::v1::Checkpoint;
 use seckill_proto::{Place, place_of};
 
 use crate::{History, Log, LogError};
-
-/// One read waits so long, and there are so many.
-const STEP: Duration = Duration::from_millis(200);
-const STEPS: u32 = 25;
 
 /// The key of an owner's mark in the table of owners.
 pub const COMMAND_MARK: &str = "mark/command";
@@ -134,7 +129,7 @@ pub async fn contradiction(
     let end = log.end(partition).await?;
     let offsets: BTreeSet<u64> = witnesses.iter().flat_map(|witness| witness.asks_for()).collect();
     let reads = offsets.into_iter().filter(|offset| *offset < end).map(async |offset| {
-        let record = record_at(log, partition, offset).await?;
+        let record = log.record(partition, offset).await?;
         Ok::<_, LogError>((offset, record))
     });
     let records: Records = try_join_all(reads).await?.into_iter().collect();
@@ -152,23 +147,6 @@ fn fence_id(record: &[u8]) -> Option<Vec<u8>> {
         Place::Fence(fence_id) => Some(fence_id),
         Place::Event { .. } | Place::None => None,
     }
-}
-
-/// The record at an offset before the end; none where another one comes in its place.
-async fn record_at(log: &dyn Log, partition: u32, offset: u64) -> Result<Option<Bytes>, LogError> {
-    let mut reader = log.read(partition, offset).await?;
-    for _ in 0..STEPS {
-        match reader.next(STEP).await {
-            Ok(records) => {
-                if let Some((found, record)) = records.into_iter().next() {
-                    return Ok((found == offset).then_some(record));
-                }
-            }
-            Err(LogError::Lost { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(LogError::Unavailable(format!("offset {offset} of partition {partition} does not come")))
 }
 
 #[cfg(test)]

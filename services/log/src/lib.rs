@@ -48,6 +48,11 @@ pub trait Log: Send + Sync + 'static {
     /// How many partitions there are; fixed when the log is created.
     fn partitions(&self) -> u32;
 
+    /// What tells it from any other log that other processes may have open; empty where none can.
+    fn id(&self) -> &str {
+        ""
+    }
+
     /// Queues records for the end of a partition, in the order of the calls. The records of one
     /// call may be interleaved with those of other processes, but not reordered.
     fn append(&self, partition: u32, records: Vec<Vec<u8>>) -> Appending;
@@ -62,6 +67,24 @@ pub trait Log: Send + Sync + 'static {
 
     /// Follows a partition from an offset.
     async fn read(&self, partition: u32, from: u64) -> Result<Box<dyn Reader>, LogError>;
+
+    /// The record at an offset before the end; none where it is gone.
+    async fn record(&self, partition: u32, offset: u64) -> Result<Option<Bytes>, LogError> {
+        let mut reader = self.read(partition, offset).await?;
+        for _ in 0..RECORD_STEPS {
+            match reader.next(RECORD_STEP).await {
+                Ok(records) => {
+                    if let Some((found, record)) = records.into_iter().next() {
+                        return Ok((found == offset).then_some(record));
+                    }
+                }
+                Err(LogError::Lost { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        let what = format!("offset {offset} of partition {partition} does not come");
+        Err(LogError::Unavailable(what))
+    }
 
     /// Writes entries to a compacted table, durably and in order.
     async fn put(&self, table: Table, partition: u32, entries: Entries) -> Result<(), LogError>;
@@ -131,6 +154,10 @@ pub type Entries = Vec<(String, Bytes)>;
 
 /// Keys and values of a [`Table`], one after another. After an error nothing comes any more.
 pub type Fetched = mpsc::Receiver<Result<(String, Bytes), LogError>>;
+
+/// A single record is waited for so long at a time, and so often.
+const RECORD_STEP: Duration = Duration::from_millis(200);
+const RECORD_STEPS: u32 = 25;
 
 /// How many values may wait to be taken.
 const FETCHED_AHEAD: usize = 4;

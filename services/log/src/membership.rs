@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -58,9 +59,16 @@ pub struct Standing {
     pub is_member: bool,
 }
 
+/// Partitions beside those assigned.
+struct More {
+    partitions: watch::Sender<BTreeSet<u32>>,
+    changes: watch::Receiver<BTreeSet<u32>>,
+}
+
 /// Membership in a group. Dropping it leaves the group.
 pub struct Membership {
     standing: watch::Receiver<Standing>,
+    more: Option<More>,
     committer: Committer,
     leaves_when_dropped: Option<Box<dyn Any + Send>>,
 }
@@ -74,7 +82,15 @@ impl Membership {
         committer: Committer,
         leaves_when_dropped: Option<Box<dyn Any + Send>>,
     ) -> Self {
-        Self { standing, committer, leaves_when_dropped }
+        Self { standing, more: None, committer, leaves_when_dropped }
+    }
+
+    /// The same, with partitions that this process looks after beside those assigned. What comes to be assigned is taken
+    /// out of them.
+    #[must_use]
+    pub fn with(self, partitions: watch::Sender<BTreeSet<u32>>) -> Self {
+        let changes = partitions.subscribe();
+        Self { more: Some(More { partitions, changes }), ..self }
     }
 
     /// Leaves the group.
@@ -91,9 +107,17 @@ impl Membership {
         self.committer.clone()
     }
 
-    /// The partitions assigned now.
+    /// The partitions to look after now.
     pub fn assigned(&mut self) -> BTreeSet<u32> {
-        self.standing.borrow_and_update().partitions.clone()
+        let mut assigned = self.standing.borrow_and_update().partitions.clone();
+        let Some(More { partitions, changes }) = &mut self.more else { return assigned };
+        partitions.send_if_modified(|more| {
+            let before = more.len();
+            more.retain(|partition| !assigned.contains(partition));
+            more.len() < before
+        });
+        assigned.extend(changes.borrow_and_update().iter());
+        assigned
     }
 
     /// Whether the group counts this process in: only then does an empty assignment mean that it is to
@@ -105,8 +129,22 @@ impl Membership {
 
     /// Waits until assignment or membership is another one. Never returns once neither can change any more.
     pub async fn changed(&mut self) {
-        if self.standing.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        let more = async {
+            match &mut self.more {
+                Some(More { changes, .. }) => changed(changes).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = changed(&mut self.standing) => {}
+            () = more => {}
         }
+    }
+}
+
+async fn changed<T>(watched: &mut watch::Receiver<T>) {
+    if watched.changed().await.is_err() {
+        pending::<()>().await;
     }
 }

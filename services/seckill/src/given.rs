@@ -14,6 +14,7 @@ use seckill_telemetry::LogFormat;
 /// What a log may have, and what a row or a record may have of copies.
 const PARTITIONS: RangeInclusive<u32> = 1..=4_096;
 const REPLICAS: RangeInclusive<u32> = 1..=16;
+const STANDBYS: RangeInclusive<u32> = 0..=16;
 const CONNECTIONS: RangeInclusive<u32> = 1..=1_000_000;
 /// Free megabytes below which nothing more is decided.
 const RESERVE_MB: RangeInclusive<u32> = 1..=1_000_000;
@@ -99,6 +100,10 @@ pub(crate) struct DecideArgs {
     /// free port; none on the embedded log]
     #[arg(long, value_name = "HOST:PORT", env = "SECKILL_INTERNAL_LISTEN", value_parser = address)]
     pub(crate) internal_listen: Option<SocketAddr>,
+    /// Other nodes that keep the state of a partition in memory, 0 to 16, so that one of them takes it over at
+    /// once where its owner is gone [default: 1; none on the embedded log]
+    #[arg(long, value_name = "N", env = "SECKILL_STANDBYS", value_parser = |text: &str| number(text, &STANDBYS))]
+    pub(crate) standbys: Option<u32>,
     /// Base URL under which other nodes reach that [default: http:// and its address]
     #[arg(long, value_name = "URL", env = "SECKILL_ADVERTISE", value_parser = base_url)]
     pub(crate) advertise: Option<String>,

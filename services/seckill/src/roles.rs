@@ -52,6 +52,7 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
         archive: settings.cql.as_ref().map(|_| engines::archive(&views, settings.retain)),
         url: settings.url(app.bound),
         hand_over: HAND_OVER,
+        standbys: settings.standbys,
         ..NodeConfig::new(
             settings.name.clone(),
             settings.endpoint(internal.bound.unwrap_or(app.bound)),
@@ -60,8 +61,7 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let node = Node::start(log, config, app.health.clone(), stop.clone()).await?;
     let dispatcher = node.dispatcher();
-    let internal =
-        internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.close.clone());
+    let internal = internal.serve(node.internal_routes(app.close.clone()), app.close.clone());
     let routes = seckill_command::routes(dispatcher.clone())
         .merge(seckill_original::shopper_routes(dispatcher));
     let served = app.serve_on(reaching, node.hand_over(), routes, "command node").await;

@@ -13,6 +13,7 @@ use seckill_views::CqlConfig;
 use crate::given::{Given, Nodes, assert_no_variable_misspelt};
 
 const DEFAULT_RESERVE_MB: u32 = 128;
+const DEFAULT_STANDBYS: u32 = 1;
 const DEFAULT_RETAIN: Duration = Duration::from_secs(60 * 60);
 
 /// What this system does, and of the engines only what needs somebody.
@@ -76,6 +77,7 @@ pub(crate) struct Settings {
     pub(crate) internal_listen: Option<SocketAddr>,
     pub(crate) connections: Option<u32>,
     pub(crate) retain: Duration,
+    pub(crate) standbys: usize,
     /// In bytes.
     pub(crate) disk_reserve: u64,
     pub(crate) partitions: Option<u32>,
@@ -114,6 +116,7 @@ impl Given {
             name: self.name(role),
             connections: self.serve.connections,
             retain: self.decide.retain.unwrap_or(DEFAULT_RETAIN),
+            standbys: self.decide.standbys.unwrap_or(DEFAULT_STANDBYS) as usize,
             disk_reserve: u64::from(self.disk.disk_reserve.unwrap_or(DEFAULT_RESERVE_MB)) << 20,
             partitions: self.new_log.partitions,
             advertise: self.decide.advertise,

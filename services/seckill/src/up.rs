@@ -37,8 +37,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let System { log, views, node, projector, background, internal, .. } = system;
     let watching = background.run(ready::watch(views.clone(), app.health.part("query/views")));
     let dispatcher = node.dispatcher();
-    let internal =
-        internal.serve(seckill_command::internal_routes(dispatcher.clone()), app.close.clone());
+    let internal = internal.serve(node.internal_routes(app.close.clone()), app.close.clone());
     let rebuilds = seckill_projector::routes(Arc::clone(&log), views.clone(), verify::claims(&log));
     let replays = seckill_replay::routes(Arc::clone(&log), app.stop.clone());
     let readers = seckill_query::routes(
@@ -92,6 +91,7 @@ impl System {
             archive: Some(engines::archive(&get_views, settings.retain)),
             url: settings.url(app.bound),
             hand_over: if settings.kafka.is_some() { roles::HAND_OVER } else { Duration::ZERO },
+            standbys: settings.standbys,
             ..NodeConfig::new(
                 settings.name.clone(),
                 settings.endpoint(internal.bound.unwrap_or(app.bound)),

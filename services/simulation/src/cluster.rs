@@ -7,14 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use seckill_command::{
-    Archive, AskViews, Clock, Dispatcher, Failure, Node, NodeConfig, Peers, Random, Shown,
-    ViewsWitness,
+    Archive, AskViews, Clock, Dispatcher, Failure, Neighbours, Node, NodeConfig, Peers, Random,
+    Shown, ViewsWitness,
 };
 use seckill_log::{Log, Standing};
 use seckill_projector::Projector;
-use seckill_proto::v1::{Answer, Command, OwnerHint};
+use seckill_proto::v1::{Answer, Command, NodeStatus, OwnerHint};
 use seckill_telemetry::Health;
 use seckill_views::{Faults, MemoryStore, Views, ViewsError};
 use tokio::sync::watch;
@@ -29,6 +31,8 @@ const SNAPSHOT_RECORDS: u64 = 20;
 const RETAIN: Duration = Duration::from_secs(8);
 /// For how long a partition that is to go to another node is served on.
 const HAND_OVER: Duration = Duration::from_secs(2);
+/// How many other nodes keep the state of a partition.
+const STANDBYS: usize = 1;
 const GROUPS: [&str; 2] = ["command", "projector"];
 
 pub(crate) struct Cluster {
@@ -54,6 +58,8 @@ struct Running {
     node: Node,
     projector: Projector,
     stop: CancellationToken,
+    /// What other nodes hold on to.
+    connections: CancellationToken,
 }
 
 impl Cluster {
@@ -86,6 +92,17 @@ impl Cluster {
     /// The way in to a node that runs.
     pub(crate) fn dispatcher(&self, node: usize) -> Option<Dispatcher> {
         Some(self.places[node].running.lock().as_ref()?.node.dispatcher())
+    }
+
+    /// What a node that runs tells of itself, and what that ends with.
+    fn neighbours(&self, node: usize) -> Option<(Arc<Neighbours>, CancellationToken)> {
+        let running = self.places[node].running.lock();
+        let running = running.as_ref()?;
+        Some((running.node.neighbours(), running.connections.clone()))
+    }
+
+    fn number_of(&self, endpoint: &str) -> Option<usize> {
+        self.places.iter().position(|place| place.name == endpoint)
     }
 
     /// The views, by whoever asks them from outside.
@@ -131,17 +148,21 @@ impl Cluster {
             clock: Clock::new(wall, move || since_boot.now_ms()),
             views: Some(witness(&views)),
             archive: Some(archive(&views)),
-            peers: Arc::new(Network(Arc::clone(self))),
+            peers: Some(Arc::new(Network(Arc::clone(self)))),
             random: Random::new(move || chance.number()),
             snapshot_records: SNAPSHOT_RECORDS,
             hand_over: HAND_OVER,
+            standbys: STANDBYS,
             ..NodeConfig::new(&place.name, &place.name)
         };
         let (health, stop) = (Health::default(), CancellationToken::new());
         let node = Node::start(Arc::clone(&log), config, health.clone(), stop.clone()).await;
         let node = node.map_err(|error| error.to_string())?;
         match Projector::start(log, views, health, stop.clone()).await {
-            Ok(projector) => Ok(Running { node, projector, stop }),
+            Ok(projector) => {
+                let connections = CancellationToken::new();
+                Ok(Running { node, projector, stop, connections })
+            }
             Err(error) => {
                 node.kill();
                 Err(error.to_string())
@@ -154,6 +175,7 @@ impl Cluster {
         let place = &self.places[number];
         if let Some(running) = place.running.lock().take() {
             self.world.note(format_args!("{} is killed", place.name));
+            running.connections.cancel(); // before it can say that it serves nothing any more
             running.node.kill();
             running.projector.kill();
         }
@@ -173,7 +195,8 @@ impl Cluster {
         let _ = leave.await;
         place.leaving.store(false, Ordering::Relaxed);
         let running = place.running.lock().take();
-        if let Some(Running { node, projector, stop }) = running {
+        if let Some(Running { node, projector, stop, connections }) = running {
+            connections.cancel();
             stop.cancel();
             node.stopped().await;
             projector.stopped().await;
@@ -246,7 +269,7 @@ impl Peers for Network {
     ) -> Result<Answer, Failure> {
         let (cluster, command) = (Arc::clone(&self.0), command.clone());
         let world = Arc::clone(&cluster.world);
-        let number = cluster.places.iter().position(|place| place.name == endpoint);
+        let number = cluster.number_of(endpoint);
         world.takes().await;
         let Some(to) = number.and_then(|number| cluster.dispatcher(number)) else {
             return Err(Failure::Unavailable); // nobody listens there
@@ -266,7 +289,7 @@ impl Peers for Network {
     async fn release(&self, partition: u32, owner: &OwnerHint, to: &str) -> Result<(), Failure> {
         let (cluster, world, endpoint) = (&self.0, &self.0.world, &owner.endpoint);
         world.note(format_args!("{to} asks {endpoint} for partition {partition}"));
-        let number = cluster.places.iter().position(|place| place.name == *endpoint);
+        let number = cluster.number_of(endpoint);
         world.takes().await;
         let Some(from) = number.and_then(|number| cluster.dispatcher(number)) else {
             return Err(Failure::Unavailable); // nobody listens there
@@ -277,6 +300,32 @@ impl Peers for Network {
         let released = from.release(partition, &owner.fence_id, to.to_owned()).await;
         world.takes().await;
         if world.chance(world.weather().call) { Err(Failure::Unknown) } else { released }
+    }
+
+    async fn follow(
+        &self,
+        endpoint: &str,
+        own: &str,
+    ) -> Result<BoxStream<'static, NodeStatus>, Failure> {
+        let (cluster, world) = (&self.0, Arc::clone(&self.0.world));
+        world.takes().await;
+        let number = cluster.number_of(endpoint);
+        let reached = number.and_then(|number| cluster.neighbours(number));
+        let Some((neighbours, connections)) = reached else {
+            return Err(Failure::Unavailable); // nobody listens there
+        };
+        world.note(format_args!("{own} holds on to {endpoint}"));
+        let from = (neighbours.tell(own.to_owned()), connections, world);
+        let heard = stream::unfold(from, async |(mut statuses, connections, world)| {
+            let heard = async {
+                let status = statuses.next().await?;
+                world.takes().await;
+                (!world.chance(world.weather().call)).then_some(status) // or the connection breaks
+            };
+            let status = connections.run_until_cancelled(heard).await??;
+            Some((status, (statuses, connections, world)))
+        });
+        Ok(heard.boxed())
     }
 }
 

@@ -1,44 +1,88 @@
-//! What other nodes ask: `POST /internal/v1/commands` to have a command decided, and
-//! `POST /internal/v1/partitions/{partition}/release` to have a partition given up.
+//! What other nodes ask: `POST /internal/v1/commands` to have a command decided,
+//! `POST /internal/v1/partitions/{partition}/release` to have a partition given up, and `GET /internal/v1/status` to hear
+//! what this node serves, for as long as it lives.
+
+use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use prost::Message;
 use seckill_edge::{Problem, checked, read_body};
 use seckill_promotion::check_terms;
 use seckill_proto::ProblemKind;
 use seckill_proto::v1::{Command, OwnerHint, Terms, command};
 
-use crate::Dispatcher;
-use crate::http::peers::{PATH, PROTOBUF, RELEASE};
+use tokio_util::sync::CancellationToken;
 
-pub(crate) fn routes() -> Router<Dispatcher> {
-    Router::new().route(PATH, post(decide)).route(RELEASE, post(release))
+use crate::http::peers::{ENDPOINT, LOG_ID, PATH, PROTOBUF, RELEASE, STATUS};
+use crate::http::status;
+use crate::{Dispatcher, Neighbours};
+
+/// What answers other nodes.
+#[derive(Clone)]
+struct Internal {
+    dispatcher: Dispatcher,
+    neighbours: Arc<Neighbours>,
+    close: CancellationToken,
 }
 
-async fn decide(
-    State(dispatcher): State<Dispatcher>,
+pub(crate) fn routes(
+    dispatcher: Dispatcher,
+    neighbours: Arc<Neighbours>,
+    close: CancellationToken,
+) -> Router {
+    let internal = Internal { dispatcher, neighbours, close };
+    Router::new()
+        .route(PATH, post(decide))
+        .route(RELEASE, post(release))
+        .route(STATUS, get(follow))
+        .layer(from_fn_with_state(internal.clone(), is_meant))
+        .with_state(internal)
+}
+
+/// Whoever means a node of another log, which had this address before, asks for nothing here.
+async fn is_meant(
+    State(internal): State<Internal>,
     request: Request,
+    next: Next,
 ) -> Result<Response, Problem> {
+    let log_id = request.headers().get(LOG_ID);
+    if log_id.is_some_and(|log_id| log_id != internal.dispatcher.log_id()) {
+        let what = "This node decides on another log.";
+        return Err(Problem::new(ProblemKind::NotOwner, what));
+    }
+    Ok(next.run(request).await)
+}
+
+async fn decide(State(internal): State<Internal>, request: Request) -> Result<Response, Problem> {
     let command = Command::decode(read_body(request).await?)
         .map_err(|error| Problem::new(ProblemKind::MalformedCommand, error.to_string()))?;
     check(&command)?;
-    let answer = dispatcher.decide_here(command).await?;
+    let answer = internal.dispatcher.decide_here(command).await?;
     Ok(([(header::CONTENT_TYPE, PROTOBUF)], answer.encode_to_vec()).into_response())
+}
+
+async fn follow(State(internal): State<Internal>, headers: HeaderMap) -> Response {
+    let from = headers.get(ENDPOINT).and_then(|from| from.to_str().ok()).unwrap_or_default();
+    let statuses = internal.neighbours.tell(from.to_owned());
+    let body = Body::from_stream(status::encode(statuses, internal.close));
+    ([(header::CONTENT_TYPE, PROTOBUF)], body).into_response()
 }
 
 /// The body has the fence of the owner that is meant, and the endpoint of the node that takes over.
 async fn release(
-    State(dispatcher): State<Dispatcher>,
+    State(internal): State<Internal>,
     Path(partition): Path<u32>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
     let OwnerHint { fence_id, endpoint, .. } = OwnerHint::decode(read_body(request).await?)
         .map_err(|error| Problem::new(ProblemKind::MalformedCommand, error.to_string()))?;
-    dispatcher.release(partition, &fence_id, endpoint).await?;
+    internal.dispatcher.release(partition, &fence_id, endpoint).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -4,22 +4,18 @@ mod answer;
 mod grab;
 mod internal;
 mod peers;
+mod status;
 mod watch;
 
-use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::Dispatcher;
 
 pub use answer::{accepted, position, problem};
+pub(crate) use internal::routes as internal_routes;
 pub use peers::HttpPeers;
 
 /// The routes of shoppers, and of those who watch a sale.
 pub fn routes(dispatcher: Dispatcher) -> OpenApiRouter {
     grab::routes().merge(watch::routes()).with_state(dispatcher)
-}
-
-/// The route for other nodes. It is for the cluster's own network.
-pub fn internal_routes(dispatcher: Dispatcher) -> Router {
-    internal::routes().with_state(dispatcher)
 }

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use prost::Message;
-use reqwest::{StatusCode, header};
-use seckill_proto::v1::{Answer, Command, OwnerHint};
+use reqwest::StatusCode;
+use reqwest::header::{self, HeaderName, HeaderValue};
+use seckill_log::Log;
+use seckill_proto::v1::{Answer, Command, NodeStatus, OwnerHint};
 use seckill_proto::{Outcome, ProblemKind};
 use seckill_telemetry::TRACEPARENT;
 
 use crate::Failure;
 use crate::forward::{ANSWER_TIMEOUT, Peers};
+use crate::http::status;
 
 /// The path under a node's endpoint.
 pub(crate) const PATH: &str = "/internal/v1/commands";
@@ -24,18 +28,25 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Other nodes over HTTP.
 pub struct HttpPeers {
     client: reqwest::Client,
+    /// For answers that do not end.
+    streams: reqwest::Client,
 }
 
-impl Default for HttpPeers {
-    fn default() -> Self {
-        let client = reqwest::Client::builder()
-            .no_proxy() // a proxy's 503 would not mean what ours does
-            .connect_timeout(CONNECT)
-            .timeout(ANSWER_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT) // sooner than the other node closes
-            .build()
-            .expect("a client without TLS");
-        Self { client }
+impl HttpPeers {
+    /// Those that decide on a log.
+    #[must_use]
+    pub fn of(log: &dyn Log) -> Self {
+        let client = || {
+            let log_id = HeaderValue::from_str(log.id()).unwrap_or(HeaderValue::from_static(""));
+            reqwest::Client::builder()
+                .no_proxy() // a proxy's 503 would not mean what ours does
+                .connect_timeout(CONNECT)
+                .pool_idle_timeout(POOL_IDLE_TIMEOUT) // sooner than the other node closes
+                .default_headers([(LOG_ID, log_id)].into_iter().collect())
+        };
+        let build =
+            |builder: reqwest::ClientBuilder| builder.build().expect("a client without TLS");
+        Self { client: build(client().timeout(ANSWER_TIMEOUT)), streams: build(client()) }
     }
 }
 
@@ -80,8 +91,27 @@ impl Peers for HttpPeers {
         }
         Err(failure_in(&response.bytes().await.map_err(|_| Failure::Unknown)?))
     }
+
+    async fn follow(
+        &self,
+        endpoint: &str,
+        own: &str,
+    ) -> Result<BoxStream<'static, NodeStatus>, Failure> {
+        let request = self.streams.get(format!("{endpoint}{STATUS}")).header(ENDPOINT, own);
+        let response = request.send().await.map_err(|error| failure_of(&error))?;
+        if response.status() != StatusCode::OK {
+            return Err(Failure::Unavailable);
+        }
+        Ok(status::decode(response))
+    }
 }
 
+/// Where a node says what it serves.
+pub(crate) const STATUS: &str = "/internal/v1/status";
+/// Which log is meant.
+pub(crate) const LOG_ID: HeaderName = HeaderName::from_static("seckill-log");
+/// Where the node that asks is reached.
+pub(crate) const ENDPOINT: HeaderName = HeaderName::from_static("seckill-endpoint");
 /// Where a node is asked to give a partition up.
 pub(crate) const RELEASE: &str = "/internal/v1/partitions/{partition}/release";
 

@@ -9,7 +9,6 @@
 use std::time::Duration;
 
 use rdkafka::client::Client;
-use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
@@ -32,10 +31,11 @@ pub(super) fn base(config: &KafkaConfig) -> ClientConfig {
     client
 }
 
-/// A consumer that reads one partition from an offset and belongs to no group: the name is asked
+/// Of a consumer that reads one partition from an offset and belongs to no group: the name is asked
 /// for and never used, because nothing is committed.
-pub(super) fn partition_consumer(config: &KafkaConfig) -> Result<BaseConsumer, LogError> {
-    base(config)
+pub(super) fn partition_consumer(config: &KafkaConfig) -> ClientConfig {
+    let mut client = base(config);
+    client
         .set("group.id", format!("{}.unused", config.prefix))
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
@@ -45,9 +45,15 @@ pub(super) fn partition_consumer(config: &KafkaConfig) -> Result<BaseConsumer, L
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.error.backoff.ms", "50")
         .set("fetch.wait.max.ms", "200")
-        .set("queued.max.messages.kbytes", "16384")
-        .create()
-        .map_err(|error| unavailable(&error))
+        .set("queued.max.messages.kbytes", "16384");
+    client
+}
+
+pub(super) fn is_out_of_range(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
+    )
 }
 
 /// Whether a client gets an answer, and the answer names brokers.

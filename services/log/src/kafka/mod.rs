@@ -10,6 +10,7 @@
 mod client;
 mod delivery;
 mod feed;
+mod lookup;
 mod producer;
 mod reader;
 mod slots;
@@ -20,12 +21,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rdkafka::producer::Producer as _;
 use seckill_proto::Topics;
 use tokio::sync::mpsc;
 
 use crate::kafka::client::blocking;
 use crate::kafka::feed::KafkaFeed;
+use crate::kafka::lookup::{Lookups, Place};
 use crate::kafka::producer::Producer;
 use crate::kafka::reader::KafkaReader;
 use crate::kafka::topics::Missing;
@@ -80,7 +83,9 @@ pub struct KafkaLog {
     config: Arc<KafkaConfig>,
     topics: Arc<Topics>,
     producer: Producer,
+    lookups: Arc<Lookups>,
     partitions: u32,
+    id: String,
     feed: Arc<KafkaFeed>,
 }
 
@@ -108,7 +113,11 @@ impl KafkaLog {
         let (for_producer, known) = (Arc::clone(&config), topics.events.clone());
         let producer = blocking(move || Producer::connect(for_producer, &known)).await?;
         let feed = Arc::new(KafkaFeed::new(&config, &topics.coupons));
-        Ok(Self { config, topics, producer, partitions, feed })
+        let handle = producer.handle();
+        let cluster = blocking(move || Ok(handle.client().fetch_cluster_id(ASK_TIMEOUT))).await?;
+        let id = format!("{}/{}", cluster.unwrap_or_default(), config.prefix);
+        let lookups = Arc::new(Lookups::new());
+        Ok(Self { config, topics, producer, lookups, partitions, id, feed })
     }
 
     fn table_topic(&self, table: Table) -> &str {
@@ -123,6 +132,10 @@ impl KafkaLog {
 impl Log for KafkaLog {
     fn partitions(&self) -> u32 {
         self.partitions
+    }
+
+    fn id(&self) -> &str {
+        &self.id
     }
 
     fn append(&self, partition: u32, records: Vec<Vec<u8>>) -> Appending {
@@ -149,6 +162,13 @@ impl Log for KafkaLog {
         Ok(Box::new(blocking(reader).await?))
     }
 
+    async fn record(&self, partition: u32, offset: u64) -> Result<Option<Bytes>, LogError> {
+        let (config, lookups) = (Arc::clone(&self.config), Arc::clone(&self.lookups));
+        let topic = self.topics.events.clone();
+        let read = move || lookups.record(&config, &Place { topic: &topic, partition }, offset);
+        blocking(read).await
+    }
+
     async fn put(&self, table: Table, partition: u32, entries: Entries) -> Result<(), LogError> {
         let topic = self.table_topic(table);
         let deliveries = self.producer.put(topic, partition, &entries).deliveries().await;
@@ -159,16 +179,19 @@ impl Log for KafkaLog {
     }
 
     async fn scan(&self, table: Table, partition: u32) -> Result<Entries, LogError> {
-        let (config, topic) = (Arc::clone(&self.config), self.table_topic(table).to_owned());
-        blocking(move || table::scan(&config, &topic, partition)).await
+        let (config, lookups) = (Arc::clone(&self.config), Arc::clone(&self.lookups));
+        let topic = self.table_topic(table).to_owned();
+        let scan = move || table::scan(&lookups, &config, &Place { topic: &topic, partition });
+        blocking(scan).await
     }
 
     fn fetch(&self, table: Table, partition: u32, keys: Vec<String>) -> Fetched {
         let (sender, fetched) = mpsc::channel(FETCHED_AHEAD);
-        let (config, topic) = (Arc::clone(&self.config), self.table_topic(table).to_owned());
+        let (config, lookups) = (Arc::clone(&self.config), Arc::clone(&self.lookups));
+        let topic = self.table_topic(table).to_owned();
         tokio::task::spawn_blocking(move || {
-            let keys = keys.into_iter().collect();
-            if let Err(error) = table::fetch(&config, &topic, partition, &keys, &sender) {
+            let (keys, place) = (keys.into_iter().collect(), Place { topic: &topic, partition });
+            if let Err(error) = table::fetch(&lookups, &config, &place, &keys, &sender) {
                 let _ = sender.blocking_send(Err(error)); // nobody may be reading
             }
         });

@@ -12,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use crate::kafka::client::{
-    may_be_lost, partition_consumer, partition_number, unavailable, watermarks,
+    is_out_of_range, may_be_lost, partition_consumer, partition_number, unavailable, watermarks,
 };
 use crate::kafka::{KafkaConfig, TRACEPARENT};
 use crate::{LogError, Reader};
@@ -46,7 +46,8 @@ impl KafkaReader {
         partition: u32,
         from: u64,
     ) -> Result<Self, LogError> {
-        let consumer = partition_consumer(config)?;
+        let consumer: BaseConsumer =
+            partition_consumer(config).create().map_err(|error| unavailable(&error))?;
         assign(&consumer, &topic, partition, from)?;
         let follower = Follower {
             consumer,
@@ -197,10 +198,5 @@ fn is_retryable(error: &KafkaError) -> bool {
 }
 
 fn describe(error: &KafkaError, partition: u32, from: u64) -> LogError {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-            LogError::Lost { partition, from }
-        }
-        _ => unavailable(error),
-    }
+    if is_out_of_range(error) { LogError::Lost { partition, from } } else { unavailable(error) }
 }

@@ -1,0 +1,328 @@
+//! The other command nodes: each holds a connection to each, and says there what it serves.
+//!
+//! Where one breaks and cannot be made again, the node is taken to be gone, and who comes next takes its partitions over
+//! at once, without waiting for the group to notice. That needs no agreement: the log decides who owns a partition, and
+//! a node that was not gone after all finds itself deposed and takes its partitions back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use parking_lot::Mutex;
+use seckill_proto::v1::{NodeStatus, OwnerHint, ServedPartition};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use twox_hash::XxHash3_64;
+
+use crate::departure::Leave;
+use crate::forward::{Forwarder, Peers};
+use crate::measure;
+
+/// How long a node may take to say how it is, where a connection is made.
+const REACHED_WITHIN: Duration = Duration::from_millis(250);
+/// Between attempts to reach one that is gone.
+const REACH_AGAIN: Duration = Duration::from_millis(500);
+/// One that has been gone for so long is not tried any more, unless somebody names it again.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+/// How often the table of owners is asked which nodes there are.
+const DISCOVER_EVERY: Duration = Duration::from_secs(5);
+/// Endpoints that were heard of and are still to be reached.
+const HEARD_OF: usize = 1_024;
+
+/// What a node knows of the others, and they of it.
+pub struct Neighbours {
+    own: NodeStatus,
+    partitions: u32,
+    leave: Leave,
+    state: Mutex<State>,
+    /// Of the state.
+    changes: Notify,
+    /// Partitions of nodes that are gone, which this one serves until somebody else does.
+    adopted: watch::Sender<BTreeSet<u32>>,
+    heard_of: mpsc::Sender<String>,
+    /// Taken by [`Neighbours::run`].
+    to_reach: Mutex<Option<mpsc::Receiver<String>>>,
+    forwarder: Arc<Forwarder>,
+    peers: Arc<dyn Peers>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What this node serves, by partition.
+    serving: BTreeMap<u32, OwnerHint>,
+    /// What those say of themselves that are reached, by endpoint.
+    reached: BTreeMap<String, NodeStatus>,
+}
+
+/// A partition that this node serves, for as long as this lives.
+pub(crate) struct Serves {
+    neighbours: Arc<Neighbours>,
+    partition: u32,
+}
+
+impl Drop for Serves {
+    fn drop(&mut self) {
+        self.neighbours.state.lock().serving.remove(&self.partition);
+        self.neighbours.changes.notify_waiters();
+    }
+}
+
+impl Neighbours {
+    pub(crate) fn new(
+        own: NodeStatus,
+        partitions: u32,
+        leave: Leave,
+        peers: Arc<dyn Peers>,
+        forwarder: Arc<Forwarder>,
+    ) -> Arc<Self> {
+        let (heard_of, to_reach) = mpsc::channel(HEARD_OF);
+        Arc::new(Self {
+            own,
+            partitions,
+            leave,
+            state: Mutex::default(),
+            changes: Notify::new(),
+            adopted: watch::Sender::default(),
+            heard_of,
+            to_reach: Mutex::new(Some(to_reach)),
+            forwarder,
+            peers,
+        })
+    }
+
+    /// What this node says of itself to one that listens at `from`: how things are, and whenever they have changed.
+    pub fn tell(self: &Arc<Self>, from: String) -> BoxStream<'static, NodeStatus> {
+        self.hear_of(from);
+        let telling = Telling { neighbours: Arc::clone(self), told: None };
+        let next = async |mut telling: Telling| Some((telling.next().await, telling));
+        stream::unfold(telling, next).boxed()
+    }
+
+    fn status(&self) -> NodeStatus {
+        let served = |(partition, owner): (&u32, &OwnerHint)| ServedPartition {
+            partition: *partition,
+            owner: Some(owner.clone()),
+        };
+        let state = self.state.lock();
+        NodeStatus {
+            serves: state.serving.iter().map(served).collect(),
+            reaches: state.reached.keys().cloned().collect(),
+            leaving: self.leave.begun.is_cancelled(),
+            ..self.own.clone()
+        }
+    }
+
+    /// Tells the others that this node serves a partition.
+    pub(crate) fn serves(self: &Arc<Self>, partition: u32, owner: OwnerHint) -> Serves {
+        self.state.lock().serving.insert(partition, owner);
+        self.changes.notify_waiters();
+        Serves { neighbours: Arc::clone(self), partition }
+    }
+
+    pub(crate) fn is_serving(&self, partition: u32) -> bool {
+        self.state.lock().serving.contains_key(&partition)
+    }
+
+    /// Partitions that this node has taken over without being asked to by the group.
+    pub(crate) fn adopted(&self) -> watch::Sender<BTreeSet<u32>> {
+        self.adopted.clone()
+    }
+
+    pub(crate) fn has_adopted(&self, partition: u32) -> bool {
+        self.adopted.borrow().contains(&partition)
+    }
+
+    /// Another node has it.
+    pub(crate) fn no_longer_adopts(&self, partition: u32) {
+        self.adopted.send_if_modified(|adopted| adopted.remove(&partition));
+    }
+
+    /// Whether a node is reached.
+    pub(crate) fn reaches(&self, endpoint: &str) -> bool {
+        self.state.lock().reached.contains_key(endpoint)
+    }
+
+    /// Waits for the next change of what nodes serve, or which there are.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changes.notified()
+    }
+
+    /// Where a partition is served by another node.
+    pub(crate) fn server_of(&self, partition: u32) -> Option<String> {
+        let State { reached, .. } = &*self.state.lock();
+        let serves = |status: &NodeStatus| term_in(status, partition);
+        let newest = reached
+            .iter()
+            .filter_map(|(endpoint, status)| serves(status).map(|term| (term, endpoint)));
+        newest.max().map(|(_, endpoint)| endpoint.clone())
+    }
+
+    /// The nodes that would take a partition over where `owner` is gone, the first one first; this node among them.
+    pub(crate) fn successors(&self, partition: u32, owner: &str) -> Vec<String> {
+        let State { reached, .. } = &*self.state.lock();
+        let stays = |(endpoint, status): (&String, &NodeStatus)| {
+            (!status.leaving).then(|| endpoint.clone())
+        };
+        let mut nodes: Vec<String> = reached.iter().filter_map(stays).collect();
+        if !self.leave.begun.is_cancelled() {
+            nodes.push(self.own.endpoint.clone());
+        }
+        nodes.retain(|endpoint| endpoint != owner);
+        nodes.sort_by_cached_key(|endpoint| weight(partition, endpoint));
+        nodes
+    }
+
+    pub(crate) fn is_own(&self, endpoint: &str) -> bool {
+        self.own.endpoint == *endpoint
+    }
+
+    /// Looks for other nodes and holds on to them. Never ends.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let to_reach = self.to_reach.lock().take();
+        let Some(mut to_reach) = to_reach else { return };
+        let (mut tasks, mut tried) = (JoinSet::new(), BTreeSet::new());
+        let discovering = Arc::clone(&self).discover();
+        tokio::pin!(discovering);
+        loop {
+            tokio::select! {
+                biased;
+                Some(ended) = tasks.join_next() => {
+                    if let Ok(endpoint) = ended {
+                        tried.remove(&endpoint);
+                    }
+                }
+                Some(endpoint) = to_reach.recv() => {
+                    if tried.insert(endpoint.clone()) {
+                        tasks.spawn(Arc::clone(&self).hold_on_to(endpoint));
+                    }
+                }
+                () = &mut discovering => return,
+            }
+        }
+    }
+
+    fn hear_of(&self, endpoint: String) {
+        if !(endpoint.is_empty() || self.is_own(&endpoint) || self.reaches(&endpoint)) {
+            let _ = self.heard_of.try_send(endpoint); // it will be heard of again
+        }
+    }
+
+    /// Never ends.
+    async fn discover(self: Arc<Self>) {
+        loop {
+            if let Ok(owners) = self.forwarder.owners(self.partitions).await {
+                let endpoints = owners.into_iter().flatten().map(|owner| owner.endpoint);
+                let endpoints: BTreeSet<String> = endpoints.collect();
+                endpoints.into_iter().for_each(|endpoint| self.hear_of(endpoint));
+            }
+            tokio::time::sleep(DISCOVER_EVERY).await;
+        }
+    }
+
+    /// Follows what a node says of itself until it has been gone for long; gives its endpoint back then.
+    async fn hold_on_to(self: Arc<Self>, endpoint: String) -> String {
+        let mut heard = Instant::now();
+        while heard.elapsed() < FORGOTTEN_AFTER {
+            match tokio::time::timeout(REACHED_WITHIN, self.reach(&endpoint)).await {
+                Ok(Some((first, mut statuses))) => {
+                    self.learn(&endpoint, first);
+                    while let Some(status) = statuses.next().await {
+                        self.learn(&endpoint, status);
+                    }
+                    heard = Instant::now();
+                }
+                Ok(None) | Err(_) => {
+                    self.lose(&endpoint);
+                    tokio::time::sleep(REACH_AGAIN).await;
+                }
+            }
+        }
+        endpoint
+    }
+
+    async fn reach(&self, endpoint: &str) -> Option<(NodeStatus, BoxStream<'static, NodeStatus>)> {
+        let mut statuses = self.peers.follow(endpoint, &self.own.endpoint).await.ok()?;
+        Some((statuses.next().await?, statuses))
+    }
+
+    fn learn(&self, endpoint: &str, status: NodeStatus) {
+        status.reaches.iter().for_each(|other| self.hear_of(other.clone()));
+        let before = self.state.lock().reached.get(endpoint).map(|before| before.instance.clone());
+        if before.is_some_and(|before| before != status.instance) {
+            self.lose(endpoint); // it has been started again
+        }
+        for ServedPartition { partition, owner } in &status.serves {
+            owner.iter().for_each(|owner| self.forwarder.is_served_by(*partition, owner));
+        }
+        if self.state.lock().reached.insert(endpoint.to_owned(), status).is_none() {
+            tracing::info!(endpoint, "another node is reached");
+        }
+        self.changes.notify_waiters();
+    }
+
+    /// A node is gone. What it served goes to whoever comes next.
+    fn lose(&self, endpoint: &str) {
+        let lost = self.state.lock().reached.remove(endpoint);
+        let Some(lost) = lost else { return };
+        self.changes.notify_waiters();
+        let of_it: BTreeSet<u32> = lost.serves.iter().map(|served| served.partition).collect();
+        tracing::warn!(endpoint, partitions = ?of_it, "another node is not reached any more");
+        let mut own = BTreeSet::new();
+        for partition in of_it {
+            let elsewhere = self.server_of(partition).is_some();
+            if elsewhere || self.is_serving(partition) {
+                continue;
+            }
+            let Some(next) = self.successors(partition, endpoint).into_iter().next() else {
+                continue;
+            };
+            if self.is_own(&next) {
+                own.insert(partition);
+            }
+            self.forwarder.goes_to(partition, next);
+        }
+        if !own.is_empty() {
+            tracing::warn!(endpoint, partitions = ?own, "taking over what it served");
+            measure::adopted(own.len());
+            self.adopted.send_modify(|adopted| adopted.extend(own));
+        }
+    }
+}
+
+/// What one listener was told.
+struct Telling {
+    neighbours: Arc<Neighbours>,
+    told: Option<NodeStatus>,
+}
+
+impl Telling {
+    async fn next(&mut self) -> NodeStatus {
+        loop {
+            let changed = self.neighbours.changed();
+            let status = self.neighbours.status();
+            if self.told.as_ref() != Some(&status) {
+                self.told = Some(status.clone());
+                return status;
+            }
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = self.neighbours.leave.begun.cancelled(), if !status.leaving => {}
+            }
+        }
+    }
+}
+
+fn term_in(status: &NodeStatus, partition: u32) -> Option<u64> {
+    let served = status.serves.iter().find(|served| served.partition == partition)?;
+    served.owner.as_ref().map(|owner| owner.term)
+}
+
+/// By this the nodes are in another order for every partition, and in the same one at every node.
+fn weight(partition: u32, endpoint: &str) -> u64 {
+    XxHash3_64::oneshot_with_seed(u64::from(partition), endpoint.as_bytes())
+}

@@ -1,0 +1,190 @@
+//! Warm standbys: the state of partitions that another node serves, kept as far as the log goes, so that taking one over
+//! need not read it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use seckill_log::{Entries, Log, LogError, Table};
+use seckill_proto::v1::{Fence, OwnerHint};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::forward::owner_in;
+use crate::neighbours::Neighbours;
+use crate::snapshot::{self, Snapshot};
+use crate::takeover::{Reading, Records, TakeoverError};
+
+/// How often it is looked for what has been over for long.
+const TIDY_EVERY: Duration = Duration::from_millis(500);
+/// Before a partition is followed again that could not be.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The state of a partition as far as the log goes, or nearly.
+pub(crate) struct Warm {
+    pub(crate) state: Snapshot,
+    /// Gives what follows.
+    pub(crate) reading: Reading,
+    /// Who has fenced last.
+    pub(crate) served_by: Option<OwnerHint>,
+}
+
+/// The partitions that a node follows.
+pub(crate) struct Standbys {
+    way: Way,
+    followers: Mutex<BTreeMap<u32, Follower>>,
+}
+
+/// What following a partition needs.
+#[derive(Clone)]
+struct Way {
+    log: Arc<dyn Log>,
+    clock: Clock,
+    retain: Option<Duration>,
+    /// One state is put together at a time.
+    turn: Arc<Semaphore>,
+}
+
+type Asked = oneshot::Receiver<oneshot::Sender<Warm>>;
+
+/// The task that follows one partition, for as long as this lives.
+struct Follower {
+    task: AbortHandle,
+    ask: Option<oneshot::Sender<oneshot::Sender<Warm>>>,
+}
+
+impl Warm {
+    /// What the tables of a partition and its newest snapshot say.
+    pub(crate) async fn load(
+        log: &dyn Log,
+        partition: u32,
+        entries: &Entries,
+    ) -> Result<Self, LogError> {
+        let state = snapshot::load(log, partition, entries).await?;
+        Ok(Self { state, reading: Reading::default(), served_by: owner_in(entries) })
+    }
+
+    /// Takes in the next records of the log.
+    pub(crate) fn fold(&mut self, records: Records) -> Result<(), TakeoverError> {
+        for (offset, record) in records {
+            if let Some(fence) = self.state.step(offset, &record)? {
+                let Fence { fence_id, endpoint, .. } = fence;
+                self.served_by = Some(OwnerHint { fence_id, endpoint, ..OwnerHint::default() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Standbys {
+    pub(crate) fn new(log: Arc<dyn Log>, clock: Clock, retain: Option<Duration>) -> Self {
+        let turn = Arc::new(Semaphore::new(1));
+        Self { way: Way { log, clock, retain, turn }, followers: Mutex::default() }
+    }
+
+    /// What is known of a partition, for who takes it over; it is not followed any more.
+    pub(crate) async fn take(&self, partition: u32) -> Option<Warm> {
+        let mut follower = self.followers.lock().remove(&partition)?;
+        let (sender, warm) = oneshot::channel();
+        follower.ask.take()?.send(sender).ok()?;
+        warm.await.ok()
+    }
+
+    /// Follows partitions that other nodes serve: of each, as many nodes do as there are to be copies, those that would
+    /// take it over first. Never ends.
+    pub(crate) async fn run(&self, neighbours: &Neighbours, copies: usize) {
+        loop {
+            let changed = neighbours.changed();
+            for partition in 0..self.way.log.partitions() {
+                if neighbours.is_serving(partition) {
+                    self.follow(partition, false);
+                    continue;
+                }
+                let Some(server) = neighbours.server_of(partition) else {
+                    continue; // it may be about to be taken over
+                };
+                let next = neighbours.successors(partition, &server);
+                let wanted = next.iter().take(copies).any(|endpoint| neighbours.is_own(endpoint));
+                self.follow(partition, wanted);
+            }
+            let followed = self.followers.lock().len();
+            metrics::gauge!("seckill_standby_partitions").set(followed as f64);
+            changed.await;
+        }
+    }
+
+    fn follow(&self, partition: u32, wanted: bool) {
+        let mut followers = self.followers.lock();
+        if !wanted {
+            followers.remove(&partition);
+        } else {
+            followers.entry(partition).or_insert_with(|| {
+                let (ask, asked) = oneshot::channel();
+                let task = tokio::spawn(self.way.clone().keep_warm(partition, asked));
+                Follower { task: task.abort_handle(), ask: Some(ask) }
+            });
+        }
+    }
+}
+
+impl Way {
+    async fn keep_warm(self, partition: u32, mut asked: Asked) {
+        loop {
+            let warm = async {
+                let _turn = self.turn.acquire().await;
+                let entries = self.log.scan(Table::Owners, partition).await?;
+                Warm::load(&*self.log, partition, &entries).await
+            };
+            let followed = match warm.await {
+                Ok(warm) => self.go_on(partition, warm, &mut asked).await,
+                Err::<_, LogError>(error) => Err(error.into()),
+            };
+            let Err(error) = followed else { return };
+            tracing::debug!(%error, partition, "the partition is not followed");
+            tokio::select! {
+                biased;
+                _ = &mut asked => return,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+        }
+    }
+
+    /// Follows the log until somebody asks for what is known.
+    async fn go_on(
+        &self,
+        partition: u32,
+        mut warm: Warm,
+        asked: &mut Asked,
+    ) -> Result<(), TakeoverError> {
+        let mut tidy_at = Instant::now();
+        loop {
+            let from = warm.state.fold.next_offset();
+            let records = tokio::select! {
+                biased;
+                taken = &mut *asked => {
+                    if let Ok(to) = taken {
+                        let _ = to.send(warm); // nobody may wait any more
+                    }
+                    return Ok(());
+                }
+                read = warm.reading.next(&*self.log, partition, from) => read?,
+            };
+            warm.fold(records)?;
+            if let Some(retain) = self.retain.filter(|_| Instant::now() >= tidy_at) {
+                tidy_at = Instant::now() + TIDY_EVERY;
+                let retain_ms = i64::try_from(retain.as_millis()).unwrap_or(i64::MAX);
+                drop(warm.state.book.archive(self.clock.now_ms().saturating_sub(retain_ms)));
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

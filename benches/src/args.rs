@@ -33,6 +33,12 @@ pub enum Command {
     /// the answer to a grab until its coupon can be read. Prints rates and ratios, and deletes what it
     /// made.
     Views(ViewsArgs),
+    /// How long nobody gets a coupon when a command node is killed, or told to stop; and taking over cold
+    ///
+    /// Starts three command nodes on Kafka, ends one of them again and again while customers ask the others for
+    /// coupons of its partitions, and starts it again. Then a node takes over a partition of many coupons, from its
+    /// snapshot. Thirty of each take about ten minutes; topics are deleted at the end.
+    Takeover(TakeoverArgs),
     /// What many coupons in one partition cost: memory, disk, pauses, taking over
     ///
     /// On the embedded log, in a directory of its own that is deleted at the end. Ten million coupons
@@ -73,6 +79,30 @@ pub struct ViewsArgs {
     /// Grabs a second at most, for the same
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = value_parser!(u32).range(100..=100_000))]
     pub fresh_rate: u32,
+}
+
+/// How taking over is measured.
+#[derive(Debug, Clone, Args)]
+pub struct TakeoverArgs {
+    /// The log is in Kafka, at this broker
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kafka: String,
+
+    /// The program to be measured
+    #[arg(long, value_name = "FILE", default_value = "target/release/seckill")]
+    pub program: PathBuf,
+
+    /// How often a node is killed, and how often one is told to stop
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
+
+    /// Nodes that keep the state of a partition beside its owner
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(0..=2))]
+    pub standbys: u32,
+
+    /// Coupons of the partition that is taken over cold; 0 leaves that out
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = value_parser!(u32).range(0..=10_000_000))]
+    pub coupons: u32,
 }
 
 /// How far it grows.

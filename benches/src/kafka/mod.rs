@@ -40,6 +40,10 @@ impl KafkaEngine {
         format!("Kafka at {} under {}", self.brokers, self.prefix)
     }
 
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub(crate) fn brokers(&self) -> &str {
         &self.brokers
     }

@@ -11,12 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use comfy_table::Table;
-use seckill_log::{Appending, Delivery, Log};
+use seckill_log::Log;
 use seckill_projector::Projector;
-use seckill_proto::v1::{
-    CouponGrabbed, Event, Fence, PromotionScheduled, PromotionStarted, Terms, event::Body,
-};
-use seckill_proto::{encode_event, encode_fence};
 use seckill_replay::{Replay, Selection};
 use seckill_telemetry::Health;
 use seckill_views::{CqlConfig, Views};
@@ -27,16 +23,14 @@ use uuid::Uuid;
 use crate::args::ViewsArgs;
 use crate::embedded::EmbeddedEngine;
 use crate::engine::Engine;
+use crate::fill;
 use crate::kafka::KafkaEngine;
 use crate::machine::{Machine, load_average, quiet};
-use crate::sale::in_partition;
 use crate::statistics::Spread;
 
 const PARTITIONS: u32 = 4;
 /// Tables that have a row of every coupon.
 const ROWS_OF_A_COUPON: u64 = 3;
-/// Records appended at once.
-const BURST: usize = 2_000;
 const LOOK: Duration = Duration::from_millis(5);
 const TIMEOUT: Duration = Duration::from_secs(900);
 const LOG_FILTER: &str = "warn,fjall=error,lsm_tree=error,rdkafka=error,scylla=error";
@@ -193,45 +187,11 @@ async fn project(log: &Arc<dyn Log>, views: &Views) -> anyhow::Result<Duration> 
 
 /// Writes a sale of so many coupons, a promotion in each partition. How many records that is.
 async fn fill(log: &dyn Log, coupons: u32) -> anyhow::Result<u64> {
+    let mut records = 0;
     for partition in 0..PARTITIONS {
-        let id = in_partition(partition, PARTITIONS).id;
-        let mut burst = vec![encode_fence(Fence { fence_id: vec![1; 16], ..Fence::default() })];
-        let grabs = (1..=coupons / PARTITIONS).map(grabbed);
-        for (seq, body) in
-            (0..).zip([scheduled(), Body::Started(PromotionStarted {})].into_iter().chain(grabs))
-        {
-            let at_ms = 1_794_391_200_000 + i64::try_from(seq / 10)?;
-            let (promotion_id, body) = (id.clone(), Some(body));
-            burst.push(encode_event(Event { term: 0, seq, at_ms, promotion_id, body }));
-            if burst.len() == BURST {
-                durable(log.append(partition, std::mem::take(&mut burst))).await?;
-            }
-        }
-        durable(log.append(partition, burst)).await?;
+        records += fill::fill(log, partition, coupons / PARTITIONS).await?;
     }
-    Ok(u64::from(PARTITIONS) * (3 + u64::from(coupons / PARTITIONS)))
-}
-
-async fn durable(appending: Appending) -> anyhow::Result<()> {
-    let unknown = |delivery: &Delivery| *delivery == Delivery::Unknown;
-    ensure!(!appending.deliveries().await.iter().any(unknown), "a record was not written");
-    Ok(())
-}
-
-fn scheduled() -> Body {
-    let coupons = u32::MAX;
-    let terms = Terms { coupons, discount: 0.5, limit_per_customer: 1, ..Terms::default() };
-    Body::Scheduled(PromotionScheduled { terms: Some(terms) })
-}
-
-fn grabbed(serial: u32) -> Body {
-    let (customer_id, idempotency_key) = (format!("customer-{serial:08}"), String::new());
-    Body::Grabbed(CouponGrabbed {
-        serial,
-        customer_id,
-        remaining: u32::MAX - serial,
-        idempotency_key,
-    })
+    Ok(records)
 }
 
 impl Store {

@@ -27,7 +27,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 const LOOKS: u32 = 3;
 
 /// The whole table is asked for by those who watch: now and then, few partitions at a time.
-const LIST_AGAIN: Duration = Duration::from_secs(5);
+const LIST_AGAIN: Duration = Duration::from_secs(2);
 const LIST_WITHIN: Duration = Duration::from_secs(3);
 const LISTED_AT_ONCE: usize = 2;
 

@@ -29,7 +29,7 @@ const REACH_AGAIN: Duration = Duration::from_millis(500);
 /// One that has been gone for so long is not tried any more, unless somebody names it again.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 /// How often the table of owners is asked which nodes there are.
-const DISCOVER_EVERY: Duration = Duration::from_secs(5);
+const DISCOVER_EVERY: Duration = Duration::from_secs(2);
 /// Endpoints that were heard of and are still to be reached.
 const HEARD_OF: usize = 1_024;
 

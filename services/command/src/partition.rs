@@ -277,6 +277,7 @@ impl Partition {
         let hint = OwnerHint { term, node, endpoint, url, fence_id: owner.fence_id().into() };
         let _serves = self.neighbours.serves(self.partition, hint.clone());
         beside.spawn(self.publish_hint(&hint));
+        self.confirmed.send_replace(owner.checkpoint()); // a snapshot may be due
         self.warn_of_clock(&book);
         self.serve_on();
         while self.incoming.releases.try_recv().is_ok() {} // asked for before it was served

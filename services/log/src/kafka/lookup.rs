@@ -37,6 +37,13 @@ pub(super) struct Place<'a> {
     pub(super) partition: u32,
 }
 
+impl Place<'_> {
+    /// Also makes the client know who leads the partition: it looks only once a second for what it does not know.
+    fn watermarks(&self, consumer: &BaseConsumer) -> Result<(i64, i64), LogError> {
+        watermarks(consumer.client(), self.topic, partition_number(self.partition))
+    }
+}
+
 impl Lookups {
     pub(super) fn new() -> Self {
         Self { idle: Mutex::default() }
@@ -50,8 +57,7 @@ impl Lookups {
         each: &mut dyn FnMut(&str, Option<&[u8]>) -> bool,
     ) -> Result<(), LogError> {
         self.with(config, &mut |consumer| {
-            let number = partition_number(place.partition);
-            let (begin, end) = watermarks(consumer.client(), place.topic, number)?;
+            let (begin, end) = place.watermarks(consumer)?;
             if begin >= end {
                 return Ok(());
             }
@@ -74,6 +80,10 @@ impl Lookups {
         let Ok(begin) = i64::try_from(offset) else { return Ok(None) };
         let mut found = None;
         self.with(config, &mut |consumer| {
+            let (_, end) = place.watermarks(consumer)?;
+            if begin >= end {
+                return Ok(());
+            }
             let reading = read(consumer, place, begin, &mut |message| {
                 let payload = message.payload().unwrap_or_default();
                 found = (message.offset() == begin).then(|| Bytes::copy_from_slice(payload));

@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,8 @@ const COMMIT_EVERY: Duration = Duration::from_secs(5);
 const OUT_OF_GROUP: Duration = Duration::from_secs(20);
 /// How long a member may wait for its first partitions before it counts as one that is to have none.
 const FIRST_ASSIGNMENT: Duration = Duration::from_secs(3);
+/// How long a client may take to leave: longer than a broker takes to answer.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 /// Between attempts to join again.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -269,10 +272,19 @@ impl Member {
     }
 }
 
-/// Leaves the group, so that the others take over at once.
+/// Leaves the group, so that the others take over at once. A client that has lost its brokers may never come to an end:
+/// it is left behind, and the group forgets it when its session is over.
 fn leave(consumer: Slots) {
-    consumer.unsubscribe();
-    drop(consumer);
+    let (sender, left) = sync_channel(1);
+    let leaving = move || {
+        consumer.unsubscribe();
+        drop(consumer);
+        let _ = sender.send(()); // nobody may wait any more
+    };
+    let thread = thread::Builder::new().name("group-leave".into()).spawn(leaving);
+    if thread.is_err() || left.recv_timeout(LEAVE_WITHIN).is_err() {
+        tracing::warn!("a client of the group does not come to an end, and is left behind");
+    }
 }
 
 fn partitions_of(consumer: &Slots) -> BTreeSet<u32> {

@@ -154,8 +154,7 @@ impl Dispatcher {
         trace: Option<Arc<str>>,
     ) -> Result<Answer, Failure> {
         let (known, traced) = (self.forwarder.known(partition), trace.as_deref());
-        let known = known.as_ref();
-        let asked = self.forwarder.ask_known(partition, known, &command, traced).await;
+        let asked = self.forwarder.ask_known(partition, known.as_ref(), &command, traced).await;
         let moves = matches!(asked, Err(Failure::NotOwner));
         if !(moves || matches!(asked, Err(Failure::Unavailable))) {
             return asked;

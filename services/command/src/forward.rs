@@ -26,6 +26,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How often one command has it asked.
 const LOOKS: u32 = 3;
 
+/// So many others are asked for one command.
+const OTHERS: u32 = 2;
+
 /// The whole table is asked for by those who watch: now and then, few partitions at a time.
 const LIST_AGAIN: Duration = Duration::from_secs(2);
 const LIST_WITHIN: Duration = Duration::from_secs(3);
@@ -113,28 +116,36 @@ impl Forwarder {
         let known = known.filter(|known| known.endpoint != self.own);
         let known = known.ok_or(Failure::Unavailable)?;
         let answered = self.peers.decide(&known.endpoint, command, trace).await;
-        if let Err(Failure::Unknown | Failure::NotOwner) = answered {
-            self.owner(partition).forget(known); // it may be gone; the next one looks again
+        let was_expected = known.fence_id.is_empty();
+        match answered {
+            // It may be gone; the next one looks again.
+            Err(Failure::Unknown) => self.owner(partition).forget(known),
+            Err(Failure::Unavailable) if was_expected => self.owner(partition).forget(known),
+            _ => {}
         }
         answered
     }
 
-    /// Asks another one than that, which the other nodes or the table of owners name. Where that one had just said that
-    /// it is not the owner, nobody may know yet who is: then it is waited for.
+    /// Asks another one than that, which the other nodes or the table of owners name. Where one says that it is not the
+    /// owner, nobody may know yet who is: then it is waited for.
     pub(crate) async fn ask_another(
         &self,
         partition: u32,
-        known: Option<&OwnerHint>,
+        mut known: Option<OwnerHint>,
         command: &Command,
         trace: Option<&str>,
-        moves: bool,
+        mut moves: bool,
     ) -> Result<Answer, Failure> {
-        let looks = if moves { LOOKS } else { 1 };
-        let another = self.another(partition, known, looks).await.ok_or(Failure::Unavailable)?;
-        match self.peers.decide(&another, command, trace).await {
-            Err(Failure::NotOwner) => Err(Failure::Unavailable),
-            answered => answered,
+        for _ in 0..OTHERS {
+            let looks = if moves { LOOKS } else { 1 };
+            let another = self.another(partition, known.as_ref(), looks).await;
+            let another = another.ok_or(Failure::Unavailable)?;
+            match self.peers.decide(&another.endpoint, command, trace).await {
+                Err(Failure::NotOwner) => (known, moves) = (Some(another), true),
+                answered => return answered,
+            }
         }
+        Err(Failure::Unavailable)
     }
 
     async fn another(
@@ -142,24 +153,23 @@ impl Forwarder {
         partition: u32,
         known: Option<&OwnerHint>,
         looks: u32,
-    ) -> Option<String> {
+    ) -> Option<OwnerHint> {
         let owner = self.owner(partition);
         let is_another = |hint: &OwnerHint| Some(hint) != known;
-        for look in 0..looks {
+        for _ in 0..looks {
             let heard_of = || owner.hint.lock().clone().filter(is_another);
             let changed = owner.changes.notified();
-            if look > 0 && heard_of().is_none() {
+            if looks > 1 && heard_of().is_none() {
                 let _ = tokio::time::timeout(ASK_AGAIN, changed).await;
             }
             let hint = match heard_of() {
-                Some(hint) => hint,
-                None => self.look_up(partition, &owner).await?,
+                Some(hint) => Some(hint),
+                None => self.look_up(partition, &owner).await.filter(is_another),
             };
-            if hint.endpoint == self.own {
-                return None;
-            }
-            if is_another(&hint) {
-                return Some(hint.endpoint);
+            match hint {
+                Some(hint) if hint.endpoint == self.own => return None,
+                Some(hint) => return Some(hint),
+                None => {}
             }
         }
         None
@@ -169,6 +179,9 @@ impl Forwarder {
     pub(crate) fn goes_to(&self, partition: u32, endpoint: String) {
         let owner = self.owner(partition);
         let mut hint = owner.hint.lock();
+        if hint.as_ref().is_some_and(|before| before.endpoint == endpoint) {
+            return;
+        }
         let term = hint.as_ref().map_or(0, |before| before.term);
         *hint = Some(OwnerHint { term, endpoint, ..OwnerHint::default() });
         owner.changes.notify_waiters();
@@ -222,10 +235,13 @@ impl Forwarder {
 }
 
 impl KnownOwner {
-    /// Of two the later one counts.
+    /// Of two the later one counts; and one who serves more than one who was only expected to.
     fn learn(&self, owner: &OwnerHint) {
         let mut hint = self.hint.lock();
-        if hint.as_ref().is_none_or(|before| before.term < owner.term) {
+        let is_news = |before: &OwnerHint| {
+            before.term < owner.term || (before.fence_id.is_empty() && before.term <= owner.term)
+        };
+        if hint.as_ref().is_none_or(is_news) {
             *hint = Some(owner.clone());
             self.changes.notify_waiters();
         }

@@ -20,6 +20,7 @@ mod mailbox;
 mod measure;
 mod neighbours;
 mod node;
+mod others;
 mod partition;
 mod proof;
 mod random;

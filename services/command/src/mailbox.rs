@@ -157,6 +157,11 @@ impl Mailboxes {
         mailbox.releases.try_send(release).ok().map(|()| released)
     }
 
+    /// Whether this node looks after a partition.
+    pub(crate) fn has(&self, partition: u32) -> bool {
+        self.by_partition.read().contains_key(&partition)
+    }
+
     /// Lets a command in, without waiting.
     pub(crate) fn put(
         &self,

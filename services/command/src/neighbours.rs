@@ -16,21 +16,22 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use twox_hash::XxHash3_64;
 
 use crate::departure::Leave;
 use crate::forward::{Forwarder, Peers};
 use crate::measure;
+use crate::others::Others;
 
 /// How long a node may take to say how it is, where a connection is made.
 const REACHED_WITHIN: Duration = Duration::from_millis(250);
 /// Between attempts to reach one that is gone.
 const REACH_AGAIN: Duration = Duration::from_millis(500);
 /// One that has been gone for so long is not tried any more, unless somebody names it again.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
-/// How often the table of owners is asked which nodes there are.
+pub(crate) const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+/// How often the table of owners is asked which nodes there are: while none is reached, and later.
 const DISCOVER_EVERY: Duration = Duration::from_secs(2);
-/// Endpoints that were heard of and are still to be reached.
+const DISCOVER_AGAIN: Duration = Duration::from_secs(60);
+/// Endpoints that are held on to, and those that are still to be reached.
 const HEARD_OF: usize = 1_024;
 
 /// What a node knows of the others, and they of it.
@@ -38,7 +39,7 @@ pub struct Neighbours {
     own: NodeStatus,
     partitions: u32,
     leave: Leave,
-    state: Mutex<State>,
+    state: Mutex<Others>,
     /// Of the state.
     changes: Notify,
     /// Partitions of nodes that are gone, which this one serves until somebody else does.
@@ -48,14 +49,6 @@ pub struct Neighbours {
     to_reach: Mutex<Option<mpsc::Receiver<String>>>,
     forwarder: Arc<Forwarder>,
     peers: Arc<dyn Peers>,
-}
-
-#[derive(Default)]
-struct State {
-    /// What this node serves, by partition.
-    serving: BTreeMap<u32, OwnerHint>,
-    /// What those say of themselves that are reached, by endpoint.
-    reached: BTreeMap<String, NodeStatus>,
 }
 
 /// A partition that this node serves, for as long as this lives.
@@ -81,10 +74,10 @@ impl Neighbours {
     ) -> Arc<Self> {
         let (heard_of, to_reach) = mpsc::channel(HEARD_OF);
         Arc::new(Self {
+            state: Mutex::new(Others::new(own.endpoint.clone())),
             own,
             partitions,
             leave,
-            state: Mutex::default(),
             changes: Notify::new(),
             adopted: watch::Sender::default(),
             heard_of,
@@ -151,29 +144,14 @@ impl Neighbours {
         self.changes.notified()
     }
 
-    /// Where a partition is served by another node.
-    pub(crate) fn server_of(&self, partition: u32) -> Option<String> {
-        let State { reached, .. } = &*self.state.lock();
-        let serves = |status: &NodeStatus| term_in(status, partition);
-        let newest = reached
-            .iter()
-            .filter_map(|(endpoint, status)| serves(status).map(|term| (term, endpoint)));
-        newest.max().map(|(_, endpoint)| endpoint.clone())
+    /// Which other nodes serve partitions, each with its term.
+    pub(crate) fn servers(&self) -> BTreeMap<u32, (u64, String)> {
+        self.state.lock().servers()
     }
 
     /// The nodes that would take a partition over where `owner` is gone, the first one first; this node among them.
     pub(crate) fn successors(&self, partition: u32, owner: &str) -> Vec<String> {
-        let State { reached, .. } = &*self.state.lock();
-        let stays = |(endpoint, status): (&String, &NodeStatus)| {
-            (!status.leaving).then(|| endpoint.clone())
-        };
-        let mut nodes: Vec<String> = reached.iter().filter_map(stays).collect();
-        if !self.leave.begun.is_cancelled() {
-            nodes.push(self.own.endpoint.clone());
-        }
-        nodes.retain(|endpoint| endpoint != owner);
-        nodes.sort_by_cached_key(|endpoint| weight(partition, endpoint));
-        nodes
+        self.state.lock().successors(partition, owner, self.leave.begun.is_cancelled())
     }
 
     pub(crate) fn is_own(&self, endpoint: &str) -> bool {
@@ -196,7 +174,7 @@ impl Neighbours {
                     }
                 }
                 Some(endpoint) = to_reach.recv() => {
-                    if tried.insert(endpoint.clone()) {
+                    if tried.len() < HEARD_OF && tried.insert(endpoint.clone()) {
                         tasks.spawn(Arc::clone(&self).hold_on_to(endpoint));
                     }
                 }
@@ -219,7 +197,9 @@ impl Neighbours {
                 let endpoints: BTreeSet<String> = endpoints.collect();
                 endpoints.into_iter().for_each(|endpoint| self.hear_of(endpoint));
             }
-            tokio::time::sleep(DISCOVER_EVERY).await;
+            let is_alone = self.state.lock().reached.is_empty();
+            // Whoever is reached names the rest.
+            tokio::time::sleep(if is_alone { DISCOVER_EVERY } else { DISCOVER_AGAIN }).await;
         }
     }
 
@@ -246,47 +226,43 @@ impl Neighbours {
 
     async fn reach(&self, endpoint: &str) -> Option<(NodeStatus, BoxStream<'static, NodeStatus>)> {
         let mut statuses = self.peers.follow(endpoint, &self.own.endpoint).await.ok()?;
-        Some((statuses.next().await?, statuses))
+        let first = statuses.next().await?;
+        // Where another name leads to it too, it is reached under its own.
+        (first.endpoint == endpoint).then_some((first, statuses))
     }
 
-    fn learn(&self, endpoint: &str, status: NodeStatus) {
+    fn learn(&self, endpoint: &str, mut status: NodeStatus) {
         status.reaches.iter().for_each(|other| self.hear_of(other.clone()));
-        let before = self.state.lock().reached.get(endpoint).map(|before| before.instance.clone());
-        if before.is_some_and(|before| before != status.instance) {
-            self.lose(endpoint); // it has been started again
-        }
+        status.serves.retain(|served| served.partition < self.partitions);
         for ServedPartition { partition, owner } in &status.serves {
             owner.iter().for_each(|owner| self.forwarder.is_served_by(*partition, owner));
+            if !self.is_serving(*partition) {
+                self.no_longer_adopts(*partition);
+            }
         }
-        if self.state.lock().reached.insert(endpoint.to_owned(), status).is_none() {
+        if self.state.lock().learn(endpoint, status, Instant::now()) {
             tracing::info!(endpoint, "another node is reached");
         }
         self.changes.notify_waiters();
+        self.adopt();
     }
 
     /// A node is gone. What it served goes to whoever comes next.
     fn lose(&self, endpoint: &str) {
-        let lost = self.state.lock().reached.remove(endpoint);
-        let Some(lost) = lost else { return };
-        self.changes.notify_waiters();
-        let of_it: BTreeSet<u32> = lost.serves.iter().map(|served| served.partition).collect();
+        let Some(lost) = self.state.lock().lose(endpoint, Instant::now()) else { return };
+        let of_it: Vec<u32> = lost.serves.iter().map(|served| served.partition).collect();
         tracing::warn!(endpoint, partitions = ?of_it, "another node is not reached any more");
-        let mut own = BTreeSet::new();
-        for partition in of_it {
-            let elsewhere = self.server_of(partition).is_some();
-            if elsewhere || self.is_serving(partition) {
-                continue;
-            }
-            let Some(next) = self.successors(partition, endpoint).into_iter().next() else {
-                continue;
-            };
-            if self.is_own(&next) {
-                own.insert(partition);
-            }
-            self.forwarder.goes_to(partition, next);
-        }
+        self.changes.notify_waiters();
+        self.adopt();
+    }
+
+    fn adopt(&self) {
+        let orphans = self.state.lock().orphans(self.leave.begun.is_cancelled());
+        let own = orphans.iter().filter(|(_, next)| self.is_own(next));
+        let own: BTreeSet<u32> = own.map(|(partition, _)| *partition).collect();
+        orphans.into_iter().for_each(|(partition, next)| self.forwarder.goes_to(partition, next));
         if !own.is_empty() {
-            tracing::warn!(endpoint, partitions = ?own, "taking over what it served");
+            tracing::warn!(partitions = ?own, "taking over what nodes served that are gone");
             measure::adopted(own.len());
             self.adopted.send_modify(|adopted| adopted.extend(own));
         }
@@ -315,14 +291,4 @@ impl Telling {
             }
         }
     }
-}
-
-fn term_in(status: &NodeStatus, partition: u32) -> Option<u64> {
-    let served = status.serves.iter().find(|served| served.partition == partition)?;
-    served.owner.as_ref().map(|owner| owner.term)
-}
-
-/// By this the nodes are in another order for every partition, and in the same one at every node.
-fn weight(partition: u32, endpoint: &str) -> u64 {
-    XxHash3_64::oneshot_with_seed(u64::from(partition), endpoint.as_bytes())
 }

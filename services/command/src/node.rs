@@ -251,7 +251,8 @@ impl Shared {
         let (partitions, on) = (log.partitions(), Arc::clone(&peers));
         let neighbours = Neighbours::new(own, partitions, leave.clone(), on, forwarder);
         let of_log = Arc::clone(&log);
-        let standbys = Arc::new(Standbys::new(of_log, config.clock.clone(), retain));
+        let boxes = mailboxes.clone();
+        let standbys = Arc::new(Standbys::new(of_log, config.clock.clone(), retain, boxes));
         Self {
             log,
             identity: Identity {

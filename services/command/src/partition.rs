@@ -213,6 +213,8 @@ impl Partition {
         let partition = self.partition;
         let warm = self.standbys.take(partition).await;
         let is_warm = warm.is_some();
+        // What it has seen of the log stays known, whatever becomes of this attempt.
+        warm.iter().for_each(|warm| self.know(warm.seen.clone()));
         let mut settle = |settled| answer(partition, settled);
         let progress = |at: u64, fence: u64| {
             let reason = format!("taking the partition over: at offset {at} of {fence}");

@@ -7,19 +7,22 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use seckill_log::{Entries, Log, LogError, Table};
-use seckill_proto::v1::{Fence, OwnerHint};
+use seckill_proto::v1::{Checkpoint, Fence, OwnerHint};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::forward::owner_in;
+use crate::mailbox::Mailboxes;
 use crate::neighbours::Neighbours;
 use crate::snapshot::{self, Snapshot};
 use crate::takeover::{Reading, Records, TakeoverError};
 
 /// How often it is looked for what has been over for long.
 const TIDY_EVERY: Duration = Duration::from_millis(500);
+/// Changes that come so close are looked at together.
+const TOGETHER: Duration = Duration::from_millis(50);
 /// Before a partition is followed again that could not be.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -30,11 +33,14 @@ pub(crate) struct Warm {
     pub(crate) reading: Reading,
     /// Who has fenced last.
     pub(crate) served_by: Option<OwnerHint>,
+    /// The furthest that the log was seen, which may have become shorter since.
+    pub(crate) seen: Checkpoint,
 }
 
 /// The partitions that a node follows.
 pub(crate) struct Standbys {
     way: Way,
+    mailboxes: Mailboxes,
     followers: Mutex<BTreeMap<u32, Follower>>,
 }
 
@@ -64,7 +70,8 @@ impl Warm {
         entries: &Entries,
     ) -> Result<Self, LogError> {
         let state = snapshot::load(log, partition, entries).await?;
-        Ok(Self { state, reading: Reading::default(), served_by: owner_in(entries) })
+        let (reading, served_by) = (Reading::default(), owner_in(entries));
+        Ok(Self { state, reading, served_by, seen: Checkpoint::default() })
     }
 
     /// Takes in the next records of the log.
@@ -80,9 +87,14 @@ impl Warm {
 }
 
 impl Standbys {
-    pub(crate) fn new(log: Arc<dyn Log>, clock: Clock, retain: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        log: Arc<dyn Log>,
+        clock: Clock,
+        retain: Option<Duration>,
+        mailboxes: Mailboxes,
+    ) -> Self {
         let turn = Arc::new(Semaphore::new(1));
-        Self { way: Way { log, clock, retain, turn }, followers: Mutex::default() }
+        Self { way: Way { log, clock, retain, turn }, mailboxes, followers: Mutex::default() }
     }
 
     /// What is known of a partition, for who takes it over; it is not followed any more.
@@ -98,21 +110,22 @@ impl Standbys {
     pub(crate) async fn run(&self, neighbours: &Neighbours, copies: usize) {
         loop {
             let changed = neighbours.changed();
+            let servers = neighbours.servers();
             for partition in 0..self.way.log.partitions() {
-                if neighbours.is_serving(partition) {
-                    self.follow(partition, false);
-                    continue;
+                if self.mailboxes.has(partition) {
+                    continue; // it is looked after here
                 }
-                let Some(server) = neighbours.server_of(partition) else {
+                let Some((_, server)) = servers.get(&partition) else {
                     continue; // it may be about to be taken over
                 };
-                let next = neighbours.successors(partition, &server);
+                let next = neighbours.successors(partition, server);
                 let wanted = next.iter().take(copies).any(|endpoint| neighbours.is_own(endpoint));
                 self.follow(partition, wanted);
             }
             let followed = self.followers.lock().len();
             metrics::gauge!("seckill_standby_partitions").set(followed as f64);
             changed.await;
+            tokio::time::sleep(TOGETHER).await;
         }
     }
 
@@ -132,14 +145,20 @@ impl Standbys {
 
 impl Way {
     async fn keep_warm(self, partition: u32, mut asked: Asked) {
+        let mut seen = Checkpoint::default();
         loop {
-            let warm = async {
+            let warming = async {
                 let _turn = self.turn.acquire().await;
                 let entries = self.log.scan(Table::Owners, partition).await?;
                 Warm::load(&*self.log, partition, &entries).await
             };
-            let followed = match warm.await {
-                Ok(warm) => self.go_on(partition, warm, &mut asked).await,
+            let warm = tokio::select! {
+                biased;
+                _ = &mut asked => return, // who takes it over loads it sooner than this one
+                warm = warming => warm,
+            };
+            let followed = match warm {
+                Ok(warm) => self.go_on(partition, warm, &mut seen, &mut asked).await,
                 Err::<_, LogError>(error) => Err(error.into()),
             };
             let Err(error) = followed else { return };
@@ -157,6 +176,7 @@ impl Way {
         &self,
         partition: u32,
         mut warm: Warm,
+        seen: &mut Checkpoint,
         asked: &mut Asked,
     ) -> Result<(), TakeoverError> {
         let mut tidy_at = Instant::now();
@@ -166,6 +186,7 @@ impl Way {
                 biased;
                 taken = &mut *asked => {
                     if let Ok(to) = taken {
+                        warm.seen = seen.clone();
                         let _ = to.send(warm); // nobody may wait any more
                     }
                     return Ok(());
@@ -173,6 +194,10 @@ impl Way {
                 read = warm.reading.next(&*self.log, partition, from) => read?,
             };
             warm.fold(records)?;
+            let now = warm.state.fold.checkpoint();
+            if now.next_offset > seen.next_offset {
+                *seen = now;
+            }
             if let Some(retain) = self.retain.filter(|_| Instant::now() >= tidy_at) {
                 tidy_at = Instant::now() + TIDY_EVERY;
                 let retain_ms = i64::try_from(retain.as_millis()).unwrap_or(i64::MAX);

@@ -109,7 +109,7 @@ impl Attempt<'_> {
         let mut warm = self.gather(&entries, warm).await?;
         // To look may have taken long.
         self.read_what_is_there(&mut warm).await?;
-        let Warm { state: Snapshot { mut book, fold }, mut reading, served_by } = warm;
+        let Warm { state: Snapshot { mut book, fold }, mut reading, served_by, .. } = warm;
         owner.honour(fold.skips());
         if owner.read_back_from().is_none() {
             self.ask_to_release(served_by).await;

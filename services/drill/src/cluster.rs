@@ -202,16 +202,23 @@ impl Cluster {
 
     async fn strike_engine(&self, blow: Blow, who: Who, lasts: Duration) -> Result<()> {
         let engines = self.engines.clone().context("the engines are not ours")?;
-        let (signal, pauses) = match blow {
-            Blow::Pause => (Signal::STOP, true),
-            _ => (Signal::KILL, false),
-        };
-        engines.signal(who, signal)?;
-        tokio::time::sleep(lasts).await;
-        match pauses {
-            true => engines.signal(who, Signal::CONT),
-            false => tokio::task::spawn_blocking(move || engines.up(who)).await?,
+        match blow {
+            Blow::Pause => {
+                engines.signal(who, Signal::STOP)?;
+                tokio::time::sleep(lasts).await;
+                return engines.signal(who, Signal::CONT);
+            }
+            Blow::NoSpace => {
+                engines.fill_disk(who)?;
+                tokio::time::sleep(lasts).await;
+                let _ = engines.signal(who, Signal::KILL); // it may have ended
+            }
+            Blow::Kill | Blow::Stop | Blow::NoDescriptors => {
+                engines.signal(who, Signal::KILL)?;
+                tokio::time::sleep(lasts).await;
+            }
         }
+        tokio::task::spawn_blocking(move || engines.up(who)).await?
     }
 
     /// Has trouble on connections until the answer is dropped.
@@ -273,6 +280,7 @@ async fn strike_process(blow: Blow, process: &Process, lasts: Duration) -> Resul
             tokio::time::sleep(lasts).await;
             process.signal(Signal::CONT)
         }
+        Blow::NoSpace => bail!("the disk of a process is not filled"),
         Blow::NoDescriptors => {
             let _starved = process.starve()?;
             tokio::time::sleep(lasts).await;

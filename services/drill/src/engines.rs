@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
 use parking_lot::RwLock;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use crate::fault::Who;
 use crate::proxy::{Proxy, SELDOM};
@@ -99,6 +99,15 @@ impl Engines {
     pub(crate) fn signal(&self, engine: Who, signal: Signal) -> Result<()> {
         let pid = self.pid(engine).with_context(|| format!("{engine} does not run"))?;
         Ok(kill_process(pid, signal)?)
+    }
+
+    /// No file of it grows any more, until it is started again.
+    pub(crate) fn fill_disk(&self, engine: Who) -> Result<()> {
+        let pid = self.pid(engine).with_context(|| format!("{engine} does not run"))?;
+        // The hard limit stays, as it is passed on to whatever the engine starts.
+        let nothing = Rlimit { current: Some(0), ..getrlimit(Resource::Fsize) };
+        prlimit(Some(pid), Resource::Fsize, nothing)?;
+        Ok(())
     }
 
     /// The number alone proves nothing: another process may have it by now.

@@ -25,6 +25,8 @@ pub(crate) enum Blow {
     Pause,
     /// It can open nothing more: no file, no connection.
     NoDescriptors,
+    /// No file of it grows any more, as on a full disk; then it is killed, and started again with room.
+    NoSpace,
 }
 
 /// Connections that run through a proxy.
@@ -110,6 +112,7 @@ impl fmt::Display for Fault {
             Self::Blow(Blow::Stop, who) => write!(f, "SIGTERM: {who}"),
             Self::Blow(Blow::Pause, who) => write!(f, "SIGSTOP: {who}"),
             Self::Blow(Blow::NoDescriptors, who) => write!(f, "no descriptors: {who}"),
+            Self::Blow(Blow::NoSpace, who) => write!(f, "disk full: {who}"),
             Self::Trouble(Trouble::Slow, link) => write!(f, "slow: {link}"),
             Self::Trouble(Trouble::Hang, link) => write!(f, "nothing passes: {link}"),
             Self::Trouble(Trouble::Shut, link) => write!(f, "no connections: {link}"),

@@ -91,7 +91,7 @@ fn of_engines(brokers: usize, processes: &[Who]) -> Vec<Vec<Fault>> {
     let mut kinds = Vec::new();
     for engines in [&brokers[..], &[Who::Database]] {
         let of = |blow| engines.iter().map(|engine| Fault::Blow(blow, *engine)).collect();
-        kinds.extend([Blow::Kill, Blow::Pause].map(of));
+        kinds.extend([Blow::Kill, Blow::Pause, Blow::NoSpace].map(of));
     }
     let troubles = [Trouble::Slow, Trouble::LoseRequests, Trouble::LoseAnswers, Trouble::CutShort];
     for link in [Link::Brokers, Link::Database] {

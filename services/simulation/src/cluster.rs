@@ -394,13 +394,24 @@ mod tests {
         }
     }
 
-    /// Customers who come all the time and ask both nodes in turn: those whom no node answered in the first place.
+    impl Cluster {
+        /// How often the first partition was taken over.
+        fn fences(&self) -> usize {
+            let is_fence = |record: &bytes::Bytes| {
+                matches!(seckill_proto::place_of(record), seckill_proto::Place::Fence(_))
+            };
+            self.broker.records(0).iter().filter(|record| is_fence(record)).count()
+        }
+    }
+
+    /// Customers who come all the time and ask all nodes in turn: those whom no node answered in the first place.
     async fn turned_away(cluster: &Arc<Cluster>, moves: impl AsyncFnOnce()) -> Vec<Failure> {
         let asking = (0..GRABS).map(|number| {
             let cluster = Arc::clone(cluster);
             tokio::spawn(async move {
                 tokio::time::sleep(EVERY * u32::try_from(number).unwrap_or(0)).await;
-                let node = (0..2).map(|next| (number + next) % 2);
+                let nodes = cluster.nodes();
+                let node = (0..nodes).map(|next| (number + next) % nodes);
                 let asked = node.into_iter().find_map(|node| cluster.dispatcher(node));
                 asked.expect("a node runs").send(grab(number)).await
             })
@@ -417,9 +428,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn partitions_go_from_node_to_node_and_nobody_is_turned_away() {
         let world = World::new(7, false);
-        let cluster = Cluster::new(&world, 1, 2);
+        let cluster = Cluster::new(&world, 1, 3);
         cluster.give_all_to(0);
-        for node in 0..2 {
+        for node in 0..3 {
             cluster.start(node).await;
         }
         let first = cluster.dispatcher(0).expect("a node");
@@ -436,10 +447,40 @@ mod tests {
         });
         let failures = failures.await;
         assert!(failures.is_empty(), "{failures:?}");
-        let records = cluster.broker.records(0);
-        let is_fence = |record: &bytes::Bytes| {
-            matches!(seckill_proto::place_of(record), seckill_proto::Place::Fence(_))
-        };
-        assert_eq!(records.iter().filter(|record| is_fence(record)).count(), 4);
+        assert_eq!(cluster.fences(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_next_takes_over_at_once_from_a_node_that_is_gone() {
+        let world = World::new(7, false);
+        let cluster = Cluster::new(&world, 1, 2);
+        cluster.give_all_to(0);
+        for node in 0..2 {
+            cluster.start(node).await;
+        }
+        let first = cluster.dispatcher(0).expect("a node");
+        while first.send(offer()).await.is_err() {
+            tokio::time::sleep(EVERY).await;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await; // they find each other
+        assert!(first.send(grab(GRABS)).await.is_ok());
+        cluster.kill(0);
+        let killed = tokio::time::Instant::now();
+        let next = cluster.dispatcher(1).expect("a node");
+        while next.send(grab(GRABS + 1)).await.is_err() {
+            tokio::time::sleep(EVERY).await;
+        }
+        // The group has said nothing.
+        assert!(killed.elapsed() < Duration::from_millis(200), "after {:?}", killed.elapsed());
+        assert_eq!(cluster.fences(), 2);
+        cluster.give_all_to(1);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(next.send(grab(GRABS + 2)).await.is_ok());
+        assert_eq!(cluster.fences(), 2, "it has it already");
+        cluster.start(0).await;
+        cluster.give_all_to(0);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(next.send(grab(GRABS + 3)).await.is_ok());
+        assert_eq!(cluster.fences(), 3, "it does not hold on to what it was given for a while");
     }
 }

@@ -3,6 +3,7 @@
 //! To make a consumer takes a tenth of a second, and a takeover reads half a dozen times. So consumers that have done
 //! their work wait for the next.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -108,13 +109,19 @@ impl Lookups {
                 self.keep(consumer);
                 return Ok(());
             }
-            self.idle.lock().clear();
+            let others = std::mem::take(&mut *self.idle.lock());
+            discard(consumer, others);
         }
         let mut settings = partition_consumer(config);
         settings.set("fetch.wait.max.ms", FETCH_WAIT_MS);
         let consumer = settings.create().map_err(|error| unavailable(&error))?;
-        work(&consumer)?;
-        self.keep(consumer);
+        match work(&consumer) {
+            Ok(()) => self.keep(consumer),
+            Err(error) => {
+                discard(consumer, Vec::new());
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
@@ -125,6 +132,7 @@ impl Lookups {
             if consumer.poll(Duration::ZERO).is_none() {
                 return Some(consumer);
             }
+            discard(consumer, Vec::new());
         }
     }
 
@@ -134,6 +142,11 @@ impl Lookups {
             idle.push(consumer);
         }
     }
+}
+
+/// Nobody waits for the end of a client that has failed.
+fn discard(consumer: BaseConsumer, others: Vec<BaseConsumer>) {
+    thread::spawn(move || drop((consumer, others)));
 }
 
 /// Gives records from an offset on, as long as `each` wants more.

@@ -115,7 +115,8 @@ impl KafkaLog {
         let feed = Arc::new(KafkaFeed::new(&config, &topics.coupons));
         let handle = producer.handle();
         let cluster = blocking(move || Ok(handle.client().fetch_cluster_id(ASK_TIMEOUT))).await?;
-        let id = format!("{}/{}", cluster.unwrap_or_default(), config.prefix);
+        let nameless = || LogError::Unavailable("the cluster does not say its id".to_owned());
+        let id = format!("{}/{}", cluster.ok_or_else(nameless)?, config.prefix);
         let lookups = Arc::new(Lookups::new());
         Ok(Self { config, topics, producer, lookups, partitions, id, feed })
     }

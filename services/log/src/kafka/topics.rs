@@ -223,18 +223,19 @@ async fn create(
             .set("retention.bytes", "-1")
             .set("unclean.leader.election.enable", "false")
     };
-    let compacted = |name| {
+    let compacted = |name, segment_bytes| {
         topic(name)
             .set("cleanup.policy", "compact")
-            .set("segment.bytes", "33554432")
+            .set("segment.bytes", segment_bytes)
             .set("min.cleanable.dirty.ratio", "0.2")
     };
     let wanted = [
         kept(&topics.events),
-        compacted(&topics.snapshots),
+        compacted(&topics.snapshots, "33554432"),
         // Tells the broker's time: see `time_ms`. What it proves of the events must outlast a power cut
         // that they do not; it is written once a second.
-        compacted(&topics.owners)
+        // Every takeover reads all of it, and what is written last is never compacted.
+        compacted(&topics.owners, "1048576")
             .set("message.timestamp.type", "LogAppendTime")
             .set("flush.messages", "1"),
         topic(&topics.slots),

@@ -11,7 +11,7 @@ use seckill_simulation::{Failed, Run, Totals, shortest, simulate};
 
 use crate::bar::bar;
 
-/// Lines of a trace that are printed, the last ones.
+/// Lines of a run that was not asked for by its seed: the last ones.
 const TRACE_LINES: usize = 400;
 
 /// Simulate a cluster of this program's command nodes and projectors under faults, and hold every answer to a
@@ -33,7 +33,7 @@ pub(crate) struct SimulateArgs {
 /// Whether every promise was kept.
 pub(crate) fn run(args: &SimulateArgs) -> bool {
     if args.trace {
-        return trace(Run { trace: true, ..Run::new(args.seed) });
+        return trace(Run { trace: true, ..Run::new(args.seed) }, usize::MAX);
     }
     let runs = args.seed..args.seed.saturating_add(args.runs);
     let bar = bar("{bar:30} {pos} of {len} runs, {elapsed}");
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &SimulateArgs) -> bool {
         return true;
     };
     println!("BROKEN in the run with seed {}. Its shortest form:", run.seed);
-    trace(Run { trace: true, ..shortest(run) })
+    trace(Run { trace: true, ..shortest(run) }, TRACE_LINES)
 }
 
 /// Runs all seeds on all cores; ends early with one in which a promise is broken.
@@ -71,15 +71,15 @@ fn simulate_all(runs: std::ops::Range<u64>, bar: &ProgressBar) -> (Totals, Optio
     (totals.into_inner(), failed.into_inner())
 }
 
-/// Prints a run; whether every promise was kept.
-fn trace(run: Run) -> bool {
+/// Prints the last lines of a run; whether every promise was kept.
+fn trace(run: Run, lines: usize) -> bool {
     let mut out = std::io::stdout().lock();
     let simulated = simulate(run);
     let (trace, broken) = match &simulated {
         Ok(totals) => (&totals.trace, &[][..]),
         Err(Failed { trace, broken }) => (trace, &broken[..]),
     };
-    let kept = &trace[trace.len().saturating_sub(TRACE_LINES)..];
+    let kept = &trace[trace.len().saturating_sub(lines)..];
     // A reader such as `head` may close the pipe early.
     let _ = kept.iter().try_for_each(|line| writeln!(out, "{line}"));
     let _ = broken.iter().try_for_each(|line| writeln!(out, "BROKEN: {line}"));

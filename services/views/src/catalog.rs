@@ -105,6 +105,13 @@ impl Catalog {
         self.rebuild.as_ref().map(|rebuild| ProgressId::Rebuild(Generation(rebuild.number)))
     }
 
+    /// Readers were given other tables, and a writer who has not heard of it, because another has its partition now,
+    /// may still tell of rows in those that they had before. What was written to both is in both.
+    pub(crate) fn writers_may_be_late(&self) -> bool {
+        let phase = self.rebuild.as_ref().map(|rebuild| rebuild.phase);
+        matches!(phase, Some(Phase::Switched | Phase::Undoing | Phase::Undone))
+    }
+
     /// What is written, in this order.
     ///
     /// # Errors

@@ -184,14 +184,21 @@ impl Views {
     /// # Errors
     /// As the engine reports them.
     pub async fn progress(&self, partition: u32) -> Result<Option<Progress>, ViewsError> {
-        let id = match self.side {
-            Side::Live => ProgressId::Live,
-            Side::Shadow => match self.catalog().await?.shadow_progress() {
-                Some(id) => id,
-                None => return Ok(None),
-            },
-        };
-        self.shared.engine.progress(id, partition).await
+        let (catalog, engine) = (self.catalog().await?, &self.shared.engine);
+        let beside = catalog.shadow_progress();
+        match (self.side, beside) {
+            (Side::Shadow, Some(beside)) => engine.progress(beside, partition).await,
+            (Side::Shadow, None) => Ok(None),
+            (Side::Live, Some(beside)) if catalog.writers_may_be_late() => {
+                let live = engine.progress(ProgressId::Live, partition).await?;
+                let both = engine.progress(beside, partition).await?;
+                let of_both = |both: &Progress| {
+                    live.as_ref().is_some_and(|live| both.next_offset < live.next_offset)
+                };
+                Ok(both.filter(of_both).or(live))
+            }
+            (Side::Live, _) => engine.progress(ProgressId::Live, partition).await,
+        }
     }
 
     /// The first offset that the rows of a partition do not reflect.

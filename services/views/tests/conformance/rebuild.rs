@@ -57,6 +57,12 @@ pub(crate) async fn tables_are_made_beside_others_and_exchanged_with_them(views:
     for views in [&views, &beside] {
         assert_eq!(views.promotion("sale").await.unwrap(), Some(later.clone()));
     }
+    // Told by somebody who wrote the tables that were read before: the rows are not in these.
+    let both = views.progress(partition).await.unwrap().unwrap().next_offset;
+    views.write(Changes::none(progress(partition, both + 9))).await.unwrap();
+    assert_eq!(views.next_offset(partition).await.unwrap(), both);
+    views.write_both(Changes::none(progress(partition, both + 9)), number).await.unwrap();
+    assert_eq!(views.next_offset(partition).await.unwrap(), both + 9);
     take(&views, [Step::Undo, Step::Flip, Step::Switch, Step::Flip, Step::Drop]).await;
     let (_, revision) = views.rebuild_and_revision().await.unwrap();
     views.delete_beside(revision).await.unwrap();

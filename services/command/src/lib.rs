@@ -34,7 +34,7 @@ pub use clock::{Clock, JUMP_MS};
 pub use dispatch::Dispatcher;
 pub use failure::Failure;
 pub use forward::Peers;
-pub use http::{HttpPeers, accepted, position, problem, routes};
+pub use http::{HttpPeers, accepted, internal_routes, position, problem, routes};
 pub use neighbours::Neighbours;
 pub use node::{Node, NodeConfig};
 pub use proof::{ViewsWitness, forget_proof, known_of};

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use seckill_log::{Group, Leaving, Log, LogError, run_assigned};
 use seckill_proto::v1::{Checkpoint, NodeStatus};
 use seckill_telemetry::{Health, Part};
@@ -21,7 +20,7 @@ use crate::proof::{self, ViewsWitness};
 use crate::snapshot::{self, SnapshotPlan};
 use crate::standby::Standbys;
 use crate::takeover::Identity;
-use crate::{Archive, Dispatcher, HttpPeers, Peers, Random, http};
+use crate::{Archive, Dispatcher, HttpPeers, Peers, Random};
 
 /// How often the clock is looked at.
 const WATCH_CLOCK_EVERY: Duration = Duration::from_millis(500);
@@ -168,11 +167,6 @@ impl Node {
     #[must_use]
     pub fn neighbours(&self) -> Arc<Neighbours> {
         Arc::clone(&self.neighbours)
-    }
-
-    /// What it answers other nodes, until `close`. It is for the cluster's own network.
-    pub fn internal_routes(&self, close: CancellationToken) -> Router {
-        http::internal_routes(self.dispatcher.clone(), self.neighbours(), close)
     }
 
     /// Ends it at once, in the middle of whatever it does: for tests and simulations of a crash.

@@ -61,7 +61,9 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let node = Node::start(log, config, app.health.clone(), stop.clone()).await?;
     let dispatcher = node.dispatcher();
-    let internal = internal.serve(node.internal_routes(app.close.clone()), app.close.clone());
+    let answered =
+        seckill_command::internal_routes(dispatcher.clone(), node.neighbours(), app.close.clone());
+    let internal = internal.serve(answered, app.close.clone());
     let routes = seckill_command::routes(dispatcher.clone())
         .merge(seckill_original::shopper_routes(dispatcher));
     let served = app.serve_on(reaching, node.hand_over(), routes, "command node").await;

@@ -37,7 +37,9 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     let System { log, views, node, projector, background, internal, .. } = system;
     let watching = background.run(ready::watch(views.clone(), app.health.part("query/views")));
     let dispatcher = node.dispatcher();
-    let internal = internal.serve(node.internal_routes(app.close.clone()), app.close.clone());
+    let answered =
+        seckill_command::internal_routes(dispatcher.clone(), node.neighbours(), app.close.clone());
+    let internal = internal.serve(answered, app.close.clone());
     let rebuilds = seckill_projector::routes(Arc::clone(&log), views.clone(), verify::claims(&log));
     let replays = seckill_replay::routes(Arc::clone(&log), app.stop.clone());
     let readers = seckill_query::routes(

@@ -31,7 +31,8 @@ struct Internal {
     close: CancellationToken,
 }
 
-pub(crate) fn routes(
+/// What a node answers other nodes, until `close`. It is for the cluster's own network.
+pub fn routes(
     dispatcher: Dispatcher,
     neighbours: Arc<Neighbours>,
     close: CancellationToken,

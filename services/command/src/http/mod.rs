@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::Dispatcher;
 
 pub use answer::{accepted, position, problem};
-pub(crate) use internal::routes as internal_routes;
+pub use internal::routes as internal_routes;
 pub use peers::HttpPeers;
 
 /// The routes of shoppers, and of those who watch a sale.

@@ -30,11 +30,11 @@ const LOOKS: u32 = 3;
 const OTHERS: u32 = 2;
 
 /// The whole table is asked for by those who watch: now and then, few partitions at a time.
-const LIST_AGAIN: Duration = Duration::from_secs(2);
+const LIST_AGAIN: Duration = Duration::from_secs(5);
 const LIST_WITHIN: Duration = Duration::from_secs(3);
 const LISTED_AT_ONCE: usize = 2;
 
-type Listed = Result<Vec<Option<OwnerHint>>, Failure>;
+pub(crate) type Listed = Result<Vec<Option<OwnerHint>>, Failure>;
 
 /// The key of the only entry that a partition has in the table of owners.
 pub(crate) const OWNER_KEY: &str = "owner";
@@ -194,13 +194,20 @@ impl Forwarder {
 
     /// Who owns each partition, as the table says, or said a moment ago; where it could not be asked a moment
     /// ago, nobody asks again yet.
-    pub(crate) async fn owners(&self, partitions: u32) -> Result<Vec<Option<OwnerHint>>, Failure> {
+    pub(crate) async fn owners(&self, partitions: u32) -> Listed {
         let mut listed = self.listed.lock().await;
         if let Some((at, owners)) = &*listed
             && at.elapsed() < LIST_AGAIN
         {
             return owners.clone();
         }
+        let owners = self.owners_now(partitions).await;
+        *listed = Some((Instant::now(), owners.clone()));
+        owners
+    }
+
+    /// The same as the table says now.
+    pub(crate) async fn owners_now(&self, partitions: u32) -> Listed {
         let scan = async |partition| Ok(owner_in(&self.log.scan(Table::Owners, partition).await?));
         let all = stream::iter((0..partitions).map(scan)).buffered(LISTED_AT_ONCE).try_collect();
         let scanned = tokio::time::timeout(LIST_WITHIN, all).await;
@@ -208,9 +215,7 @@ impl Forwarder {
             tracing::warn!(%error, "the table of owners cannot be read");
             Failure::Unavailable
         };
-        let owners = scanned.map_or(Err(Failure::Unavailable), |owners| owners.map_err(failed));
-        *listed = Some((Instant::now(), owners.clone()));
-        owners
+        scanned.map_or(Err(Failure::Unavailable), |owners| owners.map_err(failed))
     }
 
     /// Where clients reach the owner of a partition, as the table says.

@@ -192,7 +192,7 @@ impl Neighbours {
     /// Never ends.
     async fn discover(self: Arc<Self>) {
         loop {
-            if let Ok(owners) = self.forwarder.owners(self.partitions).await {
+            if let Ok(owners) = self.forwarder.owners_now(self.partitions).await {
                 let endpoints = owners.into_iter().flatten().map(|owner| owner.endpoint);
                 let endpoints: BTreeSet<String> = endpoints.collect();
                 endpoints.into_iter().for_each(|endpoint| self.hear_of(endpoint));

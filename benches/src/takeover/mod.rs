@@ -57,17 +57,15 @@ pub async fn takeover(args: TakeoverArgs) -> Result<()> {
 
 async fn measure(args: &TakeoverArgs, warm: &KafkaEngine, cold: &KafkaEngine) -> Result<String> {
     let load_before = load_average();
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::ASCII_MARKDOWN);
-    table.set_header(HEADER);
-    for row in with_customers(args, warm).await? {
-        table.add_row(row.cells());
-    }
+    let mut rows: Vec<Row> = with_customers(args, warm).await?.into();
     if args.coupons > 0 {
         let took_ms = taken_over_cold(args, cold).await?;
         let what = format!("taking over {} coupons cold, from a snapshot", args.coupons);
-        table.add_row(Row { what, took_ms, told: [0; 3] }.cells());
+        rows.push(Row { what, took_ms, told: [0; 3] });
     }
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::ASCII_MARKDOWN);
+    table.set_header(HEADER).add_rows(rows.iter().map(Row::cells));
     let (machine, load_after) = (Machine::look(), load_average());
     Ok(format!(
         "{table}\n\n{}, {} standbys. Load average before {load_before}, after {load_after}.\n{machine:?}",
@@ -229,11 +227,7 @@ async fn taken_over_cold(args: &TakeoverArgs, kafka: &KafkaEngine) -> Result<Vec
     let flags = ["--kafka", kafka.brokers(), "--kafka-prefix", kafka.prefix()];
     let mut node = Node::new(&args.program, "cold", &flags)?;
     node.start().await?;
-    let deadline = Instant::now() + SNAPSHOT_WITHIN;
-    while metric(&node, "seckill_snapshots_total").await? < 1.0 {
-        ensure!(Instant::now() < deadline, "no snapshot within {SNAPSHOT_WITHIN:?}");
-        tokio::time::sleep(LOOK).await;
-    }
+    snapshot_made(&node).await?;
     let mut took_ms = Vec::new();
     for _ in 0..COLD {
         node.kill();
@@ -241,6 +235,15 @@ async fn taken_over_cold(args: &TakeoverArgs, kafka: &KafkaEngine) -> Result<Vec
         took_ms.push(metric(&node, "seckill_takeover_seconds_sum").await? * 1e3);
     }
     Ok(took_ms)
+}
+
+async fn snapshot_made(node: &Node) -> Result<()> {
+    let deadline = Instant::now() + SNAPSHOT_WITHIN;
+    while metric(node, "seckill_snapshots_total").await? < 1.0 {
+        ensure!(Instant::now() < deadline, "no snapshot within {SNAPSHOT_WITHIN:?}");
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 async fn metric(node: &Node, name: &str) -> Result<f64> {

@@ -156,20 +156,18 @@ impl Forwarder {
     ) -> Option<OwnerHint> {
         let owner = self.owner(partition);
         let is_another = |hint: &OwnerHint| Some(hint) != known;
+        let heard_of = || owner.hint.lock().clone().filter(is_another);
         for _ in 0..looks {
-            let heard_of = || owner.hint.lock().clone().filter(is_another);
             let changed = owner.changes.notified();
             if looks > 1 && heard_of().is_none() {
                 let _ = tokio::time::timeout(ASK_AGAIN, changed).await;
             }
-            let hint = match heard_of() {
-                Some(hint) => Some(hint),
-                None => self.look_up(partition, &owner).await.filter(is_another),
-            };
-            match hint {
-                Some(hint) if hint.endpoint == self.own => return None,
-                Some(hint) => return Some(hint),
-                None => {}
+            let mut hint = heard_of();
+            if hint.is_none() {
+                hint = self.look_up(partition, &owner).await.filter(is_another);
+            }
+            if let Some(hint) = hint {
+                return Some(hint).filter(|hint| hint.endpoint != self.own);
             }
         }
         None

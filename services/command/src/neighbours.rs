@@ -208,11 +208,9 @@ impl Neighbours {
         let mut heard = Instant::now();
         while heard.elapsed() < FORGOTTEN_AFTER {
             match tokio::time::timeout(REACHED_WITHIN, self.reach(&endpoint)).await {
-                Ok(Some((first, mut statuses))) => {
+                Ok(Some((first, statuses))) => {
                     self.learn(&endpoint, first);
-                    while let Some(status) = statuses.next().await {
-                        self.learn(&endpoint, status);
-                    }
+                    statuses.for_each(async |status| self.learn(&endpoint, status)).await;
                     heard = Instant::now();
                 }
                 Ok(None) | Err(_) => {

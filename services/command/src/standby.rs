@@ -112,15 +112,15 @@ impl Standbys {
             let changed = neighbours.changed();
             let servers = neighbours.servers();
             for partition in 0..self.way.log.partitions() {
-                if self.mailboxes.has(partition) {
-                    continue; // it is looked after here
+                // One that nobody serves may be about to be taken over.
+                let of_another = servers.get(&partition).filter(|_| !self.mailboxes.has(partition));
+                if let Some((_, server)) = of_another {
+                    let next = neighbours.successors(partition, server);
+                    self.follow(
+                        partition,
+                        next.iter().take(copies).any(|of| neighbours.is_own(of)),
+                    );
                 }
-                let Some((_, server)) = servers.get(&partition) else {
-                    continue; // it may be about to be taken over
-                };
-                let next = neighbours.successors(partition, server);
-                let wanted = next.iter().take(copies).any(|endpoint| neighbours.is_own(endpoint));
-                self.follow(partition, wanted);
             }
             let followed = self.followers.lock().len();
             metrics::gauge!("seckill_standby_partitions").set(followed as f64);

@@ -203,20 +203,15 @@ impl Cluster {
     async fn strike_engine(&self, blow: Blow, who: Who, lasts: Duration) -> Result<()> {
         let engines = self.engines.clone().context("the engines are not ours")?;
         match blow {
-            Blow::Pause => {
-                engines.signal(who, Signal::STOP)?;
-                tokio::time::sleep(lasts).await;
-                return engines.signal(who, Signal::CONT);
-            }
-            Blow::NoSpace => {
-                engines.fill_disk(who)?;
-                tokio::time::sleep(lasts).await;
-                let _ = engines.signal(who, Signal::KILL); // it may have ended
-            }
-            Blow::Kill | Blow::Stop | Blow::NoDescriptors => {
-                engines.signal(who, Signal::KILL)?;
-                tokio::time::sleep(lasts).await;
-            }
+            Blow::Pause => engines.signal(who, Signal::STOP)?,
+            Blow::NoSpace => engines.fill_disk(who)?,
+            Blow::Kill | Blow::Stop | Blow::NoDescriptors => engines.signal(who, Signal::KILL)?,
+        }
+        tokio::time::sleep(lasts).await;
+        match blow {
+            Blow::Pause => return engines.signal(who, Signal::CONT),
+            Blow::NoSpace => drop(engines.signal(who, Signal::KILL)), // it may have ended
+            Blow::Kill | Blow::Stop | Blow::NoDescriptors => {}
         }
         tokio::task::spawn_blocking(move || engines.up(who)).await?
     }

@@ -90,10 +90,7 @@ impl Lookups {
                 found = (message.offset() == begin).then(|| Bytes::copy_from_slice(payload));
                 false
             });
-            match reading {
-                Err(LogError::Lost { .. }) => Ok(()),
-                other => other,
-            }
+            reading.or_else(nothing_where_lost)
         })?;
         Ok(found)
     }
@@ -115,14 +112,12 @@ impl Lookups {
         let mut settings = partition_consumer(config);
         settings.set("fetch.wait.max.ms", FETCH_WAIT_MS);
         let consumer = settings.create().map_err(|error| unavailable(&error))?;
-        match work(&consumer) {
+        let done = work(&consumer);
+        match done {
             Ok(()) => self.keep(consumer),
-            Err(error) => {
-                discard(consumer, Vec::new());
-                return Err(error);
-            }
+            Err(_) => discard(consumer, Vec::new()),
         }
-        Ok(())
+        done
     }
 
     /// One that has not met with anything while it waited.
@@ -142,6 +137,10 @@ impl Lookups {
             idle.push(consumer);
         }
     }
+}
+
+fn nothing_where_lost(error: LogError) -> Result<(), LogError> {
+    if matches!(error, LogError::Lost { .. }) { Ok(()) } else { Err(error) }
 }
 
 /// Nobody waits for the end of a client that has failed.

@@ -437,13 +437,18 @@ mod tests {
         while first.send(offer()).await.is_err() {
             tokio::time::sleep(EVERY).await;
         }
+        tokio::time::sleep(Duration::from_secs(5)).await; // they find each other
         let failures = turned_away(&cluster, async || {
             tokio::time::sleep(EVERY * 100).await;
             cluster.give_all_to(1);
             tokio::time::sleep(EVERY * 100).await;
             cluster.give_all_to(0);
             tokio::time::sleep(EVERY * 100).await;
-            cluster.stop(0).await; // its partitions go to the other one
+            let moves = async {
+                tokio::time::sleep(EVERY).await;
+                cluster.give_all_to(1);
+            };
+            tokio::join!(cluster.stop(0), moves);
         });
         let failures = failures.await;
         assert!(failures.is_empty(), "{failures:?}");

@@ -20,14 +20,12 @@ use tokio::time::Instant;
 use crate::departure::Leave;
 use crate::forward::{Forwarder, Peers};
 use crate::measure;
-use crate::others::Others;
+use crate::others::{FORGOTTEN_AFTER, Others};
 
 /// How long a node may take to say how it is, where a connection is made.
 const REACHED_WITHIN: Duration = Duration::from_millis(250);
 /// Between attempts to reach one that is gone.
 const REACH_AGAIN: Duration = Duration::from_millis(500);
-/// One that has been gone for so long is not tried any more, unless somebody names it again.
-pub(crate) const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 /// How often the table of owners is asked which nodes there are: while none is reached, and later.
 const DISCOVER_EVERY: Duration = Duration::from_secs(2);
 const DISCOVER_AGAIN: Duration = Duration::from_secs(60);

@@ -104,7 +104,6 @@ struct Shared {
     retain: Option<Duration>,
     snapshot_records: u64,
     leave: Leave,
-    dispatcher: Dispatcher,
     /// One snapshot at a time, because each holds a second copy of a partition's state.
     snapshot_turn: Arc<Semaphore>,
 }
@@ -125,9 +124,9 @@ impl Node {
         let membership = log.join(Group::Command).await?;
         let member = health.member("command/membership");
         let (alone, copies) = (config.hand_over.is_zero(), config.standbys);
-        let parts = Shared::new(log, config, health, &stop);
+        let (parts, dispatcher) = Shared::new(log, config, health, &stop);
         let (neighbours, standbys) = (Arc::clone(&parts.neighbours), Arc::clone(&parts.standbys));
-        let (leave, dispatcher) = (parts.leave.clone(), parts.dispatcher.clone());
+        let leave = parts.leave.clone();
         let watching = watch_clock(parts.clock.clone(), parts.health.part("command/clock"));
         let membership = membership.with(neighbours.adopted());
         // First, so that the others come while this one still serves.
@@ -226,7 +225,7 @@ impl Shared {
         config: NodeConfig,
         health: Health,
         stop: &CancellationToken,
-    ) -> Self {
+    ) -> (Self, Dispatcher) {
         let mailboxes = Mailboxes::default();
         let retain = config.archive.as_ref().map(|archive| archive.retain);
         let over_http = || Arc::new(HttpPeers::of(&*log)) as Arc<dyn Peers>;
@@ -247,7 +246,7 @@ impl Shared {
         let of_log = Arc::clone(&log);
         let boxes = mailboxes.clone();
         let standbys = Arc::new(Standbys::new(of_log, config.clock.clone(), retain, boxes));
-        Self {
+        let shared = Self {
             log,
             identity: Identity {
                 random: config.random,
@@ -256,7 +255,6 @@ impl Shared {
                 url: config.url,
             },
             snapshot_records: config.snapshot_records,
-            dispatcher,
             leave,
             peers,
             neighbours,
@@ -268,7 +266,8 @@ impl Shared {
             retain,
             room: config.room.unwrap_or_else(|| watch::channel(None).1),
             snapshot_turn: Arc::new(Semaphore::new(1)),
-        }
+        };
+        (shared, dispatcher)
     }
 
     /// Owns a partition until `stop`, and has snapshots made of it meanwhile.

@@ -1,12 +1,14 @@
 //! What a node knows of the others, and which partitions of nodes that are gone fall to whom. No I/O and no clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use seckill_proto::v1::{NodeStatus, OwnerHint, ServedPartition};
 use tokio::time::Instant;
 use twox_hash::XxHash3_64;
 
-use crate::neighbours::FORGOTTEN_AFTER;
+/// One that has been gone for so long is not tried any more, unless somebody names it again.
+pub(crate) const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 
 /// The other nodes.
 #[derive(Default)]
@@ -36,12 +38,12 @@ impl Others {
 
     /// What a node says of itself; whether it was not reached before.
     pub(crate) fn learn(&mut self, endpoint: &str, status: NodeStatus, now: Instant) -> bool {
-        let before = self.reached.insert(endpoint.to_owned(), status.clone());
+        let instance = status.instance.clone();
+        let before = self.reached.insert(endpoint.to_owned(), status);
         let is_new = before.is_none();
-        let restarted = before.filter(|before| before.instance != status.instance);
+        let restarted = before.filter(|before| before.instance != instance);
         // Whoever is back was not gone.
-        self.lost
-            .retain(|lost| lost.endpoint != endpoint || lost.status.instance != status.instance);
+        self.lost.retain(|lost| lost.endpoint != endpoint || lost.status.instance != instance);
         let replaced = self.lost.iter_mut().filter(|lost| lost.endpoint == endpoint);
         replaced.for_each(|lost| lost.restarted = true);
         if let Some(status) = restarted {
@@ -90,6 +92,9 @@ impl Others {
 
     /// Partitions of nodes that are gone and whose they are now. What is this node's is told once.
     pub(crate) fn orphans(&mut self, leaves: bool) -> BTreeMap<u32, String> {
+        if self.lost.is_empty() {
+            return BTreeMap::new();
+        }
         let (servers, reaches_most) = (self.servers(), self.reaches_most());
         let mut lost = std::mem::take(&mut self.lost);
         let mut orphans = BTreeMap::new();

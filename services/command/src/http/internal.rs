@@ -16,7 +16,6 @@ use seckill_edge::{Problem, checked, read_body};
 use seckill_promotion::check_terms;
 use seckill_proto::ProblemKind;
 use seckill_proto::v1::{Command, OwnerHint, Terms, command};
-
 use tokio_util::sync::CancellationToken;
 
 use crate::http::peers::{ENDPOINT, LOG_ID, PATH, PROTOBUF, RELEASE, STATUS};
@@ -61,11 +60,15 @@ async fn is_meant(
 }
 
 async fn decide(State(internal): State<Internal>, request: Request) -> Result<Response, Problem> {
-    let command = Command::decode(read_body(request).await?)
-        .map_err(|error| Problem::new(ProblemKind::MalformedCommand, error.to_string()))?;
+    let command: Command = message(request).await?;
     check(&command)?;
     let answer = internal.dispatcher.decide_here(command).await?;
     Ok(([(header::CONTENT_TYPE, PROTOBUF)], answer.encode_to_vec()).into_response())
+}
+
+async fn message<M: Message + Default>(request: Request) -> Result<M, Problem> {
+    M::decode(read_body(request).await?)
+        .map_err(|error| Problem::new(ProblemKind::MalformedCommand, error.to_string()))
 }
 
 async fn follow(State(internal): State<Internal>, headers: HeaderMap) -> Response {
@@ -81,8 +84,7 @@ async fn release(
     Path(partition): Path<u32>,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    let OwnerHint { fence_id, endpoint, .. } = OwnerHint::decode(read_body(request).await?)
-        .map_err(|error| Problem::new(ProblemKind::MalformedCommand, error.to_string()))?;
+    let OwnerHint { fence_id, endpoint, .. } = message(request).await?;
     internal.dispatcher.release(partition, &fence_id, endpoint).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,8 +9,9 @@
 use std::time::Duration;
 
 use rdkafka::client::Client;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use crate::LogError;
 use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
@@ -47,6 +48,20 @@ pub(super) fn partition_consumer(config: &KafkaConfig) -> ClientConfig {
         .set("fetch.wait.max.ms", "200")
         .set("queued.max.messages.kbytes", "16384");
     client
+}
+
+/// Has a consumer read a partition from an offset.
+pub(super) fn assign(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partition: u32,
+    from: i64,
+) -> Result<(), LogError> {
+    let mut assignment = TopicPartitionList::new();
+    assignment
+        .add_partition_offset(topic, partition_number(partition), Offset::Offset(from))
+        .and_then(|()| consumer.assign(&assignment))
+        .map_err(|error| unavailable(&error))
 }
 
 pub(super) fn is_out_of_range(error: &KafkaError) -> bool {

@@ -3,6 +3,7 @@
 //! To make a consumer takes a tenth of a second, and a takeover reads half a dozen times. So consumers that have done
 //! their work wait for the next.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,12 +11,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{Offset, TopicPartitionList};
 
 use crate::LogError;
 use crate::kafka::KafkaConfig;
 use crate::kafka::client::{
-    is_out_of_range, partition_consumer, partition_number, unavailable, watermarks,
+    assign, is_out_of_range, partition_consumer, partition_number, unavailable, watermarks,
 };
 
 /// So many wait at most.
@@ -29,6 +29,7 @@ const FETCH_WAIT_MS: &str = "5";
 
 /// Consumers for short reads.
 pub(super) struct Lookups {
+    config: Arc<KafkaConfig>,
     idle: Mutex<Vec<BaseConsumer>>,
 }
 
@@ -46,18 +47,17 @@ impl Place<'_> {
 }
 
 impl Lookups {
-    pub(super) fn new() -> Self {
-        Self { idle: Mutex::default() }
+    pub(super) fn new(config: Arc<KafkaConfig>) -> Self {
+        Self { config, idle: Mutex::default() }
     }
 
     /// Gives every record of a topic's partition, in order, until `each` wants no more.
     pub(super) fn read_all(
         &self,
-        config: &KafkaConfig,
         place: &Place<'_>,
         each: &mut dyn FnMut(&str, Option<&[u8]>) -> bool,
     ) -> Result<(), LogError> {
-        self.with(config, &mut |consumer| {
+        self.with(&mut |consumer| {
             let (begin, end) = place.watermarks(consumer)?;
             if begin >= end {
                 return Ok(());
@@ -72,15 +72,10 @@ impl Lookups {
     }
 
     /// The record at an offset before the end; none where another one comes in its place.
-    pub(super) fn record(
-        &self,
-        config: &KafkaConfig,
-        place: &Place<'_>,
-        offset: u64,
-    ) -> Result<Option<Bytes>, LogError> {
+    pub(super) fn record(&self, place: &Place<'_>, offset: u64) -> Result<Option<Bytes>, LogError> {
         let Ok(begin) = i64::try_from(offset) else { return Ok(None) };
         let mut found = None;
-        self.with(config, &mut |consumer| {
+        self.with(&mut |consumer| {
             let (_, end) = place.watermarks(consumer)?;
             if begin >= end {
                 return Ok(());
@@ -98,7 +93,6 @@ impl Lookups {
     /// Reads with a consumer that waits; and where that one fails, which may be lost, with a new one.
     fn with(
         &self,
-        config: &KafkaConfig,
         work: &mut dyn FnMut(&BaseConsumer) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
         if let Some(consumer) = self.take() {
@@ -106,16 +100,17 @@ impl Lookups {
                 self.keep(consumer);
                 return Ok(());
             }
+            discard(consumer);
             let others = std::mem::take(&mut *self.idle.lock());
-            discard(consumer, others);
+            others.into_iter().for_each(discard);
         }
-        let mut settings = partition_consumer(config);
+        let mut settings = partition_consumer(&self.config);
         settings.set("fetch.wait.max.ms", FETCH_WAIT_MS);
         let consumer = settings.create().map_err(|error| unavailable(&error))?;
         let done = work(&consumer);
         match done {
             Ok(()) => self.keep(consumer),
-            Err(_) => discard(consumer, Vec::new()),
+            Err(_) => discard(consumer),
         }
         done
     }
@@ -127,7 +122,7 @@ impl Lookups {
             if consumer.poll(Duration::ZERO).is_none() {
                 return Some(consumer);
             }
-            discard(consumer, Vec::new());
+            discard(consumer);
         }
     }
 
@@ -144,8 +139,8 @@ fn nothing_where_lost(error: LogError) -> Result<(), LogError> {
 }
 
 /// Nobody waits for the end of a client that has failed.
-fn discard(consumer: BaseConsumer, others: Vec<BaseConsumer>) {
-    thread::spawn(move || drop((consumer, others)));
+fn discard(consumer: BaseConsumer) {
+    thread::spawn(move || drop(consumer));
 }
 
 /// Gives records from an offset on, as long as `each` wants more.
@@ -156,11 +151,7 @@ fn read(
     each: &mut dyn FnMut(&BorrowedMessage<'_>) -> bool,
 ) -> Result<(), LogError> {
     let Place { topic, partition } = *place;
-    let mut assignment = TopicPartitionList::new();
-    assignment
-        .add_partition_offset(topic, partition_number(partition), Offset::Offset(begin))
-        .and_then(|()| consumer.assign(&assignment))
-        .map_err(|error| unavailable(&error))?;
+    assign(consumer, topic, partition, begin)?;
     let mut moved = Instant::now();
     while moved.elapsed() < STALLED {
         match consumer.poll(POLL) {

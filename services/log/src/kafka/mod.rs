@@ -117,7 +117,7 @@ impl KafkaLog {
         let cluster = blocking(move || Ok(handle.client().fetch_cluster_id(ASK_TIMEOUT))).await?;
         let nameless = || LogError::Unavailable("the cluster does not say its id".to_owned());
         let id = format!("{}/{}", cluster.ok_or_else(nameless)?, config.prefix);
-        let lookups = Arc::new(Lookups::new());
+        let lookups = Arc::new(Lookups::new(Arc::clone(&config)));
         Ok(Self { config, topics, producer, lookups, partitions, id, feed })
     }
 
@@ -164,9 +164,9 @@ impl Log for KafkaLog {
     }
 
     async fn record(&self, partition: u32, offset: u64) -> Result<Option<Bytes>, LogError> {
-        let (config, lookups) = (Arc::clone(&self.config), Arc::clone(&self.lookups));
+        let lookups = Arc::clone(&self.lookups);
         let topic = self.topics.events.clone();
-        let read = move || lookups.record(&config, &Place { topic: &topic, partition }, offset);
+        let read = move || lookups.record(&Place { topic: &topic, partition }, offset);
         blocking(read).await
     }
 
@@ -180,19 +180,19 @@ impl Log for KafkaLog {
     }
 
     async fn scan(&self, table: Table, partition: u32) -> Result<Entries, LogError> {
-        let (config, lookups) = (Arc::clone(&self.config), Arc::clone(&self.lookups));
+        let lookups = Arc::clone(&self.lookups);
         let topic = self.table_topic(table).to_owned();
-        let scan = move || table::scan(&lookups, &config, &Place { topic: &topic, partition });
+        let scan = move || table::scan(&lookups, &Place { topic: &topic, partition });
         blocking(scan).await
     }
 
     fn fetch(&self, table: Table, partition: u32, keys: Vec<String>) -> Fetched {
         let (sender, fetched) = mpsc::channel(FETCHED_AHEAD);
-        let (config, lookups) = (Arc::clone(&self.config), Arc::clone(&self.lookups));
+        let lookups = Arc::clone(&self.lookups);
         let topic = self.table_topic(table).to_owned();
         tokio::task::spawn_blocking(move || {
             let (keys, place) = (keys.into_iter().collect(), Place { topic: &topic, partition });
-            if let Err(error) = table::fetch(&lookups, &config, &place, &keys, &sender) {
+            if let Err(error) = table::fetch(&lookups, &place, &keys, &sender) {
                 let _ = sender.blocking_send(Err(error)); // nobody may be reading
             }
         });

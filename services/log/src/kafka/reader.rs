@@ -8,11 +8,11 @@ use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use crate::kafka::client::{
-    is_out_of_range, may_be_lost, partition_consumer, partition_number, unavailable, watermarks,
+    assign, is_out_of_range, may_be_lost, partition_consumer, partition_number, unavailable,
+    watermarks,
 };
 use crate::kafka::{KafkaConfig, TRACEPARENT};
 use crate::{LogError, Reader};
@@ -48,7 +48,8 @@ impl KafkaReader {
     ) -> Result<Self, LogError> {
         let consumer: BaseConsumer =
             partition_consumer(config).create().map_err(|error| unavailable(&error))?;
-        assign(&consumer, &topic, partition, from)?;
+        let begin = i64::try_from(from).map_err(|_| LogError::Lost { partition, from })?;
+        assign(&consumer, &topic, partition, begin)?;
         let follower = Follower {
             consumer,
             topic,
@@ -83,15 +84,6 @@ impl Reader for KafkaReader {
     fn traced(&mut self) -> Vec<(u64, String)> {
         std::mem::take(&mut self.traced)
     }
-}
-
-fn assign(consumer: &BaseConsumer, topic: &str, partition: u32, from: u64) -> Result<(), LogError> {
-    let from = i64::try_from(from).map_err(|_| LogError::Lost { partition, from })?;
-    let mut assignment = TopicPartitionList::new();
-    assignment
-        .add_partition_offset(topic, partition_number(partition), Offset::Offset(from))
-        .and_then(|()| consumer.assign(&assignment))
-        .map_err(|error| unavailable(&error))
 }
 
 /// What the thread of a reader knows.

@@ -21,7 +21,7 @@ use crate::kafka::KafkaEngine;
 use crate::machine::{Machine, load_average};
 use crate::sale::{OpenSale, Target};
 use crate::takeover::nodes::Node;
-use crate::takeover::probe::{Told, probe};
+use crate::takeover::probe::{Attempt, probe};
 
 const NODES: usize = 3;
 const PARTITIONS: u32 = 8;
@@ -99,9 +99,9 @@ impl Row {
         cells
     }
 
-    fn count(&mut self, told: &[Told]) {
-        for told in told {
-            match told.status {
+    fn count(&mut self, attempts: &[Attempt]) {
+        for attempt in attempts {
+            match attempt.status {
                 201 => {}
                 503 => self.told[0] += 1,
                 504 => self.told[1] += 1,
@@ -115,7 +115,7 @@ impl Row {
 #[derive(Clone, Copy, PartialEq)]
 enum Ending {
     Killed,
-    Told,
+    Terminated,
 }
 
 async fn with_customers(args: &TakeoverArgs, kafka: &KafkaEngine) -> Result<[Row; 4]> {
@@ -138,15 +138,15 @@ async fn with_customers(args: &TakeoverArgs, kafka: &KafkaEngine) -> Result<[Row
         Row::of("SIGTERM: longest time without a coupon, of any of its partitions"),
     ];
     for round in 0..2 * args.rounds as usize {
-        let ending = if round % 2 == 0 { Ending::Killed } else { Ending::Told };
+        let ending = if round % 2 == 0 { Ending::Killed } else { Ending::Terminated };
         tokio::time::sleep(SETTLE).await;
         let victim = round % NODES;
-        let (first_ms, all_ms, told) = one_round(&mut nodes, victim, ending, &sale).await?;
+        let (first_ms, all_ms, attempts) = one_round(&mut nodes, victim, ending, &sale).await?;
         eprintln!("round {}: {first_ms:.0} ms, all {all_ms:.0} ms", round + 1);
         let of = if ending == Ending::Killed { 0 } else { 2 };
         rows[of].took_ms.push(first_ms);
         rows[of + 1].took_ms.push(all_ms);
-        told.iter().for_each(|told| rows[of].count(told));
+        attempts.iter().for_each(|attempts| rows[of].count(attempts));
         nodes[victim].start().await?;
     }
     Ok(rows)
@@ -170,7 +170,7 @@ async fn one_round(
     victim: usize,
     ending: Ending,
     sale: &OpenSale,
-) -> Result<(f64, f64, Vec<Vec<Told>>)> {
+) -> Result<(f64, f64, Vec<Vec<Attempt>>)> {
     let owners: Vec<Owned> = serde_json::from_str(&nodes[victim].get("/v1/owners").await?)?;
     let of_victim = |owned: &&Owned| owned.node.as_deref() == Some(&node_name(victim));
     let partitions: Vec<u32> = owners.iter().filter(of_victim).map(|of| of.partition).collect();
@@ -187,35 +187,37 @@ async fn one_round(
     let ended = Instant::now();
     match ending {
         Ending::Killed => nodes[victim].kill(),
-        Ending::Told => nodes[victim].terminate()?,
+        Ending::Terminated => nodes[victim].terminate()?,
     }
     tokio::time::sleep(AFTER).await;
     stop.cancel();
     nodes[victim].kill(); // it has stopped long ago
-    let told: Vec<Vec<Told>> = try_join_all(asking).await?.into_iter().collect::<Result<_>>()?;
-    let took: Option<Vec<f64>> = told
+    let attempts: Vec<Vec<Attempt>> =
+        try_join_all(asking).await?.into_iter().collect::<Result<_>>()?;
+    let took: Option<Vec<f64>> = attempts
         .iter()
-        .map(|told| match ending {
-            Ending::Killed => first_after(told, ended),
-            Ending::Told => longest_gap(told),
+        .map(|attempts| match ending {
+            Ending::Killed => first_after(attempts, ended),
+            Ending::Terminated => longest_gap(attempts),
         })
         .collect();
     let mut took = took.context("nobody took a partition over")?;
     took.sort_by(f64::total_cmp);
     let (first, last) = (took.first().copied(), took.last().copied());
-    Ok((first.unwrap_or_default(), last.unwrap_or_default(), told))
+    Ok((first.unwrap_or_default(), last.unwrap_or_default(), attempts))
 }
 
-/// When somebody first had a coupon who had come after that, in milliseconds.
-fn first_after(told: &[Told], ended: Instant) -> Option<f64> {
-    let first = told.iter().find(|told| told.status == 201 && told.asked >= ended)?;
+/// The time until the first request that was sent after `ended` was granted, in milliseconds.
+fn first_after(attempts: &[Attempt], ended: Instant) -> Option<f64> {
+    let granted = |of: &&Attempt| of.status == 201 && of.asked >= ended;
+    let first = attempts.iter().find(granted)?;
     Some((first.answered - ended).as_secs_f64() * 1e3)
 }
 
-/// The longest time from one coupon to the next.
-fn longest_gap(told: &[Told]) -> Option<f64> {
+/// The longest time between two grants, in milliseconds.
+fn longest_gap(attempts: &[Attempt]) -> Option<f64> {
     let given: Vec<Instant> =
-        told.iter().filter(|told| told.status == 201).map(|told| told.answered).collect();
+        attempts.iter().filter(|of| of.status == 201).map(|of| of.answered).collect();
     let gaps = given.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64() * 1e3);
     gaps.max_by(f64::total_cmp)
 }

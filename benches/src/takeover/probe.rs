@@ -12,8 +12,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const CUSTOMERS: u32 = 100_000_000;
 
-/// What one customer was told.
-pub(super) struct Told {
+/// A request for a coupon, and its answer.
+pub(super) struct Attempt {
     pub(super) asked: Instant,
     pub(super) answered: Instant,
     /// 0 where nobody answered.
@@ -26,8 +26,8 @@ pub(super) async fn probe(
     promotion_id: String,
     crowd: Arc<Crowd>,
     stop: CancellationToken,
-) -> Result<Vec<Told>> {
-    let (fleet, mut told) = (Fleet::new(&urls, ANSWER_TIMEOUT)?, Vec::new());
+) -> Result<Vec<Attempt>> {
+    let (fleet, mut attempts) = (Fleet::new(&urls, ANSWER_TIMEOUT)?, Vec::new());
     let path = format!("/v1/promotions/{promotion_id}/grabs");
     while !stop.is_cancelled() {
         let Some(number) = crowd.next(CUSTOMERS) else { break };
@@ -35,8 +35,8 @@ pub(super) async fn probe(
         let asked = Instant::now();
         let reply = fleet.send(&Ask::post(path.parse()?, body.into())).await;
         let status = reply.map_or(0, |reply| reply.status);
-        told.push(Told { asked, answered: Instant::now(), status });
+        attempts.push(Attempt { asked, answered: Instant::now(), status });
         tokio::time::sleep(PAUSE).await;
     }
-    Ok(told)
+    Ok(attempts)
 }

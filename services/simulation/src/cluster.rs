@@ -425,12 +425,12 @@ mod tests {
         failures
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn partitions_go_from_node_to_node_and_nobody_is_turned_away() {
+    /// Nodes that know each other, of which the first one serves a sale.
+    async fn on_sale(nodes: usize) -> Arc<Cluster> {
         let world = World::new(7, false);
-        let cluster = Cluster::new(&world, 1, 3);
+        let cluster = Cluster::new(&world, 1, nodes);
         cluster.give_all_to(0);
-        for node in 0..3 {
+        for node in 0..nodes {
             cluster.start(node).await;
         }
         let first = cluster.dispatcher(0).expect("a node");
@@ -438,6 +438,12 @@ mod tests {
             tokio::time::sleep(EVERY).await;
         }
         tokio::time::sleep(Duration::from_secs(5)).await; // they find each other
+        cluster
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn partitions_go_from_node_to_node_and_nobody_is_turned_away() {
+        let cluster = on_sale(3).await;
         let failures = turned_away(&cluster, async || {
             tokio::time::sleep(EVERY * 100).await;
             cluster.give_all_to(1);
@@ -457,17 +463,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_comes_next_takes_over_at_once_from_a_node_that_is_gone() {
-        let world = World::new(7, false);
-        let cluster = Cluster::new(&world, 1, 2);
-        cluster.give_all_to(0);
-        for node in 0..2 {
-            cluster.start(node).await;
-        }
+        let cluster = on_sale(2).await;
         let first = cluster.dispatcher(0).expect("a node");
-        while first.send(offer()).await.is_err() {
-            tokio::time::sleep(EVERY).await;
-        }
-        tokio::time::sleep(Duration::from_secs(5)).await; // they find each other
         assert!(first.send(grab(GRABS)).await.is_ok());
         cluster.kill(0);
         let killed = tokio::time::Instant::now();

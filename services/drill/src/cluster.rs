@@ -21,8 +21,9 @@ use crate::schedule::Shape;
 pub(crate) const NAME: &str = "drill";
 /// How long everything may take to be ready, after a start and after all faults.
 const READY_WITHIN: Duration = Duration::from_secs(120);
-/// Until a process handles signals.
+/// Until a process handles signals, or sees that its clock was set.
 const FIRST_MOMENT: Duration = Duration::from_secs(1);
+const HOUR_S: i32 = 3_600;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Everything that runs, until its [`Cluster::end`].
@@ -205,13 +206,13 @@ impl Cluster {
         match blow {
             Blow::Pause => engines.signal(who, Signal::STOP)?,
             Blow::NoSpace => engines.fill_disk(who)?,
-            Blow::Kill | Blow::Stop | Blow::NoDescriptors => engines.signal(who, Signal::KILL)?,
+            _ => engines.signal(who, Signal::KILL)?,
         }
         tokio::time::sleep(lasts).await;
         match blow {
             Blow::Pause => return engines.signal(who, Signal::CONT),
             Blow::NoSpace => drop(engines.signal(who, Signal::KILL)), // it may have ended
-            Blow::Kill | Blow::Stop | Blow::NoDescriptors => {}
+            _ => {}
         }
         tokio::task::spawn_blocking(move || engines.up(who)).await?
     }
@@ -258,6 +259,15 @@ async fn start(process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// Sets its clock wrong, and right again, and gives it a moment to see that.
+async fn leap(process: &Process, ahead_seconds: i32, lasts: Duration) -> Result<()> {
+    process.leap(ahead_seconds)?;
+    tokio::time::sleep(lasts).await;
+    process.leap(0)?;
+    tokio::time::sleep(FIRST_MOMENT).await;
+    Ok(())
+}
+
 async fn strike_process(blow: Blow, process: &Process, lasts: Duration) -> Result<()> {
     match blow {
         Blow::Kill => {
@@ -275,6 +285,8 @@ async fn strike_process(blow: Blow, process: &Process, lasts: Duration) -> Resul
             tokio::time::sleep(lasts).await;
             process.signal(Signal::CONT)
         }
+        Blow::Ahead => leap(process, HOUR_S, lasts).await,
+        Blow::Behind => leap(process, -HOUR_S, lasts).await,
         Blow::NoSpace => bail!("the disk of a process is not filled"),
         Blow::NoDescriptors => {
             let _starved = process.starve()?;

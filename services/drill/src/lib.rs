@@ -5,6 +5,7 @@
 //! seed decides the plan; how processes and the network meet it is up to them.
 
 mod args;
+mod clock;
 mod cluster;
 mod crowd;
 mod drill;
@@ -27,7 +28,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::cluster::Cluster;
 use crate::engines::Engines;
-use crate::schedule::{Shape, schedule};
+use crate::schedule::{Planned, Shape, schedule};
 
 pub use args::DrillArgs;
 pub use report::{Happened, OfLog, Promise, Report};
@@ -42,10 +43,7 @@ pub async fn run(args: DrillArgs) -> Result<bool> {
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("drill-{seed}")));
     let shape = shape(&args);
-    let planned = schedule(seed, shape, args.duration, &args.only);
-    if planned.is_empty() {
-        bail!("--only: no fault is described so; without it `seckill drill` shows how they are");
-    }
+    let planned = planned(seed, shape, &args)?;
     if let Some(script) = args.engines.as_ref().filter(|script| !script.is_file()) {
         bail!("--engines: there is no such script: {}", script.display());
     }
@@ -66,6 +64,21 @@ pub async fn run(args: DrillArgs) -> Result<bool> {
     println!("{report}");
     println!("report: {}", folder.join("report.html").display());
     Ok(report.passed)
+}
+
+/// The plan; what cannot be done on this machine is left out of it.
+fn planned(seed: u64, shape: Shape, args: &DrillArgs) -> Result<Vec<Planned>> {
+    let mut planned = schedule(seed, shape, args.duration, &args.only);
+    if planned.is_empty() {
+        bail!("--only: no fault is described so; without it `seckill drill` shows how they are");
+    }
+    if clock::library().is_none() {
+        println!(
+            "clocks do not leap: libfaketime is not installed (Debian: apt-get install libfaketime)"
+        );
+        planned.retain(|planned| !planned.fault.is_of_clock());
+    }
+    Ok(planned)
 }
 
 /// What the plan rests on.

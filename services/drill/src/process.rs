@@ -14,6 +14,8 @@ use reqwest::Client;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tokio::time::Instant;
 
+use crate::clock::{Clock, tidy_after};
+
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a process may take to stop in good order.
 const STOPS_WITHIN: Duration = Duration::from_secs(30);
@@ -28,6 +30,8 @@ pub(crate) struct Process {
     port: u16,
     /// What it says.
     said: PathBuf,
+    /// None where clocks cannot leap.
+    clock: Option<Clock>,
     /// How much it had said before it was started last.
     begun: AtomicUsize,
     child: Mutex<Option<Child>>,
@@ -56,14 +60,15 @@ impl Drop for Starved<'_> {
 impl Process {
     /// One that does not run yet, serves at a port, and writes what it says to a folder.
     pub(crate) fn new(name: &str, args: Vec<String>, port: u16, folder: &Path) -> Result<Self> {
-        let said = folder.join(format!("{}.log", name.replace(' ', "-")));
+        let file = |kind| folder.join(format!("{}.{kind}", name.replace(' ', "-")));
         let program = std::env::current_exe().context("this program is not found")?;
         Ok(Self {
             name: name.to_owned(),
             program,
             args,
             port,
-            said,
+            said: file("log"),
+            clock: Clock::new(file("clock"))?,
             begun: AtomicUsize::default(),
             child: Mutex::new(None),
             stopping: AtomicBool::default(),
@@ -97,6 +102,7 @@ impl Process {
         let mut command = Command::new(&self.program);
         let listen = format!("127.0.0.1:{}", self.port);
         command.args(&self.args).args(["--listen", &listen]).stdin(Stdio::null()).process_group(0);
+        self.clock.iter().for_each(|clock| clock.give_to(&mut command));
         command
     }
 
@@ -141,7 +147,7 @@ impl Process {
         let deadline = Instant::now() + STOPS_WITHIN;
         while Instant::now() < deadline {
             if let Some(status) = self.ended()? {
-                *self.child.lock() = None;
+                end(&mut self.child.lock());
                 // Before it is ready it ends with what it was waiting for.
                 return match status.success() || !self.was_ready() {
                     true => Ok(()),
@@ -152,6 +158,11 @@ impl Process {
         }
         self.kill();
         bail!("{} was told to stop, and had not within {STOPS_WITHIN:?}", self.name)
+    }
+
+    /// Its wall clock leaps, to so many seconds ahead of the right time.
+    pub(crate) fn leap(&self, ahead_seconds: i32) -> Result<()> {
+        self.clock.as_ref().context("its clock cannot leap")?.leap(ahead_seconds)
     }
 
     /// It can open nothing more than what it has open.
@@ -224,5 +235,6 @@ impl Drop for Process {
 fn end(child: &mut Option<Child>) {
     if let Some(mut child) = child.take() {
         let _ = child.kill().and_then(|()| child.wait());
+        tidy_after(child.id());
     }
 }

@@ -19,6 +19,12 @@ const LASTS_MS: std::ops::Range<u64> = 300..4_000;
 /// successor.
 const PAUSE_MS: std::ops::Range<u64> = 200..8_000;
 
+/// How long a clock is wrong, in milliseconds: it takes up to a second to be seen.
+const LEAP_MS: std::ops::Range<u64> = 1_500..8_000;
+
+/// Processes of which a cluster has one.
+const LONELY: [Who; 2] = [Who::Gateway, Who::Admin];
+
 /// What there is to be hurt.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
@@ -52,12 +58,14 @@ impl Shape {
         let mut kinds = [blows(&nodes), blows(&projectors), self.of_customers()].concat();
         if self.is_cluster() {
             kinds.extend(self.between_nodes());
-            let lonely = [Who::Gateway, Who::Admin];
             let blows = [Blow::Kill, Blow::Pause];
-            kinds.extend(blows.map(|blow| lonely.map(|who| Fault::Blow(blow, who)).to_vec()));
+            kinds.extend(blows.map(|blow| each(blow, &LONELY)));
             let writings = [Writing::Fences, Writing::Repeats, Writing::Garbage];
             kinds.extend(writings.map(|writing| vec![Fault::Writing(writing)]));
         }
+        let lonely = if self.is_cluster() { &LONELY[..] } else { &[] };
+        let processes = [&nodes[..], &projectors, lonely].concat();
+        kinds.extend([Blow::Ahead, Blow::Behind].map(|blow| each(blow, &processes)));
         if self.brokers > 0 {
             kinds.extend(of_engines(self.brokers, &[nodes, projectors].concat()));
         }
@@ -80,18 +88,21 @@ impl Shape {
     }
 }
 
+/// A blow to any of these.
+fn each(blow: Blow, all: &[Who]) -> Vec<Fault> {
+    all.iter().map(|who| Fault::Blow(blow, *who)).collect()
+}
+
 fn blows(processes: &[Who]) -> Vec<Vec<Fault>> {
     let blows = [Blow::Kill, Blow::Stop, Blow::Pause, Blow::NoDescriptors];
-    let of = |blow| processes.iter().map(|who| Fault::Blow(blow, *who)).collect();
-    blows.map(of).to_vec()
+    blows.map(|blow| each(blow, processes)).to_vec()
 }
 
 fn of_engines(brokers: usize, processes: &[Who]) -> Vec<Vec<Fault>> {
     let brokers: Vec<Who> = (0..brokers).map(Who::Broker).collect();
     let mut kinds = Vec::new();
     for engines in [&brokers[..], &[Who::Database]] {
-        let of = |blow| engines.iter().map(|engine| Fault::Blow(blow, *engine)).collect();
-        kinds.extend([Blow::Kill, Blow::Pause, Blow::NoSpace].map(of));
+        kinds.extend([Blow::Kill, Blow::Pause, Blow::NoSpace].map(|blow| each(blow, engines)));
     }
     let troubles = [Trouble::Slow, Trouble::LoseRequests, Trouble::LoseAnswers, Trouble::CutShort];
     for link in [Link::Brokers, Link::Database] {
@@ -143,6 +154,7 @@ pub(crate) fn schedule(
 fn lasting(fault: &Fault, random: &mut StdRng) -> Duration {
     let range = match fault {
         Fault::Blow(Blow::Pause, _) => PAUSE_MS,
+        Fault::Blow(Blow::Ahead | Blow::Behind, _) => LEAP_MS,
         _ => LASTS_MS,
     };
     Duration::from_millis(random.random_range(range))

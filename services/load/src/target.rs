@@ -98,18 +98,29 @@ impl Fleet {
         bail!("nobody answers at {}; `seckill up` starts a system", reasons.join(", "))
     }
 
-    /// Sends a request once.
+    /// Sends a request once: to the node whose turn it is, or to one after it where that cannot be reached.
     ///
     /// # Errors
-    /// [`Unanswered`], after at most the time to connect and to answer that this fleet grants.
+    /// [`Unanswered`], after at most the time to connect and to answer that this fleet grants for each node.
     pub async fn send(&self, ask: &Ask) -> Result<HttpReply, Unanswered> {
-        self.send_to(&self.next(), ask).await
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut answered = self.send_to(self.node(turn), ask).await;
+        for other in 1..self.nodes.len() {
+            if !matches!(answered, Err(Unanswered::Unsent(_))) {
+                break;
+            }
+            answered = self.send_to(self.node(turn + other), ask).await;
+        }
+        answered
     }
 
     /// The node whose turn it is.
     pub(crate) fn next(&self) -> Arc<Node> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        Arc::clone(&self.nodes[turn % self.nodes.len()])
+        Arc::clone(self.node(self.next.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    fn node(&self, turn: usize) -> &Arc<Node> {
+        &self.nodes[turn % self.nodes.len()]
     }
 
     /// Closes all connections that carry nothing now.
@@ -252,5 +263,22 @@ mod tests {
             Fleet::new(&[String::from("http://127.0.0.1:1")], Duration::from_secs(1)).unwrap();
         let outcome = fleet.send(&Ask::get("/").unwrap()).await;
         assert!(matches!(outcome, Err(Unanswered::Unsent(_))), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_cannot_be_reached_is_passed_over() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = format!("http://{}", listener.local_addr().unwrap());
+        let answering = tokio::spawn(async move {
+            let (connection, _) = listener.accept().await.unwrap();
+            let mut connection = connection.into_std().unwrap();
+            let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
+            std::io::Write::write_all(&mut connection, answer).unwrap();
+        });
+        let urls = [String::from("http://127.0.0.1:1"), String::from("http://127.0.0.1:2"), there];
+        let fleet = Fleet::new(&urls, Duration::from_secs(1)).unwrap();
+        let reply = fleet.send(&Ask::get("/").unwrap()).await;
+        assert_eq!(reply.unwrap().status, 204);
+        answering.await.unwrap();
     }
 }

@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use seckill_log::LEASE_MS;
 use seckill_proto::Position;
 use seckill_proto::v1::FinishReason;
 
 use crate::ledger::{Grant, Ledger, RULES_OF_A_SALE, Sale, State};
 use crate::{Attempt, Outcome, Reason, Violation};
 
-/// How old what a refusal of this program rests on may be when it is asked, in microseconds, by clocks of whole
+/// How old what a refusal of this program rests on may be when it is asked, in microseconds: 250 ms, by clocks of whole
 /// milliseconds.
-pub const REFUSALS_OLD_US: u64 = (LEASE_MS + 1) * 1_000;
+pub const REFUSALS_OLD_US: u64 = 251_000;
 
 /// Says what is wrong with an attempt, if anything is.
 type Rule = fn(&Case<'_>, &Attempt) -> Result<(), String>;
@@ -114,6 +113,9 @@ fn granted(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
 fn refused(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
     let Outcome::Refused { reason, position } = attempt.outcome else { return Ok(()) };
     let sale = case.ledger.sale(&attempt.promotion_id);
+    if let Some(sale) = sale.filter(|sale| sale.partition != position.partition) {
+        return Err(format!("it is in partition {}", sale.partition));
+    }
     let state = sale.map(|sale| sale.as_of(position.offset)).unwrap_or_default();
     let held = sale.into_iter().flat_map(|sale| sale.of_customer(&attempt.customer_id));
     let held: Vec<&Grant> = held.filter(|grant| grant.offset <= position.offset).collect();

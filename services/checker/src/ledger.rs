@@ -35,6 +35,8 @@ pub struct Ledger {
     fences: u64,
     /// Of the first event of each term.
     terms_began_ms: Vec<i64>,
+    /// The first and the last date of an event.
+    dated_ms: Option<(i64, i64)>,
 }
 
 /// One sale.
@@ -196,6 +198,7 @@ impl Reading<'_> {
         match self.fold.step(offset, record)? {
             Folded::Event(event) => {
                 self.ledger.events += 1;
+                self.ledger.note_date(event.at_ms);
                 if self.term.replace(event.term) != Some(event.term) {
                     self.ledger.terms_began_ms.push(event.at_ms);
                 }
@@ -291,6 +294,17 @@ impl Ledger {
     #[must_use]
     pub fn terms_began_ms(&self) -> &[i64] {
         &self.terms_began_ms
+    }
+
+    fn note_date(&mut self, at_ms: i64) {
+        let (first, last) = self.dated_ms.unwrap_or((at_ms, at_ms));
+        self.dated_ms = Some((first.min(at_ms), last.max(at_ms)));
+    }
+
+    /// The earliest and the latest date of an event, in milliseconds since 1970.
+    #[must_use]
+    pub fn dated_ms(&self) -> Option<(i64, i64)> {
+        self.dated_ms
     }
 
     pub(crate) fn sale(&self, promotion_id: &str) -> Option<&Sale> {

@@ -89,6 +89,7 @@ const HELD: &str = "what was granted is in the log, once, where it was said to b
 const TRUE: &str = "a refusal was true at the place that it names";
 const RECENT: &str = "an answer is no older than what was known before it was asked";
 const ONE: &str = "a wish has one answer";
+const TWICE: &str = "a wish is granted once";
 const UNWANTED: &str = "what was definitely not accepted is not in the log";
 
 #[test]
@@ -116,7 +117,9 @@ fn a_word_that_was_not_kept_is_found() {
     let bob = || attempt("bob", 11, granted(2, second));
     let again = || attempt("ann", 20, repeated(1, first));
     let not_accepted = || attempt("ann", 10, Outcome::NotAccepted);
-    let cases: [(&[Attempt], &[&str]); 14] = [
+    let position = Position { partition: 1, offset: second };
+    let elsewhere = Outcome::Refused { reason: Reason::SoldOut, position };
+    let cases: [(&[Attempt], &[&str]); 15] = [
         (&[ann(), bob(), attempt("cid", 12, granted(3, paused))], &[HELD]),
         (&[ann(), bob(), attempt("cid", 12, granted(2, second))], &[HELD]),
         (&[ann(), attempt("bob", 11, granted(2, paused))], &[HELD]),
@@ -131,10 +134,20 @@ fn a_word_that_was_not_kept_is_found() {
         (&[bob(), not_accepted()], &[UNWANTED]),
         (&[bob(), not_accepted(), again()], &[UNWANTED]),
         (&[bob()], &[UNWANTED]),
+        (&[ann(), bob(), attempt("cid", 12, elsewhere)], &[TRUE]),
     ];
     for (attempts, expected) in cases {
         assert_eq!(log.broken_by(attempts), expected, "{attempts:?}");
     }
+}
+
+#[test]
+fn a_wish_that_was_granted_twice_is_found() {
+    let mut log = Log::open(2);
+    let first = log.grab("ann");
+    log.grab("ann");
+    let attempts = [attempt("ann", 10, granted(1, first)), attempt("ann", 20, Outcome::Unknown)];
+    assert_eq!(log.broken_by(&attempts), [TWICE]);
 }
 
 #[test]

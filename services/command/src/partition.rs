@@ -211,10 +211,11 @@ impl Partition {
     async fn take_over(&mut self, owner: &mut Owner<Waiting>) -> Result<Book, TakeoverError> {
         let begun = Instant::now();
         let partition = self.partition;
-        let warm = self.standbys.take(partition).await;
+        let followed = self.standbys.take(partition).await;
+        let (warm, seen) = followed.map(|of| (of.warm, of.seen)).unwrap_or_default();
         let is_warm = warm.is_some();
-        // What it has seen of the log stays known, whatever becomes of this attempt.
-        warm.iter().for_each(|warm| self.know(warm.seen.clone()));
+        // What was seen of the log stays known, whatever becomes of this attempt.
+        self.know(seen);
         let mut settle = |settled| answer(partition, settled);
         let progress = |at: u64, fence: u64| {
             let reason = format!("taking the partition over: at offset {at} of {fence}");

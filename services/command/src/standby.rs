@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use seckill_log::{Entries, Log, LogError, Table};
 use seckill_proto::v1::{Checkpoint, Fence, OwnerHint};
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -33,8 +34,6 @@ pub(crate) struct Warm {
     pub(crate) reading: Reading,
     /// Who has fenced last.
     pub(crate) served_by: Option<OwnerHint>,
-    /// The furthest that the log was seen, which may have become shorter since.
-    pub(crate) seen: Checkpoint,
 }
 
 /// The partitions that a node follows.
@@ -54,12 +53,20 @@ struct Way {
     turn: Arc<Semaphore>,
 }
 
-type Asked = oneshot::Receiver<oneshot::Sender<Warm>>;
+/// What a follower knows.
+pub(crate) struct Known {
+    /// The state, unless it is being put together.
+    pub(crate) warm: Option<Warm>,
+    /// The furthest that the log was seen, which may have become shorter since.
+    pub(crate) seen: Checkpoint,
+}
+
+type Asked = oneshot::Receiver<oneshot::Sender<Known>>;
 
 /// The task that follows one partition, for as long as this lives.
 struct Follower {
     task: AbortHandle,
-    ask: Option<oneshot::Sender<oneshot::Sender<Warm>>>,
+    ask: Option<oneshot::Sender<oneshot::Sender<Known>>>,
 }
 
 impl Warm {
@@ -71,7 +78,7 @@ impl Warm {
     ) -> Result<Self, LogError> {
         let state = snapshot::load(log, partition, entries).await?;
         let (reading, served_by) = (Reading::default(), owner_in(entries));
-        Ok(Self { state, reading, served_by, seen: Checkpoint::default() })
+        Ok(Self { state, reading, served_by })
     }
 
     /// Takes in the next records of the log.
@@ -98,11 +105,11 @@ impl Standbys {
     }
 
     /// What is known of a partition, for who takes it over; it is not followed any more.
-    pub(crate) async fn take(&self, partition: u32) -> Option<Warm> {
+    pub(crate) async fn take(&self, partition: u32) -> Option<Known> {
         let mut follower = self.followers.lock().remove(&partition)?;
-        let (sender, warm) = oneshot::channel();
+        let (sender, known) = oneshot::channel();
         follower.ask.take()?.send(sender).ok()?;
-        warm.await.ok()
+        known.await.ok()
     }
 
     /// Follows partitions that other nodes serve: of each, as many nodes do as there are to be copies, those that would
@@ -154,7 +161,8 @@ impl Way {
             };
             let warm = tokio::select! {
                 biased;
-                _ = &mut asked => return, // who takes it over loads it sooner than this one
+                // Who takes it over loads it sooner than this one.
+                taken = &mut asked => return hand_over(taken, None, seen),
                 warm = warming => warm,
             };
             let followed = match warm {
@@ -165,7 +173,7 @@ impl Way {
             tracing::debug!(%error, partition, "the partition is not followed");
             tokio::select! {
                 biased;
-                _ = &mut asked => return,
+                taken = &mut asked => return hand_over(taken, None, seen),
                 () = tokio::time::sleep(AGAIN) => {}
             }
         }
@@ -185,10 +193,7 @@ impl Way {
             let records = tokio::select! {
                 biased;
                 taken = &mut *asked => {
-                    if let Ok(to) = taken {
-                        warm.seen = seen.clone();
-                        let _ = to.send(warm); // nobody may wait any more
-                    }
+                    hand_over(taken, Some(warm), seen.clone());
                     return Ok(());
                 }
                 read = warm.reading.next(&*self.log, partition, from) => read?,
@@ -205,6 +210,13 @@ impl Way {
             }
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Tells who takes a partition over what is known of it.
+fn hand_over(to: Result<oneshot::Sender<Known>, RecvError>, warm: Option<Warm>, seen: Checkpoint) {
+    if let Ok(to) = to {
+        let _ = to.send(Known { warm, seen }); // nobody may wait any more
     }
 }
 

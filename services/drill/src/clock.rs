@@ -42,7 +42,7 @@ impl Clock {
         command
             .env("LD_PRELOAD", &self.library)
             .env("FAKETIME_TIMESTAMP_FILE", &self.lead)
-            .env("FAKETIME_CACHE_DURATION", "1") // seconds until a leap is seen
+            .env("FAKETIME_CACHE_DURATION", "0") // looked at anew in each second
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("NO_FAKE_STAT", "1");
     }

@@ -224,6 +224,7 @@ impl Cluster {
         let (proxies, of): (Vec<&Proxy>, _) = match link {
             Link::Customers(node) => (self.customers.get(node).into_iter().collect(), None),
             Link::Peers(node) => (self.peers.get(node).into_iter().collect(), None),
+            Link::AllPeers => (self.peers.iter().collect(), None),
             Link::Brokers => (brokers(), None),
             // Nobody's, where it does not run.
             Link::BrokersOf(who) => match self.client_name(who) {

@@ -59,7 +59,7 @@ pub(crate) async fn run(
     };
     let mut wrong = std::mem::take(&mut *happening.wrong.lock());
     wrong.extend(cluster.stop().await);
-    let judged = judge(cluster.engines.as_deref(), flags, folder, waves, wrong);
+    let judged = judge(cluster.engines.as_deref(), flags, folder, waves, wrong, begun_ms);
     Ok(report(args, seed, begun_ms, happening.happened(), judged.await?))
 }
 
@@ -185,9 +185,9 @@ impl Happening {
         match planned.fault {
             Fault::Blow(blow, who) => self.cluster.strike(blow, who, lasts).await,
             Fault::Trouble(trouble, link) => {
-                let _raging = self.cluster.raise(trouble, link);
+                let raging = self.cluster.raise(trouble, link);
                 tokio::time::sleep(lasts).await;
-                Ok(true)
+                Ok(!raging.is_empty())
             }
             Fault::Writing(writing) => {
                 let stranger = self.stranger.as_ref().context("there is no stranger")?;

@@ -38,8 +38,10 @@ pub(crate) enum Blow {
 pub(crate) enum Link {
     /// Of customers with a node.
     Customers(usize),
-    /// Of other nodes with a node.
+    /// Of other nodes with a node, as they ask it.
     Peers(usize),
+    /// Of all nodes with each other.
+    AllPeers,
     /// Of everybody with all brokers.
     Brokers,
     /// Of one process with all brokers.
@@ -109,6 +111,7 @@ impl fmt::Display for Link {
         match self {
             Self::Customers(node) => write!(f, "customers and node {node}"),
             Self::Peers(node) => write!(f, "other nodes and node {node}"),
+            Self::AllPeers => f.write_str("all nodes with each other"),
             Self::Brokers => f.write_str("everybody and Kafka"),
             Self::BrokersOf(who) => write!(f, "{who} and Kafka"),
             Self::Database => f.write_str("everybody and the database"),

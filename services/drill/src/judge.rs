@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use seckill_checker::{
     Attempt, Ledger, PROMISES, REFUSALS_OLD_US, ReadError, Violation, check, read_history,
 };
+use seckill_edge::now_ms;
 use seckill_load::{FindingReport, Verdict};
 use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
@@ -23,6 +24,10 @@ use crate::timeline::{Requests, Timeline, timeline};
 
 const VIEWS: &str = "customers find in the views what they were told";
 const VERIFIED: &str = "views, their progress, snapshots and the feed are what the log says";
+/// However clocks leap: an owner's time goes on as it was.
+const TIMELY: &str = "every event is dated by a clock that is right";
+/// How far off that may be: clocks leap by an hour here.
+const RIGHT_WITHIN_MS: i64 = 60_000;
 const BACK: &str = "every process comes back, and none ends by itself";
 
 /// What came of everything.
@@ -42,6 +47,7 @@ pub(crate) async fn judge(
     folder: &Path,
     waves: Vec<Wave>,
     of_processes: Vec<String>,
+    begun_ms: i64,
 ) -> Result<Judged> {
     let log = open(engines, folder).await?;
     let mut ledger = Ledger::default();
@@ -57,12 +63,21 @@ pub(crate) async fn judge(
     promises.push(Promise::of(VIEWS, waves.into_iter().flat_map(audited).collect()));
     let verified = verify(flags).unwrap_or_else(|error| vec![format!("{error:#}")]);
     promises.push(Promise::of(VERIFIED, verified));
+    promises.push(Promise::of(TIMELY, misdated(&ledger, begun_ms).into_iter().collect()));
     promises.push(Promise::of(BACK, of_processes));
     let [coupons, events, void_records, takeovers] = ledger.totals();
     let of_log = OfLog { coupons, events, void_records, takeovers };
     let (timeline, requests) = timeline(&told);
     let takeovers_ms = ledger.terms_began_ms().to_vec();
     Ok(Judged { promises, of_log, takeovers_ms, timeline, requests })
+}
+
+/// Dates from before the beginning, or of times to come.
+fn misdated(ledger: &Ledger, begun_ms: i64) -> Option<String> {
+    let (first_ms, last_ms) = ledger.dated_ms()?;
+    let (early_ms, late_ms) = (begun_ms - first_ms, last_ms - now_ms());
+    (early_ms.max(late_ms) > RIGHT_WITHIN_MS)
+        .then(|| format!("by {early_ms} ms too early, or by {late_ms} ms too late"))
 }
 
 /// When a wave came, and what it was told; nothing where it could not begin.

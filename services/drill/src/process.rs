@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -148,8 +148,7 @@ impl Process {
         while Instant::now() < deadline {
             if let Some(status) = self.ended()? {
                 end(&mut self.child.lock());
-                // Before it is ready it ends with what it was waiting for.
-                return match status.success() || !self.was_ready() {
+                return match status.success() || self.gave_up(status) {
                     true => Ok(()),
                     false => bail!("{} was told to stop, and ended with {status}", self.name),
                 };
@@ -194,8 +193,13 @@ impl Process {
 
     /// One that gives up at its start, as an engine is not there, is no surprise.
     fn surprise(&self, status: ExitStatus) -> Option<String> {
-        let gave_up = status.code() == Some(1) && !self.was_ready();
-        (!gave_up).then(|| format!("{} ended by itself with {status}", self.name))
+        (!self.gave_up(status)).then(|| format!("{} ended by itself with {status}", self.name))
+    }
+
+    /// Whether it ended before it was ready, with what it was waiting for; or by a signal that it did not handle yet.
+    fn gave_up(&self, status: ExitStatus) -> bool {
+        let told = status.signal() == Some(Signal::TERM.as_raw());
+        (status.code() == Some(1) || told) && !self.was_ready()
     }
 
     /// Since it was started last.

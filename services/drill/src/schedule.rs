@@ -21,6 +21,8 @@ const PAUSE_MS: std::ops::Range<u64> = 200..8_000;
 
 /// How long a clock is wrong, in milliseconds: it takes up to a second to be seen.
 const LEAP_MS: std::ops::Range<u64> = 1_500..8_000;
+/// How long nothing passes between nodes, in milliseconds: longer than they wait for each other.
+const APART_MS: std::ops::Range<u64> = 1_500..4_000;
 
 /// Processes of which a cluster has one.
 const LONELY: [Who; 2] = [Who::Gateway, Who::Admin];
@@ -83,7 +85,9 @@ impl Shape {
 
     fn between_nodes(&self) -> [Vec<Fault>; 3] {
         [Trouble::Hang, Trouble::Shut, Trouble::LoseAnswers].map(|trouble| {
-            (0..self.nodes).map(|node| Fault::Trouble(trouble, Link::Peers(node))).collect()
+            let of_one = (0..self.nodes).map(Link::Peers);
+            let links = of_one.chain([Link::AllPeers]);
+            links.map(|link| Fault::Trouble(trouble, link)).collect()
         })
     }
 }
@@ -139,10 +143,15 @@ pub(crate) fn schedule(
         let free = |fault: &&Fault| busy.get(&lane(fault)).is_none_or(|until| *until < at);
         let fits: Vec<&Fault> = kind.iter().filter(free).collect();
         if let Some(fault) = fits.choose(&mut random) {
-            let lasts = lasting(fault, &mut random).min(duration - QUIET - at);
-            // What is hurt has a moment to come back.
-            busy.insert(lane(fault), at + lasts + QUIET);
-            planned.push(Planned { fault: **fault, at, lasts });
+            let range = lasting_ms(fault);
+            let lasts = Duration::from_millis(random.random_range(range.clone()));
+            let lasts = lasts.min(duration - QUIET - at);
+            // One that is over too soon does nothing.
+            if lasts >= Duration::from_millis(range.start) {
+                // What is hurt has a moment to come back.
+                busy.insert(lane(fault), at + lasts + QUIET);
+                planned.push(Planned { fault: **fault, at, lasts });
+            }
         } else {
             deck.insert(0, kind); // later
         }
@@ -151,13 +160,13 @@ pub(crate) fn schedule(
     planned
 }
 
-fn lasting(fault: &Fault, random: &mut StdRng) -> Duration {
-    let range = match fault {
+const fn lasting_ms(fault: &Fault) -> std::ops::Range<u64> {
+    match fault {
         Fault::Blow(Blow::Pause, _) => PAUSE_MS,
         Fault::Blow(Blow::Ahead | Blow::Behind, _) => LEAP_MS,
+        Fault::Trouble(Trouble::Hang, Link::Peers(_) | Link::AllPeers) => APART_MS,
         _ => LASTS_MS,
-    };
-    Duration::from_millis(random.random_range(range))
+    }
 }
 
 /// Two faults in one lane never overlap.

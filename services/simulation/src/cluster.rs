@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,9 +52,12 @@ struct Place {
     running: Mutex<Option<Running>>,
     /// It serves on until others have taken over.
     leaving: AtomicBool,
+    /// How often it was started.
+    instances: AtomicU64,
 }
 
 struct Running {
+    instance: u64,
     node: Node,
     projector: Projector,
     stop: CancellationToken,
@@ -70,6 +73,7 @@ impl Cluster {
             lead_ms: Arc::default(),
             running: Mutex::default(),
             leaving: AtomicBool::default(),
+            instances: AtomicU64::default(),
         };
         Arc::new(Self {
             world: Arc::clone(world),
@@ -161,7 +165,8 @@ impl Cluster {
         match Projector::start(log, views, health, stop.clone()).await {
             Ok(projector) => {
                 let connections = CancellationToken::new();
-                Ok(Running { node, projector, stop, connections })
+                let instance = place.instances.fetch_add(1, Ordering::Relaxed);
+                Ok(Running { instance, node, projector, stop, connections })
             }
             Err(error) => {
                 node.kill();
@@ -184,8 +189,11 @@ impl Cluster {
     /// Asks a node to end, and waits until it has.
     pub(crate) async fn stop(&self, number: usize) {
         let place = &self.places[number];
-        let leave = place.running.lock().as_ref().map(|running| running.node.hand_over());
-        let Some(leave) = leave else { return };
+        let begun = {
+            let running = place.running.lock();
+            running.as_ref().map(|running| (running.instance, running.node.hand_over()))
+        };
+        let Some((instance, leave)) = begun else { return };
         self.world.note(format_args!("{} is told to stop", place.name));
         place.leaving.store(true, Ordering::Relaxed);
         let leave = tokio::spawn(leave);
@@ -193,9 +201,10 @@ impl Cluster {
             self.assign(true); // as the group does when it hears of it
         }
         let _ = leave.await;
+        // It may have been killed meanwhile, and started again.
+        let running = place.running.lock().take_if(|running| running.instance == instance);
         place.leaving.store(false, Ordering::Relaxed);
-        let running = place.running.lock().take();
-        if let Some(Running { node, projector, stop, connections }) = running {
+        if let Some(Running { node, projector, stop, connections, .. }) = running {
             connections.cancel();
             stop.cancel();
             node.stopped().await;

@@ -197,30 +197,30 @@ impl Using {
 /// One fault after another.
 async fn trouble(cluster: &Arc<Cluster>, faults: usize) {
     let world = &cluster.world;
+    let mut beside = JoinSet::new();
     tokio::time::sleep(world.ms(200, 2_000)).await;
     for _ in 0..faults {
-        fault(cluster).await;
+        fault(cluster, &mut beside).await;
         tokio::time::sleep(world.ms(20, 1_500)).await;
         if world.chance(0.6) {
             cluster.assign(world.chance(0.5));
         }
     }
+    beside.join_all().await;
 }
 
-async fn fault(cluster: &Arc<Cluster>) {
+/// Begins a fault; what takes long goes on beside the next ones.
+async fn fault(cluster: &Arc<Cluster>, beside: &mut JoinSet<()>) {
     let world = &cluster.world;
     let node = world.below(cluster.nodes());
     match world.below(16) {
         0..4 if cluster.is_running(node) => cluster.kill(node),
-        4 if cluster.is_running(node) => cluster.stop(node).await,
-        0..5 => cluster.start(node).await,
-        5 | 6 => {
-            world.note(format_args!("the broker stands still"));
-            world.broker_stands.set(true);
-            tokio::time::sleep(world.ms(50, 7_000)).await;
-            world.note(format_args!("the broker goes on"));
-            world.broker_stands.set(false);
+        4 if cluster.is_running(node) => {
+            let cluster = Arc::clone(cluster);
+            beside.spawn(async move { cluster.stop(node).await });
         }
+        0..5 => cluster.start(node).await,
+        5 | 6 => drop(beside.spawn(stand_still(Arc::clone(world)))),
         7..10 => {
             let weather = weather(world);
             world.note(format_args!("{weather:?}"));
@@ -240,6 +240,14 @@ async fn fault(cluster: &Arc<Cluster>) {
         12 | 13 => rebuild(cluster).await,
         _ => cluster.assign(false),
     }
+}
+
+async fn stand_still(world: Arc<World>) {
+    world.note(format_args!("the broker stands still"));
+    world.broker_stands.set(true);
+    tokio::time::sleep(world.ms(50, 7_000)).await;
+    world.note(format_args!("the broker goes on"));
+    world.broker_stands.set(false);
 }
 
 fn weather(world: &World) -> Weather {

@@ -48,8 +48,10 @@ pub(super) fn read(reply: &HttpReply, sale: &Offer, customer_id: &str) -> Meanin
 fn refused(reply: &HttpReply) -> Meaning {
     let problem: Option<Problem<'_>> = serde_json::from_slice(&reply.body).ok();
     let position = problem.as_ref().and_then(|problem| problem.position.as_ref()?.parse().ok());
-    let answer = Answer::Refused(refusal(problem.and_then(|of| ProblemKind::of_urn(&of.kind))));
-    Meaning::Definite { answer, position, contradiction: None }
+    let refusal = refusal(problem.and_then(|of| ProblemKind::of_urn(&of.kind)));
+    let unplaced = position.is_none() && refusal != Refusal::Invalid;
+    let contradiction = unplaced.then(|| format!("a refusal without a position: {}", said(reply)));
+    Meaning::Definite { answer: Answer::Refused(refusal), position, contradiction }
 }
 
 fn refusal(kind: Option<ProblemKind>) -> Refusal {
@@ -148,8 +150,17 @@ mod tests {
             ("something", Refusal::Invalid),
         ] {
             let body = format!(r#"{{"type":"urn:seckill:problem:{name}","status":409}}"#);
-            assert_eq!(read(&reply(409, &body), &sale, "c"), Meaning::refused(refusal));
+            let Meaning::Definite { answer, contradiction, .. } =
+                read(&reply(409, &body), &sale, "c")
+            else {
+                panic!("{name} is definite")
+            };
+            let (is_known, noticed) = (refusal != Refusal::Invalid, contradiction.is_some());
+            assert_eq!((answer, noticed), (Answer::Refused(refusal), is_known));
         }
+        let placed = r#"{"type":"urn:seckill:problem:sold-out","position":"0:7"}"#;
+        let placed = read(&reply(409, placed), &sale, "c");
+        assert!(matches!(placed, Meaning::Definite { contradiction: None, position: Some(_), .. }));
         assert_eq!(read(&reply(400, "x"), &sale, "c"), Meaning::refused(Refusal::Invalid));
     }
 

@@ -23,10 +23,37 @@ mod standstill;
 #[path = "../suite/system/mod.rs"]
 mod system;
 
+use std::process::{Child, Output};
+
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Held by the test that runs.
 async fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::const_new(());
     ALONE.lock().await
+}
+
+/// A program that runs. It is told to stop when dropped.
+struct Started(Option<Child>);
+
+impl Started {
+    const fn new(program: Child) -> Self {
+        Self(Some(program))
+    }
+
+    /// Sends it a signal, and waits until it has ended.
+    fn stop(mut self, how: &str) -> Output {
+        let program = self.0.take().expect("it runs");
+        system::signal(how, program.id());
+        program.wait_with_output().expect("it ends")
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(mut program) = self.0.take() {
+            system::signal("TERM", program.id());
+            let _ = program.wait();
+        }
+    }
 }

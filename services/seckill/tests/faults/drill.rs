@@ -61,7 +61,6 @@ async fn one_process_on_embedded_engines_keeps_every_promise() {
     let flags = ["--seed", "1", "--duration", "20s"];
     let (report, _) = tokio::task::block_in_place(|| drill(&flags));
     assert!(number(&report, "/of_log/coupons") > 500, "{report}");
-    assert!(number(&report, "/requests/refused") > 50, "{report}");
     assert!(report["faults"].as_array().is_some_and(|faults| faults.len() > 3), "{report}");
 }
 

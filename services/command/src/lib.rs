@@ -36,7 +36,7 @@ pub use failure::Failure;
 pub use forward::Peers;
 pub use http::{HttpPeers, accepted, internal_routes, position, problem, routes};
 pub use neighbours::Neighbours;
-pub use node::{Node, NodeConfig};
+pub use node::{Node, NodeConfig, StartError};
 pub use proof::{ViewsWitness, forget_proof, known_of};
 pub use random::Random;
 pub use snapshot::{newest_snapshot, newest_snapshots};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::join_all;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use seckill_proto::v1::{NodeStatus, OwnerHint, ServedPartition};
@@ -179,6 +180,20 @@ impl Neighbours {
                 () = &mut discovering => return,
             }
         }
+    }
+
+    /// Where another node is that has the name of this one, of those that are reached.
+    pub(crate) async fn namesake(&self) -> Option<String> {
+        let owners = self.forwarder.owners_now(self.partitions).await.ok()?;
+        let endpoints = owners.into_iter().flatten().map(|owner| owner.endpoint);
+        let endpoints: BTreeSet<String> =
+            endpoints.filter(|of| !(of.is_empty() || self.is_own(of))).collect();
+        let asking = endpoints.into_iter().map(|endpoint| async move {
+            let reached = tokio::time::timeout(REACHED_WITHIN, self.reach(&endpoint)).await;
+            let (status, _) = reached.ok().flatten()?;
+            (status.name == self.own.name && !status.leaving).then_some(endpoint)
+        });
+        join_all(asking).await.into_iter().flatten().next()
     }
 
     fn hear_of(&self, endpoint: String) {

@@ -78,6 +78,22 @@ impl NodeConfig {
     }
 }
 
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The group cannot be joined.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Another node has the same name.
+    #[error("the node at {endpoint} is named {name:?} too: give this one another name with --name")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Where other nodes reach it.
+        endpoint: String,
+    },
+}
+
 /// A command node that runs.
 pub struct Node {
     dispatcher: Dispatcher,
@@ -112,20 +128,23 @@ impl Node {
     /// Joins the group and looks after whatever partitions it is given, until `stop`.
     ///
     /// # Errors
-    /// The group cannot be joined.
+    /// The group cannot be joined, or another node has the same name.
     pub async fn start(
         log: Arc<dyn Log>,
         config: NodeConfig,
         health: Health,
         stop: CancellationToken,
-    ) -> Result<Self, LogError> {
+    ) -> Result<Self, StartError> {
         let asked = tokio::time::timeout(TIME_TIMEOUT, log.time_ms()).await;
         asked.ok().flatten().into_iter().for_each(|time_ms| config.clock.hold_to(time_ms));
-        let membership = log.join(Group::Command).await?;
-        let member = health.member("command/membership");
         let (alone, copies) = (config.hand_over.is_zero(), config.standbys);
-        let (parts, dispatcher) = Shared::new(log, config, health, &stop);
+        let (name, member) = (config.name.clone(), health.member("command/membership"));
+        let (parts, dispatcher) = Shared::new(Arc::clone(&log), config, health, &stop);
         let (neighbours, standbys) = (Arc::clone(&parts.neighbours), Arc::clone(&parts.standbys));
+        if !alone && let Some(endpoint) = neighbours.namesake().await {
+            return Err(StartError::NameTaken { name, endpoint });
+        }
+        let membership = log.join(Group::Command).await?;
         let leave = parts.leave.clone();
         let watching = watch_clock(parts.clock.clone(), parts.health.part("command/clock"));
         let membership = membership.with(neighbours.adopted());
@@ -239,6 +258,7 @@ impl Shared {
         let own = NodeStatus {
             endpoint: config.endpoint.clone(),
             instance: config.random.id().into(),
+            name: config.name.clone(),
             ..NodeStatus::default()
         };
         let (partitions, on) = (log.partitions(), Arc::clone(&peers));

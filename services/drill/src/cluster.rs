@@ -239,11 +239,15 @@ impl Cluster {
         proxies.into_iter().map(raise).collect()
     }
 
-    /// How a process names itself to Kafka.
+    /// How a process names itself to Kafka; a projector has the default name of every process.
     fn client_name(&self, who: Who) -> Option<String> {
         let name = match who {
             Who::Node(number) => node_name(number),
-            _ => format!("projector-{}", self.processes.get(&who)?.id()?),
+            _ => {
+                let machine = rustix::system::uname();
+                let host = machine.nodename().to_string_lossy();
+                format!("projector-{host}-{}", self.processes.get(&who)?.id()?)
+            }
         };
         Some(format!("seckill.{name}"))
     }

@@ -63,7 +63,7 @@ struct Looked {
 /// The routes of those who look after views.
 pub fn routes(log: Arc<dyn Log>, views: Views, claims: AskClaims) -> OpenApiRouter {
     let (looked, verifying) = (Arc::default(), Arc::new(Semaphore::new(1)));
-    let quarantine = Quarantine { log: Arc::clone(&log), views: views.clone() };
+    let quarantine = Quarantine::new(Arc::clone(&log), views.clone());
     OpenApiRouter::new()
         .routes(routes!(progress))
         .routes(routes!(verify))

@@ -43,7 +43,7 @@ use crate::follow::Follower;
 
 pub use http::{AskClaims, Reached, RebuildStatus, Verifying, routes};
 pub use past::{Past, as_of};
-pub use quarantine::{NewSkip, QuarantineList, Quarantined};
+pub use quarantine::{NewSkip, Quarantine, QuarantineError, QuarantineList, Quarantined};
 pub use verify::{Claim, Report, Stage, VerifyError, Watch, verify, verify_watched};
 
 /// A projector that runs.

@@ -11,7 +11,7 @@ mod tests;
 use std::sync::Arc;
 
 use prost::Message;
-use seckill_edge::{now_ms, timestamp};
+use seckill_edge::timestamp;
 use seckill_log::{
     COMMAND_MARK, Delivery, Fold, FoldError, Folded, Log, LogError, PROJECTOR_MARK, Skips, Stretch,
     Table, hash_of,
@@ -34,34 +34,63 @@ const SHOWN_BYTES: usize = 4_096;
 
 /// Why a record is not skipped, or not shown.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum QuarantineError {
+pub enum QuarantineError {
+    /// The log cannot be read or written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The views do not say how far they are.
     #[error(transparent)]
     Views(#[from] ViewsError),
+    /// There is no such record.
     #[error("there is no record at {0}")]
     NotThere(Position),
+    /// It can be read.
     #[error("the record at {0} can be read: there is nothing to skip")]
     Readable(Position),
+    /// Another one comes first.
     #[error("the record at {0} cannot be read either, and comes first")]
     NotFirst(Position),
+    /// It is skipped already.
     #[error("the record at {position} is skipped already, by {by}: {reason}")]
-    Already { position: Position, by: String, reason: String },
+    Already {
+        /// Where it is.
+        position: Position,
+        /// Who has said so.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody could read it.
     #[error(
         "{who} has read the record at {position}: a newer version has written it, and this one has to be \
          upgraded"
     )]
-    ReadBy { who: &'static str, position: Position },
+    ReadBy {
+        /// Which kind of process.
+        who: &'static str,
+        /// Where it is.
+        position: Position,
+    },
+    /// What follows would not fit.
     #[error(
         "what follows rests on what would be skipped: at {position} an event of promotion {promotion_id:?} \
          does not fit ({reason}). A newer version has written it, and this one has to be upgraded"
     )]
-    RestsOnIt { position: Position, promotion_id: String, reason: Inconsistent },
+    RestsOnIt {
+        /// Where the event is that would not fit.
+        position: Position,
+        /// Of which sale it is.
+        promotion_id: String,
+        /// What is wrong with it.
+        reason: Inconsistent,
+    },
+    /// One skip is of so many records at most.
     #[error(
         "more than {MOST} records up to there cannot be read: nothing was skipped; `through` a nearer offset takes a \
          part of them"
     )]
     TooMany,
+    /// Nobody knows whether it was written.
     #[error("the skip was not written for certain; ask for it again")]
     NotWritten,
 }
@@ -136,14 +165,25 @@ pub struct NewSkip {
     pub through: Option<u64>,
 }
 
+/// Looks after records that nobody can read.
 #[derive(Clone)]
-pub(crate) struct Quarantine {
-    pub(crate) log: Arc<dyn Log>,
-    pub(crate) views: Views,
+pub struct Quarantine {
+    log: Arc<dyn Log>,
+    views: Views,
 }
 
 impl Quarantine {
-    async fn list(&self) -> Result<QuarantineList, QuarantineError> {
+    /// Of a log, and of the views that stop at such records.
+    #[must_use]
+    pub fn new(log: Arc<dyn Log>, views: Views) -> Self {
+        Self { log, views }
+    }
+
+    /// What is in the way, and what was skipped.
+    ///
+    /// # Errors
+    /// Log or views cannot be read.
+    pub async fn list(&self) -> Result<QuarantineList, QuarantineError> {
         let (mut list, mut skipped) = (QuarantineList::default(), Vec::new());
         for partition in 0..self.log.partitions() {
             let skips = Skips::load(&*self.log, partition).await?;
@@ -217,17 +257,23 @@ impl Quarantine {
 
     /// Skips a record, and others that cannot be read through an offset. Nothing is written where one of
     /// them must not be skipped.
-    async fn skip(
+    ///
+    /// # Errors
+    /// It is not skipped, or not for certain.
+    pub async fn skip(
         &self,
         position: Position,
         asked: NewSkip,
+        now_ms: i64,
     ) -> Result<Vec<Quarantined>, QuarantineError> {
         let Position { partition, offset } = position;
         let end = self.end(position).await?;
         let known = Skips::load(&*self.log, partition).await?;
         let logged = self.logged(position, end).await?;
         let through = asked.through.unwrap_or(offset).min(end - 1);
-        let new = self.to_skip(position, through, (&known, &logged), &asked).await?;
+        let NewSkip { by, reason, .. } = asked;
+        let skip = Skip { by, reason, at_ms: now_ms, ..Skip::default() };
+        let new = self.to_skip(position, through, (&known, &logged), &skip).await?;
         let unlogged = |skip: &&Skip| logged.iter().all(|logged| logged != *skip);
         let records: Vec<_> =
             new.iter().filter(unlogged).map(|skip| encode_skip(skip.clone())).collect();
@@ -268,7 +314,7 @@ impl Quarantine {
         position: Position,
         through: u64,
         (known, logged): (&Skips, &Skips),
-        asked: &NewSkip,
+        skip: &Skip,
     ) -> Result<Vec<Skip>, QuarantineError> {
         let Position { partition, offset } = position;
         let mut new = Vec::new();
@@ -281,7 +327,9 @@ impl Quarantine {
                 }
                 (None, None, Ok(_)) if is_it => return Err(QuarantineError::Readable(position)),
                 (None, Some(skip), _) => new.push(skip.clone()),
-                (None, None, Err(_)) => new.push(new_skip(at, record, asked)),
+                (None, None, Err(_)) => {
+                    new.push(Skip { offset: at, hash: hash_of(record), ..skip.clone() });
+                }
                 (Some(_), _, _) | (None, None, Ok(_)) => {}
             }
             if new.len() > MOST { Err(QuarantineError::TooMany) } else { Ok(()) }
@@ -374,9 +422,4 @@ fn quarantined(position: Position, record: Option<&[u8]>, skip: Option<&Skip>) -
         skipped: skip.map(Skipped::of),
         content: None,
     }
-}
-
-fn new_skip(offset: u64, record: &[u8], NewSkip { by, reason, .. }: &NewSkip) -> Skip {
-    let (by, reason, at_ms) = (by.clone(), reason.clone(), now_ms());
-    Skip { offset, hash: hash_of(record), by, reason, at_ms }
 }

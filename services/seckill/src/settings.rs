@@ -136,7 +136,7 @@ impl Given {
     }
 
     fn name(&self, role: Role) -> String {
-        let default = || format!("{}-{}", role.name(), std::process::id());
+        let default = || name_of_process(role);
         self.decide.name.clone().unwrap_or_else(default)
     }
 
@@ -188,6 +188,13 @@ impl Settings {
         self.cql.iter_mut().for_each(|cql| cql.connect_within = timeout);
         self
     }
+}
+
+/// In a container every process has the same number, and every container has a host name of its own.
+fn name_of_process(role: Role) -> String {
+    let machine = rustix::system::uname();
+    let host = machine.nodename().to_string_lossy();
+    format!("{}-{host}-{}", role.name(), std::process::id())
 }
 
 #[cfg(test)]

@@ -14,10 +14,12 @@ use seckill_proto::v1::{
 };
 
 use crate::cluster::Cluster;
-use crate::world::{BEGINNING_MS, World};
+use crate::world::World;
 
 /// Customers of each sale.
 const CUSTOMERS: usize = 24;
+/// How often a customer looks for a coupon.
+const LOOKS: usize = 6;
 /// How long a client waits for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -39,6 +41,8 @@ pub(crate) struct Clients {
     cluster: Arc<Cluster>,
     sales: Vec<Sale>,
     attempts: Mutex<Vec<Attempt>>,
+    /// What readers did not find that were told that it is there.
+    unseen: Mutex<Vec<String>>,
 }
 
 impl Clients {
@@ -46,12 +50,17 @@ impl Clients {
         let limit = |_| 1 + u32::from(cluster.world.chance(0.3));
         let sale = |number| Sale { id: format!("sale-{number}"), limit: limit(number) };
         let sales = (0..sales).map(sale).collect();
-        Arc::new(Self { cluster: Arc::clone(cluster), sales, attempts: Mutex::default() })
+        let (attempts, unseen) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { cluster: Arc::clone(cluster), sales, attempts, unseen })
     }
 
     /// How many want coupons at the same time.
     pub(crate) fn shoppers(&self) -> usize {
         6 + self.cluster.world.below(6)
+    }
+
+    pub(crate) fn unseen(&self) -> Vec<String> {
+        self.unseen.lock().clone()
     }
 
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
@@ -90,8 +99,30 @@ impl Clients {
             let again = world.chance(0.8);
             let wish = open.take().filter(|_| again).unwrap_or_else(|| self.wish(client, number));
             let outcome = self.grab(&wish).await;
+            if let Outcome::Granted { position, .. } = outcome
+                && world.chance(0.4)
+            {
+                tokio::spawn(Arc::clone(&self).look_for(wish.clone(), position));
+            }
             let is_open = matches!(outcome, Outcome::Unknown | Outcome::NotAccepted);
             open = (is_open || world.chance(0.1)).then_some(wish);
+        }
+    }
+
+    /// Looks for a coupon in the views: once they are as far as the answer, it is there.
+    async fn look_for(self: Arc<Self>, wish: Wish, at: Position) {
+        let (cluster, promotion_id) = (&self.cluster, &self.sales[wish.sale].id);
+        for _ in 0..LOOKS {
+            tokio::time::sleep(cluster.world.ms(1, 400)).await;
+            let Ok(views) = cluster.views().await else { continue };
+            let asked = views.coupon_as_far_as(at.partition, promotion_id, &wish.customer).await;
+            if let Ok((None, next_offset)) = asked
+                && next_offset > at.offset
+            {
+                let what = format!("views up to {next_offset} lack {wish:?}, granted at {at}");
+                cluster.world.note(format_args!("{what}"));
+                self.unseen.lock().push(what);
+            }
         }
     }
 
@@ -171,7 +202,7 @@ fn any_change(world: &World) -> command::Body {
 
 fn terms(world: &World, sale: &Sale) -> Terms {
     let in_ms = world.below(4_000) as i64 - 1_000;
-    let starts_at_ms = BEGINNING_MS + world.now_ms().cast_signed() + in_ms;
+    let starts_at_ms = world.wall_ms() + in_ms;
     let ends_in_ms = 5_000 + world.below(40_000) as i64;
     Terms {
         name: sale.id.clone(),

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::{Broker, SimulatedLog};
-use crate::world::{BEGINNING_MS, World};
+use crate::world::World;
 
 /// Records after which a snapshot is made: so it is made and read all the time.
 const SNAPSHOT_RECORDS: u64 = 20;
@@ -146,8 +146,7 @@ impl Cluster {
         let (world, lead) = (Arc::clone(&self.world), Arc::clone(&place.lead_ms));
         let since_boot = Arc::clone(&self.world);
         let chance = Arc::clone(&self.world);
-        let wall =
-            move || BEGINNING_MS + world.now_ms().cast_signed() + lead.load(Ordering::Relaxed);
+        let wall = move || world.wall_ms() + lead.load(Ordering::Relaxed);
         let config = NodeConfig {
             clock: Clock::new(wall, move || since_boot.now_ms()),
             views: Some(witness(&views)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use seckill_checker::{Ledger, REFUSALS_OLD_US, check};
 use seckill_command::newest_snapshots;
-use seckill_projector::{Claim, verify};
+use seckill_projector::{Claim, NewSkip, Quarantine, QuarantineError, verify};
 use seckill_views::{NewRebuild, Step, SwitchMode, Views};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ use crate::world::{Weather, World};
 const QUIET: Duration = Duration::from_secs(300);
 /// Times that the views are held against the log, which may still move.
 const VERIFIED: usize = 5;
+/// What nobody can read.
+const GARBAGE: &[u8] = b"\xff what is that?";
 /// Looks at the views until then.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -137,6 +139,7 @@ async fn play(world: &Arc<World>, run: Run) -> (Totals, Vec<String>) {
     }
     cluster.assign(true);
     let using = Using::begin(&clients, run.requests);
+    let tidying = tokio::spawn(tidy(Arc::clone(&cluster)));
     trouble(&cluster, run.faults).await;
     calm(&cluster).await;
     let came_right = async {
@@ -146,14 +149,16 @@ async fn play(world: &Arc<World>, run: Run) -> (Totals, Vec<String>) {
         views_come_right(&cluster).await
     };
     let mut broken: Vec<String> = came_right.await.err().into_iter().collect();
+    tidying.abort();
     let mut ledger = Ledger::default();
-    for partition in 0..cluster.partitions {
-        let records = cluster.broker.records(partition);
-        broken.extend(ledger.read(partition, &records).iter().map(ToString::to_string));
+    match ledger.read_log(&*cluster.log()).await {
+        Ok(against) => broken.extend(against.iter().map(ToString::to_string)),
+        Err(error) => broken.push(format!("the log can be read: {error}")),
     }
     let attempts = clients.attempts();
     let untrue = check(&ledger, &attempts, REFUSALS_OLD_US);
     broken.extend(untrue.iter().map(ToString::to_string));
+    broken.extend(clients.unseen());
     (count(world, &ledger, attempts.len(), run.faults), broken)
 }
 
@@ -234,8 +239,10 @@ async fn fault(cluster: &Arc<Cluster>, beside: &mut JoinSet<()>) {
         11 => {
             let partition = world.below(cluster.partitions as usize);
             let partition = u32::try_from(partition).unwrap_or_default();
-            let at = cluster.broker.land(partition, &[strange_fence(world)]);
-            world.note(format_args!("a stranger fences {partition} at {at}"));
+            let garbage = world.chance(0.5);
+            let record = if garbage { GARBAGE.to_vec() } else { strange_fence(world) };
+            let at = cluster.broker.land(partition, &[record]);
+            world.note(format_args!("a stranger writes {partition}:{at} (garbage: {garbage})"));
         }
         12 | 13 => rebuild(cluster).await,
         _ => cluster.assign(false),
@@ -278,6 +285,30 @@ async fn rebuild(cluster: &Arc<Cluster>) {
         Err(error) => Err(error),
     };
     world.note(format_args!("rebuild: {step:?}: {taken:?}"));
+}
+
+/// An operator who has skipped what partitions stop at. Never ends.
+async fn tidy(cluster: Arc<Cluster>) {
+    let world = &cluster.world;
+    loop {
+        tokio::time::sleep(world.ms(500, 4_000)).await;
+        if let Ok(views) = cluster.views().await {
+            let skipped = skip_listed(&Quarantine::new(cluster.log(), views), world).await;
+            skipped.unwrap_or_else(|error| world.note(format_args!("not skipped: {error}")));
+        }
+    }
+}
+
+async fn skip_listed(quarantine: &Quarantine, world: &World) -> Result<(), QuarantineError> {
+    for record in quarantine.list().await?.records {
+        if let (None, Ok(position)) = (record.skipped, record.position.parse()) {
+            let (by, reason) = ("an operator".to_owned(), "a stranger wrote it".to_owned());
+            let skip = NewSkip { by, reason, through: None };
+            quarantine.skip(position, skip, world.wall_ms()).await?;
+            world.note(format_args!("{position} is skipped"));
+        }
+    }
+    Ok(())
 }
 
 /// Nothing goes wrong any more, and every node runs.

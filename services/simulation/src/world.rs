@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The wall clock when a run begins, in milliseconds since 1970.
-pub(crate) const BEGINNING_MS: i64 = 1_790_000_000_000;
+const BEGINNING_MS: i64 = 1_790_000_000_000;
 
 /// How bad it gets. Every number is a chance from 0 to 1.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +95,11 @@ impl World {
 
     pub(crate) fn now_ms(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// By a wall clock that is right, in milliseconds since 1970.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        BEGINNING_MS + self.now_ms().cast_signed()
     }
 
     /// A number below `end`.

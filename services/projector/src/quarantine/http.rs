@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::Uri;
-use seckill_edge::{Body, Problem, check_no_query, problems};
+use seckill_edge::{Body, Problem, check_no_query, now_ms, problems};
 use seckill_proto::{Position, ProblemKind};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -91,7 +91,7 @@ async fn skip(
     let position = position(asked)?;
     check(position, &new)?;
     // Whoever asked may go away: what was begun is done.
-    let skipping = tokio::spawn(async move { all.skip(position, new).await });
+    let skipping = tokio::spawn(async move { all.skip(position, new, now_ms()).await });
     let skipped = skipping.await.map_err(|error| {
         Problem::new(ProblemKind::Internal, format!("The record was not skipped: {error}."))
     })?;

@@ -40,12 +40,12 @@ async fn sale(what_follows: Vec<Vec<u8>>) -> (TempDir, Quarantine) {
     records.extend(what_follows);
     log.append(0, records).deliveries().await;
     let views = Views::open_directory(&directory.path().join("views"), 1).await.expect("views");
-    (directory, Quarantine { log: Arc::new(log), views })
+    (directory, Quarantine::new(Arc::new(log), views))
 }
 
 async fn skip(quarantine: &Quarantine, offset: u64) -> Result<Vec<Quarantined>, String> {
     let new = NewSkip { by: "ann".into(), reason: "junk".into(), through: None };
-    let skipped = quarantine.skip(Position { partition: 0, offset }, new).await;
+    let skipped = quarantine.skip(Position { partition: 0, offset }, new, 7).await;
     skipped.map_err(|error| error.to_string())
 }
 

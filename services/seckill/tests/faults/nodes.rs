@@ -8,7 +8,7 @@ use reqwest::{Client, Response};
 use seckill_checker::{Attempt, Outcome, read_history};
 use serde_json::{Value, json};
 
-use crate::system::role::{READY_TIMEOUT, Role};
+use crate::system::role::{READY_TIMEOUT, Role, flags_of};
 use crate::system::{Engines, System, binary, eventually, run, text};
 use crate::{Started, alone};
 
@@ -170,6 +170,21 @@ async fn any_node_takes_any_grab_and_tells_who_decides() {
     let attempts = read_history(&cluster.system.history()).expect("a history");
     let turned_away = attempts.iter().filter(|of| of.outcome == Outcome::NotAccepted).count();
     assert_eq!((attempts.len(), turned_away), (2_000, 0), "{}", text(&loaded));
+    cluster.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_name_is_taken_does_not_start() {
+    let _alone = alone().await;
+    let cluster = Cluster::start().await;
+    let owners = cluster.get("/v1/owners").await;
+    let name = owners[0]["node"].as_str().expect("a name").to_owned();
+    let flags = ["--listen", "127.0.0.1:0", "--name", &name].map(str::to_owned);
+    let flags = [flags_of("command", &cluster.system), flags.to_vec()].concat();
+    let refused = tokio::task::block_in_place(|| run("command", &flags));
+    let said = text(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("too: give this one another name with --name"), "{said}");
     cluster.stop();
 }
 

@@ -63,7 +63,7 @@ impl Role {
 }
 
 /// Those of the system's flags that the role uses.
-fn flags_of(name: &str, system: &System) -> Vec<String> {
+pub(crate) fn flags_of(name: &str, system: &System) -> Vec<String> {
     let unused: &[&str] = match name {
         "admin" => &["--data", "--cql", "--cql-keyspace"],
         _ => &["--data"],

@@ -185,7 +185,6 @@ async fn a_node_whose_name_is_taken_does_not_start() {
     let said = text(&refused);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("too: give this one another name with --name"), "{said}");
-    cluster.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,6 +25,8 @@ use crate::others::{FORGOTTEN_AFTER, Others};
 
 /// How long a node may take to say how it is, where a connection is made.
 const REACHED_WITHIN: Duration = Duration::from_millis(250);
+/// How long a node may take to say its name.
+const ASKED_WITHIN: Duration = Duration::from_secs(1);
 /// Between attempts to reach one that is gone.
 const REACH_AGAIN: Duration = Duration::from_millis(500);
 /// How often the table of owners is asked which nodes there are: while none is reached, and later.
@@ -186,14 +188,25 @@ impl Neighbours {
     pub(crate) async fn namesake(&self) -> Option<String> {
         let owners = self.forwarder.owners_now(self.partitions).await.ok()?;
         let endpoints = owners.into_iter().flatten().map(|owner| owner.endpoint);
-        let endpoints: BTreeSet<String> =
-            endpoints.filter(|of| !(of.is_empty() || self.is_own(of))).collect();
-        let asking = endpoints.into_iter().map(|endpoint| async move {
-            let reached = tokio::time::timeout(REACHED_WITHIN, self.reach(&endpoint)).await;
-            let (status, _) = reached.ok().flatten()?;
-            (status.name == self.own.name && !status.leaving).then_some(endpoint)
-        });
-        join_all(asking).await.into_iter().flatten().next()
+        let mut asked = BTreeSet::from([String::new(), self.own.endpoint.clone()]);
+        let mut next: BTreeSet<String> = endpoints.filter(|of| !asked.contains(of)).collect();
+        while !next.is_empty() {
+            let statuses = join_all(next.iter().map(|endpoint| self.ask(endpoint))).await;
+            asked.append(&mut next);
+            for status in statuses.into_iter().flatten() {
+                if status.name == self.own.name && !status.leaving {
+                    return Some(status.endpoint);
+                }
+                next.extend(status.reaches.into_iter().filter(|of| !asked.contains(of)));
+            }
+        }
+        None
+    }
+
+    /// What a node says of itself, if it does soon.
+    async fn ask(&self, endpoint: &str) -> Option<NodeStatus> {
+        let reached = tokio::time::timeout(ASKED_WITHIN, self.reach(endpoint)).await;
+        reached.ok().flatten().map(|(status, _)| status)
     }
 
     fn hear_of(&self, endpoint: String) {

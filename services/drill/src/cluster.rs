@@ -23,7 +23,8 @@ pub(crate) const NAME: &str = "drill";
 const READY_WITHIN: Duration = Duration::from_secs(120);
 /// Until a process handles signals, or sees that its clock was set.
 const FIRST_MOMENT: Duration = Duration::from_secs(1);
-const HOUR_S: i32 = 3_600;
+/// Further than a broker lets a client date what it writes.
+const LEAP_S: i32 = 2 * 3_600;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Everything that runs, until its [`Cluster::end`].
@@ -290,8 +291,8 @@ async fn strike_process(blow: Blow, process: &Process, lasts: Duration) -> Resul
             tokio::time::sleep(lasts).await;
             process.signal(Signal::CONT)
         }
-        Blow::Ahead => leap(process, HOUR_S, lasts).await,
-        Blow::Behind => leap(process, -HOUR_S, lasts).await,
+        Blow::Ahead => leap(process, LEAP_S, lasts).await,
+        Blow::Behind => leap(process, -LEAP_S, lasts).await,
         Blow::NoSpace => bail!("the disk of a process is not filled"),
         Blow::NoDescriptors => {
             let _starved = process.starve()?;

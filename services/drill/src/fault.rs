@@ -25,9 +25,9 @@ pub(crate) enum Blow {
     Pause,
     /// It can open nothing more: no file, no connection.
     NoDescriptors,
-    /// Its wall clock leaps an hour ahead, and later back.
+    /// Its wall clock leaps two hours ahead, and later back.
     Ahead,
-    /// Its wall clock leaps an hour back, and later ahead.
+    /// Its wall clock leaps two hours back, and later ahead.
     Behind,
     /// No file of it grows any more, as on a full disk; then it is killed, and started again with room.
     NoSpace,
@@ -126,8 +126,8 @@ impl fmt::Display for Fault {
             Self::Blow(Blow::Stop, who) => write!(f, "SIGTERM: {who}"),
             Self::Blow(Blow::Pause, who) => write!(f, "SIGSTOP: {who}"),
             Self::Blow(Blow::NoDescriptors, who) => write!(f, "no descriptors: {who}"),
-            Self::Blow(Blow::Ahead, who) => write!(f, "clock an hour ahead: {who}"),
-            Self::Blow(Blow::Behind, who) => write!(f, "clock an hour behind: {who}"),
+            Self::Blow(Blow::Ahead, who) => write!(f, "clock two hours ahead: {who}"),
+            Self::Blow(Blow::Behind, who) => write!(f, "clock two hours behind: {who}"),
             Self::Blow(Blow::NoSpace, who) => write!(f, "disk full: {who}"),
             Self::Trouble(Trouble::Slow, link) => write!(f, "slow: {link}"),
             Self::Trouble(Trouble::Hang, link) => write!(f, "nothing passes: {link}"),

@@ -26,7 +26,7 @@ const VIEWS: &str = "customers find in the views what they were told";
 const VERIFIED: &str = "views, their progress, snapshots and the feed are what the log says";
 /// However clocks leap: an owner's time goes on as it was.
 const TIMELY: &str = "every event is dated by a clock that is right";
-/// How far off that may be: clocks leap by an hour here.
+/// How far off that may be: clocks leap by hours here.
 const RIGHT_WITHIN_MS: i64 = 60_000;
 const BACK: &str = "every process comes back, and none ends by itself";
 

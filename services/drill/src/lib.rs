@@ -34,6 +34,8 @@ pub use args::DrillArgs;
 pub use report::{Happened, OfLog, Promise, Report};
 pub use timeline::{Moment, Requests, Timeline};
 
+const NO_LIBRARY: &str = "libfaketime is not installed (Debian: apt-get install libfaketime)";
+
 /// Runs a drill, and writes its report; whether every promise was kept.
 ///
 /// # Errors
@@ -69,14 +71,15 @@ pub async fn run(args: DrillArgs) -> Result<bool> {
 /// The plan; what cannot be done on this machine is left out of it.
 fn planned(seed: u64, shape: Shape, args: &DrillArgs) -> Result<Vec<Planned>> {
     let mut planned = schedule(seed, shape, args.duration, &args.only);
+    if planned.is_empty() {
+        bail!("--only: no fault is described so; without it `seckill drill` shows how they are");
+    }
     if clock::library().is_none() {
-        println!(
-            "clocks do not leap: libfaketime is not installed (Debian: apt-get install libfaketime)"
-        );
+        println!("clocks do not leap: {NO_LIBRARY}");
         planned.retain(|planned| !planned.fault.is_of_clock());
     }
     if planned.is_empty() {
-        bail!("--only: no fault is described so; without it `seckill drill` shows how they are");
+        bail!("--only: {NO_LIBRARY}");
     }
     Ok(planned)
 }

@@ -111,7 +111,8 @@ pub(crate) struct DecideArgs {
     /// [default: http:// and the address of --listen]
     #[arg(long, value_name = "URL", env = "SECKILL_PUBLIC_URL", value_parser = base_url)]
     pub(crate) public_url: Option<String>,
-    /// Name of this node, in log lines and the table of owners [default: role, host name and process id]
+    /// Name of this node, in log lines and the table of owners; one that a running node has is refused [default: role,
+    /// host name and process id]
     #[arg(long, value_name = "NAME", env = "SECKILL_NAME")]
     pub(crate) name: Option<String>,
 }

@@ -88,9 +88,15 @@ impl Cluster {
         self.places.len()
     }
 
+    /// Whether a node runs, and was not told to stop.
     pub(crate) fn is_running(&self, node: usize) -> bool {
         let place = &self.places[node];
         place.running.lock().is_some() && !place.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Whether a node runs, or is about to end.
+    pub(crate) fn has_process(&self, node: usize) -> bool {
+        self.places[node].running.lock().is_some()
     }
 
     /// The way in to a node that runs.

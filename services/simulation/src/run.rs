@@ -219,12 +219,12 @@ async fn fault(cluster: &Arc<Cluster>, beside: &mut JoinSet<()>) {
     let world = &cluster.world;
     let node = world.below(cluster.nodes());
     match world.below(16) {
-        0..4 if cluster.is_running(node) => cluster.kill(node),
+        0..4 if cluster.has_process(node) => cluster.kill(node),
         4 if cluster.is_running(node) => {
             let cluster = Arc::clone(cluster);
             beside.spawn(async move { cluster.stop(node).await });
         }
-        0..5 => cluster.start(node).await,
+        0..5 if !cluster.has_process(node) => cluster.start(node).await,
         5 | 6 => drop(beside.spawn(stand_still(Arc::clone(world)))),
         7..10 => {
             let weather = weather(world);
@@ -317,7 +317,7 @@ async fn calm(cluster: &Arc<Cluster>) {
     world.note(format_args!("calm"));
     world.set_weather(Weather::CALM);
     for node in 0..cluster.nodes() {
-        if !cluster.is_running(node) {
+        if !cluster.has_process(node) {
             cluster.start(node).await;
         }
     }

@@ -3,6 +3,10 @@
 // else in the program calls, and waits by a clock that nobody can set.
 
 #define _GNU_SOURCE
+#include <features.h>
+
+#if __GLIBC_PREREQ(2, 30) // since then one can wait by a clock of one's choice
+
 #include <errno.h>
 #include <pthread.h>
 #include <threads.h>
@@ -14,27 +18,31 @@
 _Static_assert(sizeof(cnd_t) == sizeof(pthread_cond_t), "a cnd_t is a pthread_cond_t");
 _Static_assert(sizeof(mtx_t) <= sizeof(pthread_mutex_t), "a mtx_t is a pthread_mutex_t");
 
-// The clock may be set between the caller's look at it and the one here, so no wait is long: callers look by themselves how much
-// of their time is left, by a clock that cannot be set, and wait again.
+// The clock may be set between the caller's look at it and the one here, so no wait is long.
 static long long left_ns(const struct timespec *until) {
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   long long seconds = (long long)until->tv_sec - now.tv_sec;
-  if (seconds > 1) return SECOND_NS;
+  if (seconds > 2) return 2 * SECOND_NS;
   if (seconds < -1) return 0;
   long long left = seconds * SECOND_NS + until->tv_nsec - now.tv_nsec;
-  return left < 0 ? 0 : left > SECOND_NS ? SECOND_NS : left;
+  return left < 0 ? 0 : left;
 }
 
 int cnd_timedwait(cnd_t *condition, mtx_t *mutex, const struct timespec *until) {
   struct timespec deadline;
   clock_gettime(CLOCK_MONOTONIC, &deadline);
-  long long ns = deadline.tv_nsec + left_ns(until);
+  long long left = left_ns(until), waits = left < SECOND_NS ? left : SECOND_NS;
+  long long ns = deadline.tv_nsec + waits;
   deadline.tv_sec += ns / SECOND_NS;
   deadline.tv_nsec = ns % SECOND_NS;
   switch (pthread_cond_clockwait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex, CLOCK_MONOTONIC, &deadline)) {
     case 0: return thrd_success;
-    case ETIMEDOUT: return thrd_timedout;
+    // Before its time it is a wake-up without a cause: callers look at what they wait for, and at their time by a clock that cannot be
+    // set, and wait again.
+    case ETIMEDOUT: return waits < left ? thrd_success : thrd_timedout;
     default: return thrd_error;
   }
 }
+
+#endif

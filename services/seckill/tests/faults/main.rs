@@ -41,11 +41,21 @@ impl Started {
         Self(Some(program))
     }
 
+    #[cfg(feature = "real-engines")]
+    fn has_ended(&mut self) -> bool {
+        let program = self.0.as_mut().expect("it runs");
+        program.try_wait().expect("it is known").is_some()
+    }
+
     /// Sends it a signal, and waits until it has ended.
-    fn stop(mut self, how: &str) -> Output {
-        let program = self.0.take().expect("it runs");
-        system::signal(how, program.id());
-        program.wait_with_output().expect("it ends")
+    fn stop(self, how: &str) -> Output {
+        system::signal(how, self.0.as_ref().expect("it runs").id());
+        self.output()
+    }
+
+    /// Waits until it has ended.
+    fn output(mut self) -> Output {
+        self.0.take().expect("it runs").wait_with_output().expect("it ends")
     }
 }
 

@@ -94,6 +94,7 @@ impl Cluster {
         .await;
         tokio::time::sleep(TOLD_WITHIN).await;
         let after = self.owners().await;
+        assert_eq!((before.len(), after.len()), (PARTITIONS, PARTITIONS));
         let of_it = more.url();
         tokio::task::block_in_place(|| more.stop());
         self.settled().await;
@@ -181,7 +182,16 @@ async fn a_node_whose_name_is_taken_does_not_start() {
     let name = owners[0]["node"].as_str().expect("a name").to_owned();
     let flags = ["--listen", "127.0.0.1:0", "--name", &name].map(str::to_owned);
     let flags = [flags_of("command", &cluster.system), flags.to_vec()].concat();
-    let refused = tokio::task::block_in_place(|| run("command", &flags));
+    let node = std::process::Command::new(binary())
+        .arg("command")
+        .args(flags)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut node = Started::new(node);
+    eventually("it ends", READY_TIMEOUT, async || node.has_ended()).await;
+    let refused = node.output();
     let said = text(&refused);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("too: give this one another name with --name"), "{said}");

@@ -110,6 +110,7 @@ async fn every_lie_is_noticed() {
         (Lie::TellsTwice, vec!["different", "told-twice", "own-coupons"]),
         (Lie::RefusesAHolder, vec!["refused-holds", "own-coupons"]),
         (Lie::AnswersSomethingElse, vec!["contradiction"]),
+        (Lie::RefusesNowhere, vec!["contradiction"]),
         (Lie::CountsWrong, vec!["remaining"]),
         (Lie::HidesOwnCoupons, vec!["own-coupons"]),
         (Lie::NeverCatchesUp, vec!["views-behind"]),

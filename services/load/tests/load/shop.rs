@@ -53,6 +53,8 @@ pub(crate) enum Lie {
     TellsTwice,
     /// The second customer gets a coupon and is told that it is sold out.
     RefusesAHolder,
+    /// It says no, and not as of when.
+    RefusesNowhere,
     /// The second customer is told of a coupon of another promotion.
     AnswersSomethingElse,
     /// Remaining is one more than it is.
@@ -300,6 +302,13 @@ fn problem(status: StatusCode, name: &str) -> Response {
     (status, Json(body)).into_response()
 }
 
+fn refused(status: StatusCode, name: &str, offset: u64) -> Response {
+    let kind = format!("urn:seckill:problem:{name}");
+    let position = format!("0:{offset}");
+    let body = json!({"type": kind, "title": name, "position": position});
+    (status, Json(body)).into_response()
+}
+
 async fn create(State(shop): Shared, Json(body): Json<Value>) -> Response {
     let id = body["id"].as_str().unwrap();
     let coupons = count(&body["coupons"]);
@@ -318,14 +327,19 @@ async fn grab(
     let key = headers.get("idempotency-key").map_or("", |key| key.to_str().unwrap()).to_owned();
     let lie = shop.lie;
     let decide = |ledger: &mut Ledger| match ledger.grab(&id, &customer, &key, lie) {
-        None => problem(StatusCode::NOT_FOUND, "not-found"),
-        Some(Decision::SoldOut) => problem(StatusCode::CONFLICT, "sold-out"),
-        Some(Decision::Duplicate) => problem(StatusCode::CONFLICT, "limit-reached"),
+        None => refused(StatusCode::NOT_FOUND, "not-found", ledger.next_offset),
+        Some(Decision::SoldOut) if lie == Lie::RefusesNowhere => {
+            problem(StatusCode::CONFLICT, "sold-out")
+        }
+        Some(Decision::SoldOut) => refused(StatusCode::CONFLICT, "sold-out", ledger.next_offset),
+        Some(Decision::Duplicate) => {
+            refused(StatusCode::CONFLICT, "limit-reached", ledger.next_offset)
+        }
         Some(Decision::AlreadyYours(serial)) => {
             coupon(StatusCode::OK, &id, serial, &customer, ledger.next_offset)
         }
         Some(Decision::Granted(2)) if lie == Lie::RefusesAHolder => {
-            problem(StatusCode::CONFLICT, "sold-out")
+            refused(StatusCode::CONFLICT, "sold-out", ledger.next_offset)
         }
         Some(Decision::Granted(2)) if lie == Lie::TellsTwice => {
             coupon(StatusCode::CREATED, &id, 1, &customer, ledger.next_offset)

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use bytes::Bytes;
 use seckill_log::{Fold, FoldError, Folded, Log, LogError, Stretch, fold_from};
 use seckill_proto::Position;
 use seckill_proto::v1::{Checkpoint, CouponGrabbed, Event, FinishReason, Terms, event};
@@ -248,22 +247,6 @@ impl Ledger {
             term: None,
             broken: Vec::new(),
         }
-    }
-
-    /// Reads all records of a partition, and says what they break.
-    pub fn read<'a>(
-        &mut self,
-        partition: u32,
-        records: impl IntoIterator<Item = &'a Bytes>,
-    ) -> Vec<Violation> {
-        let mut reading = self.reading(partition, Fold::default());
-        for (offset, record) in (0..).zip(records) {
-            if let Err(error) = reading.add(offset, record) {
-                reading.violate(offset, error.to_string());
-                break;
-            }
-        }
-        reading.end()
     }
 
     /// Reads the whole log, and says what it breaks.

@@ -1,6 +1,7 @@
 //! Every rule is broken once.
 
 use bytes::Bytes;
+use seckill_log::Fold;
 use seckill_proto::v1::{
     CouponGrabbed, Event, Fence, PromotionPaused, PromotionScheduled, PromotionStarted, Terms,
     event::Body,
@@ -47,7 +48,11 @@ impl Log {
 
     fn read(&self) -> (Ledger, Vec<Violation>) {
         let mut ledger = Ledger::default();
-        let broken = ledger.read(0, &self.records);
+        let mut reading = ledger.reading(0, Fold::default());
+        for (offset, record) in (0..).zip(&self.records) {
+            reading.add(offset, record).expect("it can be folded");
+        }
+        let broken = reading.end();
         (ledger, broken)
     }
 

@@ -7,7 +7,7 @@ use seckill_proto::v1::{NodeStatus, OwnerHint, ServedPartition};
 use tokio::time::Instant;
 use twox_hash::XxHash3_64;
 
-/// One that has been gone for so long is not tried any more, unless somebody names it again.
+/// How long a node that was lost is still tried; after that, only where another node names it.
 pub(crate) const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 
 /// The other nodes.

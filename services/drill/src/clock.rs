@@ -1,5 +1,5 @@
-//! A wall clock of a process's own, which may leap: that of libfaketime, where it is installed. What measures how
-//! much time has passed stays right, as it does when somebody sets the clock of a machine.
+//! A wall clock of a process's own, which may leap: that of libfaketime, where it is installed. The monotonic clock is
+//! left alone, as it is when somebody sets the clock of a machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -60,7 +60,7 @@ pub enum QuarantineError {
         /// Why.
         reason: String,
     },
-    /// Somebody could read it.
+    /// A command node or a projector has read it.
     #[error(
         "{who} has read the record at {position}: a newer version has written it, and this one has to be \
          upgraded"

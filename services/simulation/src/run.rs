@@ -20,10 +20,10 @@ use crate::world::{Weather, World};
 const QUIET: Duration = Duration::from_secs(300);
 /// Times that the views are held against the log, which may still move.
 const VERIFIED: usize = 5;
-/// What nobody can read.
-const GARBAGE: &[u8] = b"\xff what is that?";
 /// Looks at the views until then.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// What nobody can read.
+const GARBAGE: &[u8] = b"\xff what is that?";
 
 /// What to simulate.
 #[derive(Debug, Clone, Copy)]

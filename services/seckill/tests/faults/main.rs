@@ -24,6 +24,8 @@ mod standstill;
 mod system;
 
 use std::process::{Child, Output};
+#[cfg(feature = "real-engines")]
+use std::process::{Command, Stdio};
 
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -39,6 +41,14 @@ struct Started(Option<Child>);
 impl Started {
     const fn new(program: Child) -> Self {
         Self(Some(program))
+    }
+
+    /// Starts a command of the binary; what it says is kept until it has ended.
+    #[cfg(feature = "real-engines")]
+    fn run(verb: &str, flags: &[String]) -> Self {
+        let mut command = Command::new(system::binary());
+        command.arg(verb).args(flags).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::new(command.spawn().expect("the binary starts"))
     }
 
     #[cfg(feature = "real-engines")]

@@ -176,7 +176,7 @@ impl System {
     }
 
     fn log_file(&self) -> PathBuf {
-        self.directory.path().join("log")
+        self.directory.path().join("up.log")
     }
 
     /// Starts the process without waiting.
@@ -337,16 +337,31 @@ impl System {
     }
 
     pub(crate) fn last_lines(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
+        last_lines(&self.log())
     }
+
+    /// Keeps all that the processes of the system wrote, and shows how each log ends.
+    fn keep(&mut self) {
+        self.directory.disable_cleanup(true);
+        let files = std::fs::read_dir(self.directory.path()).into_iter().flatten().flatten();
+        for path in files.map(|file| file.path()) {
+            if path.extension().is_some_and(|of| of == "log") {
+                let log = std::fs::read_to_string(&path).unwrap_or_default();
+                eprintln!("--- the end of {} ---\n{}", path.display(), last_lines(&log));
+            }
+        }
+    }
+}
+
+fn last_lines(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
 impl Drop for System {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- last lines of the system's log ---\n{}", self.last_lines());
+            self.keep();
         }
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();

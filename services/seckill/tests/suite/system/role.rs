@@ -22,8 +22,8 @@ impl Role {
 
     /// Where another one was before.
     pub(crate) fn start_at(name: &'static str, system: &System, port: u16) -> Self {
-        let log = system.data().with_extension(name);
-        let log = File::create(log).expect("a file");
+        let log = system.data().with_file_name(format!("{name}-{port}.log"));
+        let log = File::options().create(true).append(true).open(log).expect("a file");
         let process = Command::new(binary())
             .arg(name)
             .args(flags_of(name, system))

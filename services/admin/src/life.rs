@@ -4,7 +4,9 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use seckill_command::Dispatcher;
-use seckill_edge::{IdParameter, PathId, Problem, check_no_query, problems, read_body};
+use seckill_edge::{
+    IdParameter, MAX_BODY_BYTES, PathId, Problem, check_no_query, problems, read_body,
+};
 use seckill_proto::ProblemKind;
 use seckill_proto::v1::{
     CancelPromotion, FinishPromotion, PausePromotion, ResumePromotion, command,
@@ -90,7 +92,7 @@ async fn send(
     request: Request,
 ) -> Result<Response, Problem> {
     check_no_query(request.uri())?;
-    if !read_body(request).await?.is_empty() {
+    if !read_body(request, MAX_BODY_BYTES).await?.is_empty() {
         return Err(Problem::new(ProblemKind::InvalidBody, "This route takes no body."));
     }
     crate::send(dispatcher, id, command, StatusCode::OK).await

@@ -16,19 +16,30 @@ pub const REFUSALS_OLD_US: u64 = 251_000;
 type Rule = fn(&Case<'_>, &Attempt) -> Result<(), String>;
 
 /// What is promised of an answer, one function each.
-const RULES: [(&str, Rule); 3] = [
+const RULES: [(&str, Rule); 4] = [
+    ("an answer names a place that its sale has in the log", placed),
     ("what was granted is in the log, once, where it was said to be", granted),
     ("a refusal was true at the place that it names", refused),
     ("an answer is no older than what was known before it was asked", recent),
 ];
 
+const ASKED_FOR: &str = "every coupon of the sales in these histories was asked for";
 const ONE_ANSWER: &str = "a wish has one answer";
 const GRANTED_ONCE: &str = "a wish is granted once";
 const NOT_ACCEPTED: &str = "what was definitely not accepted is not in the log";
 
 /// Everything that [`check`] and [`Ledger::read_log`] look after.
-pub const PROMISES: [&str; 7] =
-    [RULES_OF_A_SALE, RULES[0].0, RULES[1].0, RULES[2].0, ONE_ANSWER, GRANTED_ONCE, NOT_ACCEPTED];
+pub const PROMISES: [&str; 9] = [
+    RULES_OF_A_SALE,
+    RULES[0].0,
+    RULES[1].0,
+    RULES[2].0,
+    RULES[3].0,
+    ASKED_FOR,
+    ONE_ANSWER,
+    GRANTED_ONCE,
+    NOT_ACCEPTED,
+];
 
 struct Case<'a> {
     ledger: &'a Ledger,
@@ -48,7 +59,7 @@ pub fn check(ledger: &Ledger, attempts: &[Attempt], refusals_old: u64) -> Vec<Vi
     for attempt in attempts {
         for (rule, holds) in RULES {
             if let Err(what) = holds(&case, attempt) {
-                broken.push(Violation { rule, what: format!("{what}: {attempt:?}") });
+                broken.push(Violation { rule, what: format!("{what}. The answer: {attempt}") });
             }
         }
     }
@@ -95,17 +106,32 @@ impl Case<'_> {
     }
 }
 
+fn placed(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
+    let Some(Position { partition, offset }) = attempt.outcome.position() else { return Ok(()) };
+    let its_own = case.ledger.partition_of(&attempt.promotion_id);
+    if partition != its_own {
+        return Err(format!("the sale is in partition {its_own}"));
+    }
+    let end = case.ledger.end(partition);
+    if offset >= end {
+        return Err(format!("the log ends at {partition}:{end}"));
+    }
+    Ok(())
+}
+
 fn granted(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
     let Outcome::Granted { serial, position, repeated } = attempt.outcome else { return Ok(()) };
-    let sale = case.ledger.sale(&attempt.promotion_id).ok_or("there is no such sale")?;
-    let grant = sale.grant(serial).ok_or("there is no such coupon")?;
+    let sale = case.ledger.sale(&attempt.promotion_id).ok_or("the log has no such sale")?;
+    let grant = sale.grant(serial);
+    let grant = grant.ok_or_else(|| format!("the log has no coupon {serial} of this sale"))?;
     let Grant { customer_id, key, offset, .. } = grant;
     if *customer_id != attempt.customer_id || (!key.is_empty() && *key != attempt.key) {
-        return Err(format!("it is {customer_id}'s, for {key:?}"));
+        let whose = of_wish((&attempt.promotion_id, customer_id, key));
+        return Err(format!("in the log coupon {serial} is of {whose}"));
     }
     let there = if repeated { *offset <= position.offset } else { *offset == position.offset };
     if !there || sale.partition != position.partition {
-        return Err(format!("it is at {}:{offset}", sale.partition));
+        return Err(format!("in the log coupon {serial} is at {}:{offset}", sale.partition));
     }
     Ok(())
 }
@@ -113,18 +139,15 @@ fn granted(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
 fn refused(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
     let Outcome::Refused { reason, position } = attempt.outcome else { return Ok(()) };
     let sale = case.ledger.sale(&attempt.promotion_id);
-    if let Some(sale) = sale.filter(|sale| sale.partition != position.partition) {
-        return Err(format!("it is in partition {}", sale.partition));
-    }
     let state = sale.map(|sale| sale.as_of(position.offset)).unwrap_or_default();
     let held = sale.into_iter().flat_map(|sale| sale.of_customer(&attempt.customer_id));
     let held: Vec<&Grant> = held.filter(|grant| grant.offset <= position.offset).collect();
     if held.iter().any(|grant| grant.key == attempt.key) {
-        return Err("the customer has the coupon that was asked for".to_owned());
+        return Err("in the log the customer has the coupon that was asked for".to_owned());
     }
     match is_so(reason, &state, held.len()) {
         true => Ok(()),
-        false => Err(format!("there it is {state:?}")),
+        false => Err(format!("in the log it was not so at {position}, but {state}")),
     }
 }
 
@@ -152,7 +175,8 @@ fn recent(case: &Case<'_>, attempt: &Attempt) -> Result<(), String> {
     let Some(known) = case.known_before(position.partition, by) else { return Ok(()) };
     let Position { offset, .. } = position;
     if offset < known || (follows && offset == known) {
-        return Err(format!("offset {known} was known when it was asked"));
+        let partition = position.partition;
+        return Err(format!("the log was known to reach {partition}:{known} when it was asked"));
     }
     Ok(())
 }
@@ -184,7 +208,10 @@ fn one_answer(wish: &Wish<'_>, attempts: &[&Attempt]) -> Option<Violation> {
     let made = attempts.iter().filter(made).count();
     (serials.len() > 1 || made > 1).then(|| Violation {
         rule: ONE_ANSWER,
-        what: format!("{wish:?} was told serials {serials:?}, and {made} times that it is new"),
+        what: format!(
+            "{} was told serials {serials:?}, and {made} times that it is new",
+            of_wish(*wish)
+        ),
     })
 }
 
@@ -197,20 +224,28 @@ fn granted_once(
     let (mut granted, mut broken) = (HashSet::new(), Vec::new());
     for Grant { serial, customer_id, key, offset } in &sale.grants {
         let wish = (promotion_id, customer_id.as_str(), key.as_str());
+        let at = Position { partition: sale.partition, offset: *offset };
         let mut violate = |rule| {
-            broken.push(Violation { rule, what: format!("coupon {serial} of {wish:?}") });
+            let what = format!("coupon {serial} at {at} is of {}", of_wish(wish));
+            broken.push(Violation { rule, what });
         };
         if !granted.insert(wish) {
             violate(GRANTED_ONCE);
         }
-        let asked = wishes.get(&wish).map(Vec::as_slice).unwrap_or_default();
-        if !asked.iter().any(|of| {
-            case.may_have_made(of, Position { partition: sale.partition, offset: *offset })
-        }) {
-            violate(NOT_ACCEPTED);
+        match wishes.get(&wish) {
+            None => violate(ASKED_FOR),
+            Some(asked) if !asked.iter().any(|of| case.may_have_made(of, at)) => {
+                violate(NOT_ACCEPTED);
+            }
+            Some(_) => {}
         }
     }
     broken
+}
+
+fn of_wish((promotion_id, customer_id, key): Wish<'_>) -> String {
+    let keyed = if key.is_empty() { String::new() } else { format!(" with key {key}") };
+    format!("{customer_id} in {promotion_id}{keyed}")
 }
 
 fn serial(attempt: &Attempt) -> Option<u32> {

@@ -32,12 +32,40 @@ pub struct Attempt {
 /// The file cannot be read, or one of its lines.
 pub fn read_history(file: &Path) -> Result<Vec<Attempt>> {
     let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", file.display()));
-    let lines = BufReader::new(File::open(file).map_err(named)?).lines();
-    let read = |(number, line): (usize, Result<String>)| {
-        let of_line = |error| Error::other(format!("line {number}: {error}"));
-        serde_json::from_str(&line?).map_err(of_line)
-    };
-    (1..).zip(lines).map(read).collect::<Result<_>>().map_err(named)
+    read(BufReader::new(File::open(file).map_err(named)?)).map_err(named)
+}
+
+fn read(mut lines: impl BufRead) -> Result<Vec<Attempt>> {
+    let (mut attempts, mut line) = (Vec::new(), Vec::new());
+    for number in 1.. {
+        line.clear();
+        if lines.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let attempt = serde_json::from_slice(&line).map_err(|error| {
+            Error::other(match line.ends_with(b"\n") {
+                true => format!("line {number}, byte {}: {}", error.column(), reason(&error)),
+                false => format!(
+                    "line {number} is cut off: requests are missing, so nothing can be judged"
+                ),
+            })
+        })?;
+        attempts.push(attempt);
+    }
+    Ok(attempts)
+}
+
+/// Without the place, which counts from the line.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" at line ").map_or(text.clone(), |(reason, _)| reason.to_owned())
+}
+
+/// As it stands in a history.
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
 }
 
 impl Attempt {
@@ -128,5 +156,21 @@ mod as_text {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Position, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_not_whole_is_named() {
+        let line = r#"{"promotion_id":"p","customer_id":"c","key":"","asked":1,"answered":2,"outcome":"unknown"}"#;
+        let said = |text: &str| read(text.as_bytes()).map_err(|error| error.to_string());
+        assert_eq!(said(&format!("{line}\n{line}\n")).map(|attempts| attempts.len()), Ok(2));
+        let cut = said(&format!("{line}\n{}", &line[..30])).expect_err("it is cut");
+        assert_eq!(cut, "line 2 is cut off: requests are missing, so nothing can be judged");
+        let other = said(&format!("{line}\n{{\"a\":1}}\n")).expect_err("it is something else");
+        assert!(other.starts_with("line 2, byte 7: missing field"), "{other}");
     }
 }

@@ -1,10 +1,11 @@
 //! What the log says of every sale, in the order in which it says so.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 
 use seckill_log::{Fold, FoldError, Folded, Log, LogError, Stretch, fold_from};
-use seckill_proto::Position;
 use seckill_proto::v1::{Checkpoint, CouponGrabbed, Event, FinishReason, Terms, event};
+use seckill_proto::{Position, partition_of};
 
 use crate::Violation;
 
@@ -26,6 +27,8 @@ pub enum ReadError {
 #[derive(Debug, Default)]
 pub struct Ledger {
     sales: BTreeMap<String, Sale>,
+    /// Of every partition, the offset after its last record.
+    ends: HashMap<u32, u64>,
     /// Events that count.
     events: u64,
     /// Events that do not count.
@@ -70,6 +73,25 @@ pub(crate) struct Grant {
     pub(crate) customer_id: String,
     pub(crate) key: String,
     pub(crate) offset: u64,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { exists, coupons, limit, granted, started, paused, finished, .. } = self;
+        if !exists {
+            return f.write_str("there was no such sale");
+        }
+        let stands = match (finished, paused, started) {
+            (Some(reason), ..) => format!("finished ({reason:?})"),
+            (None, true, _) => "paused".to_owned(),
+            (None, false, true) => "on sale".to_owned(),
+            (None, false, false) => "not started".to_owned(),
+        };
+        write!(
+            f,
+            "{granted} of {coupons} coupons were given, at most {limit} each; it was {stands}"
+        )
+    }
 }
 
 impl State {
@@ -194,6 +216,7 @@ impl Reading<'_> {
     /// # Errors
     /// It cannot be folded, and so can none after it.
     pub fn add(&mut self, offset: u64, record: &[u8]) -> Result<(), FoldError> {
+        self.ledger.ends.insert(self.partition, offset + 1);
         match self.fold.step(offset, record)? {
             Folded::Event(event) => {
                 self.ledger.events += 1;
@@ -239,6 +262,7 @@ impl Reading<'_> {
 impl Ledger {
     /// Begins to read a partition, which is folded from its first record on.
     pub fn reading(&mut self, partition: u32, fold: Fold) -> Reading<'_> {
+        self.ends.entry(partition).or_default();
         Reading {
             ledger: self,
             partition,
@@ -288,6 +312,16 @@ impl Ledger {
     #[must_use]
     pub fn dated_ms(&self) -> Option<(i64, i64)> {
         self.dated_ms
+    }
+
+    /// Where a sale is, whether or not there is one.
+    pub(crate) fn partition_of(&self, promotion_id: &str) -> u32 {
+        partition_of(promotion_id, u32::try_from(self.ends.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The offset after the last record of a partition.
+    pub(crate) fn end(&self, partition: u32) -> u64 {
+        self.ends.get(&partition).copied().unwrap_or_default()
     }
 
     pub(crate) fn sale(&self, promotion_id: &str) -> Option<&Sale> {

@@ -93,6 +93,8 @@ fn refused(reason: Reason, offset: u64) -> Outcome {
 const HELD: &str = "what was granted is in the log, once, where it was said to be";
 const TRUE: &str = "a refusal was true at the place that it names";
 const RECENT: &str = "an answer is no older than what was known before it was asked";
+const PLACE: &str = "an answer names a place that its sale has in the log";
+const ASKED: &str = "every coupon of the sales in these histories was asked for";
 const ONE: &str = "a wish has one answer";
 const TWICE: &str = "a wish is granted once";
 const UNWANTED: &str = "what was definitely not accepted is not in the log";
@@ -124,7 +126,7 @@ fn a_word_that_was_not_kept_is_found() {
     let not_accepted = || attempt("ann", 10, Outcome::NotAccepted);
     let position = Position { partition: 1, offset: second };
     let elsewhere = Outcome::Refused { reason: Reason::SoldOut, position };
-    let cases: [(&[Attempt], &[&str]); 15] = [
+    let cases: [(&[Attempt], &[&str]); 17] = [
         (&[ann(), bob(), attempt("cid", 12, granted(3, paused))], &[HELD]),
         (&[ann(), bob(), attempt("cid", 12, granted(2, second))], &[HELD]),
         (&[ann(), attempt("bob", 11, granted(2, paused))], &[HELD]),
@@ -138,8 +140,10 @@ fn a_word_that_was_not_kept_is_found() {
         (&[ann(), bob(), attempt("ann", 12, granted(1, first))], &[ONE]),
         (&[bob(), not_accepted()], &[UNWANTED]),
         (&[bob(), not_accepted(), again()], &[UNWANTED]),
-        (&[bob()], &[UNWANTED]),
-        (&[ann(), bob(), attempt("cid", 12, elsewhere)], &[TRUE]),
+        (&[bob()], &[ASKED]),
+        (&[ann(), bob(), attempt("cid", 12, elsewhere)], &[PLACE]),
+        (&[ann(), bob(), attempt("cid", 12, refused(Reason::SoldOut, paused + 1))], &[PLACE]),
+        (&[ann(), bob(), attempt("ann", 12, repeated(1, paused + 1))], &[PLACE]),
     ];
     for (attempts, expected) in cases {
         assert_eq!(log.broken_by(attempts), expected, "{attempts:?}");

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use futures::{StreamExt, stream};
 use seckill_log::Log;
 use seckill_proto::partition_of;
-use seckill_proto::v1::{Answer, Command, OwnerHint, command};
+use seckill_proto::v1::{Answer, Command, GrabCoupon, OwnerHint, command};
 use seckill_telemetry::Span;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -14,6 +15,14 @@ use crate::http::HttpPeers;
 use crate::mailbox::{CommandResult, Mailboxes, NotTaken};
 use crate::traffic::{Second, Traffic};
 use crate::{Archive, Failure, archive, measure};
+
+/// As the metrics name it.
+const GRAB: &str = "grab";
+/// Of a batch on an archived promotion, so many coupons are looked up in the views at the same time.
+const LOOKED_UP_AT_ONCE: usize = 16;
+
+/// What became of a command.
+pub type Told = Result<Answer, Failure>;
 
 /// The way in for every command.
 #[derive(Clone)]
@@ -62,12 +71,12 @@ impl Dispatcher {
     ///
     /// # Errors
     /// Nothing was decided, or nobody knows whether anything was.
-    pub async fn send(&self, command: Command) -> Result<Answer, Failure> {
+    pub async fn send(&self, command: Command) -> Told {
         self.dispatch(command, Forwarding::Allowed).await
     }
 
     /// The same, but not by way of another node: [`Failure::NotOwner`] where one decides it.
-    pub(crate) async fn send_straight(&self, command: Command) -> Result<Answer, Failure> {
+    pub(crate) async fn send_straight(&self, command: Command) -> Told {
         self.dispatch(command, Forwarding::Refused).await
     }
 
@@ -76,7 +85,7 @@ impl Dispatcher {
         self.forwarder.url_of_owner(partition_of(promotion_id, self.partitions)).await
     }
 
-    async fn dispatch(&self, command: Command, forwarding: Forwarding) -> Result<Answer, Failure> {
+    async fn dispatch(&self, command: Command, forwarding: Forwarding) -> Told {
         let partition = partition_of(&command.promotion_id, self.partitions);
         let kind = measure::kind(&command);
         let is_grab = matches!(command.body, Some(command::Body::Grab(_)));
@@ -93,6 +102,54 @@ impl Dispatcher {
         told
     }
 
+    /// Sends grabs of one promotion to its owner, who decides them in this order, and waits for all answers.
+    ///
+    /// # Errors
+    /// None of them was decided, or nobody knows of any.
+    pub async fn send_grabs(
+        &self,
+        promotion_id: &str,
+        grabs: Vec<GrabCoupon>,
+    ) -> Result<Vec<Told>, Failure> {
+        self.dispatch_grabs(promotion_id, grabs, Forwarding::Allowed).await
+    }
+
+    /// The same, but not by way of another node: [`Failure::NotOwner`] where one decides them.
+    pub(crate) async fn send_grabs_straight(
+        &self,
+        promotion_id: &str,
+        grabs: Vec<GrabCoupon>,
+    ) -> Result<Vec<Told>, Failure> {
+        self.dispatch_grabs(promotion_id, grabs, Forwarding::Refused).await
+    }
+
+    async fn dispatch_grabs(
+        &self,
+        promotion_id: &str,
+        grabs: Vec<GrabCoupon>,
+        forwarding: Forwarding,
+    ) -> Result<Vec<Told>, Failure> {
+        let (partition, asked) = (partition_of(promotion_id, self.partitions), Instant::now());
+        let count = grabs.len();
+        let command = |grab| Command {
+            promotion_id: promotion_id.to_owned(),
+            body: Some(command::Body::Grab(grab)),
+        };
+        let commands = grabs.into_iter().map(command).collect();
+        let span = span(GRAB, partition);
+        let told = self.decide_all(partition, commands, span.traceparent(), forwarding).await;
+        drop(span);
+        let note = |told: &Told| {
+            measure::told(GRAB, told);
+            self.traffic.note(promotion_id, told, asked.elapsed());
+        };
+        match &told {
+            Ok(told) => told.iter().for_each(note),
+            Err(failure) => (0..count).for_each(|_| note(&Err(failure.clone()))),
+        }
+        told
+    }
+
     /// What clients of this process were told of a promotion's grabs: which second it is now, and each second
     /// with grabs, both in milliseconds since 1970.
     pub(crate) fn traffic(&self, promotion_id: &str, now_ms: i64) -> (i64, Vec<(i64, Second)>) {
@@ -104,14 +161,15 @@ impl Dispatcher {
         self.forwarder.owners(self.partitions).await
     }
 
-    /// Has a command decided by this node or not at all.
+    /// Has commands for one partition decided by this node or not at all.
     ///
     /// # Errors
     /// As [`Dispatcher::send`]; also where this node does not look after the partition.
-    pub async fn decide_here(&self, command: Command) -> Result<Answer, Failure> {
-        let partition = partition_of(&command.promotion_id, self.partitions);
-        let span = span(measure::kind(&command), partition);
-        self.decide(partition, command, span.traceparent(), Forwarding::Refused).await
+    pub async fn decide_here(&self, commands: Vec<Command>) -> Result<Vec<Told>, Failure> {
+        let Some(first) = commands.first() else { return Ok(Vec::new()) };
+        let partition = partition_of(&first.promotion_id, self.partitions);
+        let span = span(measure::kind(first), partition);
+        self.decide_all(partition, commands, span.traceparent(), Forwarding::Refused).await
     }
 
     /// Has the owner with this fence give a partition up for the node at an endpoint, which is about to take it over.
@@ -136,11 +194,29 @@ impl Dispatcher {
         command: Command,
         trace: Option<Arc<str>>,
         forwarding: Forwarding,
-    ) -> Result<Answer, Failure> {
+    ) -> Told {
         match (self.mailboxes.put(partition, command, trace.clone()), forwarding) {
             (Ok(answer), _) => self.answered(answer).await,
             (Err(NotTaken::NotHere(command)), Forwarding::Allowed) => {
-                self.forward(partition, command, trace).await
+                let told = self.forward(partition, vec![*command], trace).await?;
+                told.into_iter().next().unwrap_or(Err(Failure::Unknown))
+            }
+            (Err(NotTaken::NotHere(_)), Forwarding::Refused) => Err(Failure::NotOwner),
+            (Err(NotTaken::TurnedAway(failure)), _) => Err(failure),
+        }
+    }
+
+    async fn decide_all(
+        &self,
+        partition: u32,
+        commands: Vec<Command>,
+        trace: Option<Arc<str>>,
+        forwarding: Forwarding,
+    ) -> Result<Vec<Told>, Failure> {
+        match (self.mailboxes.put_all(partition, commands, trace.as_ref()), forwarding) {
+            (Ok(answers), _) => self.all_answered(answers).await,
+            (Err(NotTaken::NotHere(commands)), Forwarding::Allowed) => {
+                self.forward(partition, commands, trace).await
             }
             (Err(NotTaken::NotHere(_)), Forwarding::Refused) => Err(Failure::NotOwner),
             (Err(NotTaken::TurnedAway(failure)), _) => Err(failure),
@@ -150,31 +226,42 @@ impl Dispatcher {
     async fn forward(
         &self,
         partition: u32,
-        command: Box<Command>,
+        commands: Vec<Command>,
         trace: Option<Arc<str>>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Vec<Told>, Failure> {
         let (known, traced) = (self.forwarder.known(partition), trace.as_deref());
-        let asked = self.forwarder.ask_known(partition, known.as_ref(), &command, traced).await;
+        let asked = self.forwarder.ask_known(partition, known.as_ref(), &commands, traced).await;
         let moves = matches!(asked, Err(Failure::NotOwner));
         if !(moves || matches!(asked, Err(Failure::Unavailable))) {
             return asked;
         }
         // It may have come here meanwhile.
-        match self.mailboxes.put(partition, *command, trace.clone()) {
-            Ok(answer) => self.answered(answer).await,
-            Err(NotTaken::NotHere(command)) => {
-                self.forwarder.ask_another(partition, known, &command, traced, moves).await
+        match self.mailboxes.put_all(partition, commands, trace.as_ref()) {
+            Ok(answers) => self.all_answered(answers).await,
+            Err(NotTaken::NotHere(commands)) => {
+                self.forwarder.ask_another(partition, known, &commands, traced, moves).await
             }
             Err(NotTaken::TurnedAway(failure)) => Err(failure),
         }
     }
 
-    async fn answered(&self, answer: oneshot::Receiver<CommandResult>) -> Result<Answer, Failure> {
+    async fn answered(&self, answer: oneshot::Receiver<CommandResult>) -> Told {
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(Ok(Ok(told))) => archive::complete(told, self.archive.as_ref()).await,
-            Ok(Ok(Err(failure))) => Err(failure),
+            Ok(Ok(told)) => archive::complete(told?, self.archive.as_ref()).await,
             Ok(Err(_)) | Err(_) => Err(Failure::Unknown),
         }
+    }
+
+    async fn all_answered(
+        &self,
+        answers: oneshot::Receiver<Vec<CommandResult>>,
+    ) -> Result<Vec<Told>, Failure> {
+        let Ok(Ok(answers)) = tokio::time::timeout(ANSWER_TIMEOUT, answers).await else {
+            return Err(Failure::Unknown);
+        };
+        let complete =
+            async |answer: CommandResult| archive::complete(answer?, self.archive.as_ref()).await;
+        Ok(stream::iter(answers).map(complete).buffered(LOOKED_UP_AT_ONCE).collect().await)
     }
 }
 

@@ -10,11 +10,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use prost::Message;
 use seckill_log::{Entries, Log, LogError, Table};
-use seckill_proto::v1::{Answer, Command, NodeStatus, OwnerHint};
+use seckill_proto::v1::{Command, NodeStatus, OwnerHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::Failure;
+use crate::{Failure, Told};
 
 /// How long a client waits for an answer before the outcome counts as unknown to it.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,16 +42,16 @@ pub(crate) const OWNER_KEY: &str = "owner";
 /// The way to other nodes.
 #[async_trait]
 pub trait Peers: Send + Sync + 'static {
-    /// Has the node at an endpoint decide a command, itself or not at all.
+    /// Has the node at an endpoint decide commands for one partition, in this order, itself or not at all.
     ///
     /// # Errors
     /// Nothing was decided, or nobody knows whether anything was.
     async fn decide(
         &self,
         endpoint: &str,
-        command: &Command,
+        commands: &[Command],
         trace: Option<&str>,
-    ) -> Result<Answer, Failure>;
+    ) -> Result<Vec<Told>, Failure>;
 
     /// Has an owner give a partition up, which the node at an endpoint is about to take over. Comes back when it has let
     /// in its last command and knows what became of it.
@@ -110,12 +110,12 @@ impl Forwarder {
         &self,
         partition: u32,
         known: Option<&OwnerHint>,
-        command: &Command,
+        commands: &[Command],
         trace: Option<&str>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Vec<Told>, Failure> {
         let known = known.filter(|known| known.endpoint != self.own);
         let known = known.ok_or(Failure::Unavailable)?;
-        let answered = self.peers.decide(&known.endpoint, command, trace).await;
+        let answered = self.peers.decide(&known.endpoint, commands, trace).await;
         let was_expected = known.fence_id.is_empty();
         match answered {
             // It may be gone; the next one looks again.
@@ -132,15 +132,15 @@ impl Forwarder {
         &self,
         partition: u32,
         mut known: Option<OwnerHint>,
-        command: &Command,
+        commands: &[Command],
         trace: Option<&str>,
         mut moves: bool,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Vec<Told>, Failure> {
         for _ in 0..OTHERS {
             let looks = if moves { LOOKS } else { 1 };
             let another = self.another(partition, known.as_ref(), looks).await;
             let another = another.ok_or(Failure::Unavailable)?;
-            match self.peers.decide(&another.endpoint, command, trace).await {
+            match self.peers.decide(&another.endpoint, commands, trace).await {
                 Err(Failure::NotOwner) => (known, moves) = (Some(another), true),
                 answered => return answered,
             }

@@ -31,7 +31,7 @@ mod traffic;
 
 pub use archive::{Archive, AskViews, Shown};
 pub use clock::{Clock, JUMP_MS};
-pub use dispatch::Dispatcher;
+pub use dispatch::{Dispatcher, Told};
 pub use failure::Failure;
 pub use forward::Peers;
 pub use http::{HttpPeers, accepted, internal_routes, position, problem, routes};

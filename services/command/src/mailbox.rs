@@ -1,8 +1,8 @@
 //! Where commands wait for the owner of their partition.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use seckill_proto::v1::{Answer, Command};
@@ -36,16 +36,66 @@ pub(crate) struct Asker {
 /// A command and who waits for its answer.
 pub(crate) struct Envelope {
     pub(crate) command: Command,
-    pub(crate) reply: oneshot::Sender<CommandResult>,
+    pub(crate) reply: Reply,
     /// To which trace it belongs.
     pub(crate) trace: Option<Arc<str>>,
 }
 
-/// Why a command was not let in.
-pub(crate) enum NotTaken {
-    /// This node does not look after its partition: here it is again.
-    NotHere(Box<Command>),
-    /// It was turned away.
+/// Who waits for an answer. Dropped without one, it says that nobody knows the outcome.
+pub(crate) enum Reply {
+    Alone(oneshot::Sender<CommandResult>),
+    /// Together with others, at a place of its own.
+    Among(Arc<Batch>, usize),
+}
+
+/// Commands that were put in together: who asked is told once all of them have their answers.
+pub(crate) struct Batch {
+    answers: Box<[OnceLock<CommandResult>]>,
+    told: Option<oneshot::Sender<Vec<CommandResult>>>,
+}
+
+impl Reply {
+    pub(crate) fn send(self, answer: CommandResult) {
+        // Whoever asked may have stopped waiting.
+        match self {
+            Self::Alone(told) => drop(told.send(answer)),
+            Self::Among(batch, place) => drop(batch.answers[place].set(answer)),
+        }
+    }
+
+    /// Whether nobody waits any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Alone(told) => told.is_closed(),
+            Self::Among(batch, _) => batch.told.as_ref().is_none_or(oneshot::Sender::is_closed),
+        }
+    }
+}
+
+impl Batch {
+    fn of(commands: usize) -> (Arc<Self>, oneshot::Receiver<Vec<CommandResult>>) {
+        let (told, received) = oneshot::channel();
+        let answers = std::iter::repeat_with(OnceLock::new).take(commands).collect();
+        (Arc::new(Self { answers, told: Some(told) }), received)
+    }
+}
+
+/// The last one that had a place in it has its answer.
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let answers = std::mem::take(&mut self.answers).into_iter();
+        let answers = answers.map(|answer| answer.into_inner().unwrap_or(Err(Failure::Unknown)));
+        if let Some(told) = self.told.take() {
+            let _ = told.send(answers.collect()); // whoever asked may have stopped waiting
+        }
+    }
+}
+
+/// Why a command, or several, were not let in.
+pub(crate) enum NotTaken<C> {
+    /// This node does not look after the partition: here they are again.
+    NotHere(C),
+    /// They were turned away.
     TurnedAway(Failure),
 }
 
@@ -105,8 +155,7 @@ impl Mailbox {
     }
 
     fn is_served_by(&self, fence_id: &[u8]) -> bool {
-        let here = self.gate.load(Ordering::Acquire) != Gate::Elsewhere as u8;
-        here && *self.fence_id.lock() == fence_id
+        self.gate() != Gate::Elsewhere && *self.fence_id.lock() == fence_id
     }
 
     pub(crate) fn set(&self, gate: Gate) {
@@ -117,25 +166,48 @@ impl Mailbox {
         &self,
         command: Command,
         trace: Option<Arc<str>>,
-    ) -> Result<oneshot::Receiver<CommandResult>, NotTaken> {
-        let gate = self.gate.load(Ordering::Acquire);
-        if gate == Gate::Elsewhere as u8 {
-            return Err(NotTaken::NotHere(Box::new(command)));
+    ) -> Result<oneshot::Receiver<CommandResult>, NotTaken<Box<Command>>> {
+        match self.gate() {
+            Gate::Elsewhere => return Err(NotTaken::NotHere(Box::new(command))),
+            Gate::Closed => return Err(NotTaken::TurnedAway(Failure::Unavailable)),
+            Gate::Open => {}
         }
-        if gate == Gate::Closed as u8 {
-            return Err(NotTaken::TurnedAway(Failure::Unavailable));
-        }
-        let (reply, answer) = oneshot::channel();
-        match self.envelopes.try_send(Envelope { command, reply, trace }) {
-            Ok(()) => Ok(answer),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                Err(NotTaken::TurnedAway(Failure::Overloaded))
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                Err(NotTaken::TurnedAway(Failure::Unavailable))
-            }
-        }
+        let permit = self.envelopes.try_reserve().map_err(full_or_gone)?;
+        let (told, answer) = oneshot::channel();
+        permit.send(Envelope { command, reply: Reply::Alone(told), trace });
+        Ok(answer)
     }
+
+    fn put_all(
+        &self,
+        commands: Vec<Command>,
+        trace: Option<&Arc<str>>,
+    ) -> Result<oneshot::Receiver<Vec<CommandResult>>, NotTaken<Vec<Command>>> {
+        match self.gate() {
+            Gate::Elsewhere => return Err(NotTaken::NotHere(commands)),
+            Gate::Closed => return Err(NotTaken::TurnedAway(Failure::Unavailable)),
+            Gate::Open => {}
+        }
+        let permits = self.envelopes.try_reserve_many(commands.len()).map_err(full_or_gone)?;
+        let (batch, answers) = Batch::of(commands.len());
+        for (permit, (place, command)) in permits.zip(commands.into_iter().enumerate()) {
+            let reply = Reply::Among(Arc::clone(&batch), place);
+            permit.send(Envelope { command, reply, trace: trace.cloned() });
+        }
+        Ok(answers)
+    }
+
+    fn gate(&self) -> Gate {
+        const GATES: [Gate; 3] = [Gate::Elsewhere, Gate::Closed, Gate::Open];
+        GATES[usize::from(self.gate.load(Ordering::Acquire))]
+    }
+}
+
+fn full_or_gone<C>(error: mpsc::error::TrySendError<()>) -> NotTaken<C> {
+    NotTaken::TurnedAway(match error {
+        mpsc::error::TrySendError::Full(()) => Failure::Overloaded,
+        mpsc::error::TrySendError::Closed(()) => Failure::Unavailable,
+    })
 }
 
 impl Mailboxes {
@@ -168,10 +240,23 @@ impl Mailboxes {
         partition: u32,
         command: Command,
         trace: Option<Arc<str>>,
-    ) -> Result<oneshot::Receiver<CommandResult>, NotTaken> {
+    ) -> Result<oneshot::Receiver<CommandResult>, NotTaken<Box<Command>>> {
         match self.by_partition.read().get(&partition) {
             Some(mailbox) => mailbox.put(command, trace),
             None => Err(NotTaken::NotHere(Box::new(command))),
+        }
+    }
+
+    /// Lets commands for one partition in, all or none of them, without waiting.
+    pub(crate) fn put_all(
+        &self,
+        partition: u32,
+        commands: Vec<Command>,
+        trace: Option<&Arc<str>>,
+    ) -> Result<oneshot::Receiver<Vec<CommandResult>>, NotTaken<Vec<Command>>> {
+        match self.by_partition.read().get(&partition) {
+            Some(mailbox) => mailbox.put_all(commands, trace),
+            None => Err(NotTaken::NotHere(commands)),
         }
     }
 }

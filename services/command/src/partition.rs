@@ -13,7 +13,7 @@ use seckill_log::{Delivery, Log, LogError, Look, Owner, Phase, Settled, Table, T
 use seckill_promotion::{Book, end_of};
 use seckill_proto::v1::{Answer, Checkpoint, Command, OwnerHint, answer, command};
 use seckill_telemetry::Part;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::Failure;
 use crate::clock::Clock;
 use crate::departure::Departure;
 use crate::forward::{OWNER_KEY, Peers};
-use crate::mailbox::{Answered, Asker, CommandResult, Envelope, Gate, Incoming, Mailbox, Release};
+use crate::mailbox::{Answered, Asker, Envelope, Gate, Incoming, Mailbox, Release, Reply};
 use crate::neighbours::Neighbours;
 use crate::proof::ViewsWitness;
 use crate::snapshot::WhichArchived;
@@ -53,7 +53,7 @@ const NEEDS_HELP: Duration = Duration::from_secs(5);
 
 /// Who waits for a decided command.
 struct Waiting {
-    reply: oneshot::Sender<CommandResult>,
+    reply: Reply,
     outcome: answer::Outcome,
     unless_held: Option<Box<Asker>>,
 }
@@ -156,7 +156,7 @@ impl Partition {
         self.turn_away_waiting();
         let _ = tokio::time::timeout(DRAIN, self.read_back(&mut owner)).await;
         for waiting in owner.abandon() {
-            let _ = waiting.reply.send(Err(Failure::Unknown));
+            waiting.reply.send(Err(Failure::Unknown));
         }
     }
 
@@ -620,7 +620,7 @@ fn answer(partition: u32, settled: Settled<Waiting>) {
         }
         Settled::Void(Waiting { reply, .. }) => (reply, Err(Failure::Unavailable)),
     };
-    let _ = reply.send(said); // whoever asked may have stopped waiting
+    reply.send(said);
 }
 
 fn asker(command: Command, ended_by: u64) -> Option<Box<Asker>> {
@@ -637,12 +637,12 @@ fn which_archived(book: &Book, question: WhichArchived) {
 }
 
 fn turn_envelope_away(envelope: Envelope) {
-    let _ = envelope.reply.send(Err(Failure::Unavailable));
+    envelope.reply.send(Err(Failure::Unavailable));
 }
 
 /// Something that has written nothing is not accepted for certain.
 fn turn_away(Waiting { reply, .. }: Waiting) {
-    let _ = reply.send(Err(Failure::Unavailable));
+    reply.send(Err(Failure::Unavailable));
 }
 
 async fn sleep_until_due(clock: &Clock, book: &Book) {

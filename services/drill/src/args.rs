@@ -9,16 +9,16 @@ use jiff::SignedDuration;
 /// seed decides. Then it holds every answer that a customer got, and every view, against the log.
 ///
 /// Without --engines it is one process on embedded engines; with it, a cluster on Kafka and Cassandra, each process by
-/// itself, with proxies between. Ctrl-C ends everything that it has started.
+/// itself, with proxies between. Ctrl-C ends everything that it has started; `kill -9` cannot.
 ///
-/// Exit code 0 when every promise was kept, 1 when not.
+/// Exit code 0 when every promise was kept, 1 when not, 2 when nothing was judged.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DrillArgs {
     /// Decides which faults come when, and what the crowd wants [default: by chance, and printed]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
 
-    /// How long the crowd and the faults come, such as 60s or 5m
+    /// How long the crowd and the faults come, from 10s to 24h, such as 60s or 5m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub duration: Duration,
 

@@ -147,7 +147,17 @@ impl Cluster {
             tokio::task::spawn_blocking(move || engines.up_all()).await??;
         }
         self.processes.values().try_for_each(Process::start)?;
-        self.ready().await
+        tokio::select! {
+            ready = self.ready() => ready,
+            ended = self.one_ends() => ended,
+        }
+    }
+
+    async fn one_ends(&self) -> Result<()> {
+        loop {
+            self.processes.values().try_for_each(Process::assert_runs)?;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Waits until every process says that it is ready.

@@ -1,10 +1,12 @@
 //! One drill, from the first process to the report.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -79,7 +81,11 @@ fn report(
 ) -> Report {
     let Judged { promises, of_log, takeovers_ms, timeline, requests } = judged;
     Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        began_at: Timestamp::from_millisecond(begun_ms).unwrap_or_default(),
+        command: command(args, seed),
         seed,
+        only: args.only.clone(),
         system: system(args),
         duration_seconds: args.duration.as_secs_f64(),
         rate_per_second: args.rate,
@@ -99,6 +105,24 @@ fn since(begun_ms: i64, at_ms: &[i64]) -> Vec<f64> {
         at_ms.iter().map(|at_ms| at_ms - begun_ms).filter(|ms| *ms > 0).collect();
     after.sort_unstable();
     after.into_iter().map(|ms| ms as f64 / 1_000.0).collect()
+}
+
+/// The command line that has the same faults planned.
+fn command(args: &DrillArgs, seed: u64) -> String {
+    let (seconds, rate) = (args.duration.as_secs_f64(), args.rate);
+    let mut command = format!("seckill drill --seed {seed} --duration {seconds}s --rate {rate}");
+    if let Some(script) = &args.engines {
+        let DrillArgs { nodes, projectors, brokers, .. } = args;
+        let _ = write!(
+            command,
+            " --engines {} --nodes {nodes} --projectors {projectors} --brokers {brokers}",
+            script.display()
+        );
+    }
+    for words in &args.only {
+        let _ = write!(command, " --only '{words}'");
+    }
+    command
 }
 
 fn system(args: &DrillArgs) -> String {

@@ -133,7 +133,8 @@ impl Engines {
         if !output.status.success() {
             let (said, error) = (output.stdout, output.stderr);
             let said = String::from_utf8_lossy(&[said, error].concat()).trim().to_owned();
-            bail!("engines {verb} {}: {said}", engines.join(" "));
+            let words = [&[verb], engines].concat().join(" ");
+            bail!("{} {words}: {}: {said}", self.script.display(), output.status);
         }
         Ok(())
     }

@@ -45,11 +45,10 @@ pub(crate) fn page(report: &Report) -> String {
         format!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title>"),
         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">".to_owned(),
         format!("<style>{STYLE}</style><main><h1>{title}</h1>"),
+        format!("<p>{}.</p>", text(&report.what())),
         format!(
-            "<p>{}, {} customers a second for {} s.</p>",
-            text(&report.system),
-            report.rate_per_second,
-            report.duration_seconds
+            "<p>Again: <code>{}</code>. What every customer and every process said is in the folder of this page.</p>",
+            text(&report.command)
         ),
         promises(&report.promises),
         totals(report),
@@ -144,21 +143,29 @@ fn faults(report: &Report) -> String {
     figure("Faults, until what was hurt was started again", "", &svg, height)
 }
 
-/// A line for every tenth of the time.
+/// A line at every round time.
 fn grid(report: &Report, height: f64) -> String {
     let all = report.timeline.moments.len() as f64 * report.timeline.moment_seconds;
+    let step = step(all);
+    let times = (0_u32..).map(|number| step * f64::from(number)).take_while(|at| *at <= all);
     let mut svg = String::new();
-    for tenth in 0..=10 {
-        let seconds = all * f64::from(tenth) / 10.0;
-        let (x, anchor) = (x(report, seconds), if tenth == 10 { "end" } else { "middle" });
+    for seconds in times {
+        let x = x(report, seconds);
+        let anchor = if x > WIDTH - 20.0 { "end" } else { "middle" };
         let _ = write!(
             svg,
             "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"0\" y2=\"{height:.1}\"/>\
-             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{seconds:.0} s</text>",
+             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{seconds} s</text>",
             height + 14.0
         );
     }
     svg
+}
+
+/// Round, and for at most a dozen lines.
+fn step(all: f64) -> f64 {
+    let steps = (0..).flat_map(|power| [1.0, 2.0, 5.0].map(|of| of * 10_f64.powi(power)));
+    steps.into_iter().find(|step| all / step <= 12.0).unwrap_or(all)
 }
 
 fn figure(title: &str, legend: &str, svg: &str, height: f64) -> String {

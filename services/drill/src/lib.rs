@@ -20,9 +20,11 @@ mod schedule;
 mod stranger;
 mod timeline;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
@@ -34,13 +36,24 @@ pub use args::DrillArgs;
 pub use report::{Happened, OfLog, Promise, Report};
 pub use timeline::{Moment, Requests, Timeline};
 
+/// A drill for so long has every fault.
+const LONG_ENOUGH: Duration = Duration::from_secs(24 * 3_600);
 const NO_LIBRARY: &str = "libfaketime is not installed (Debian: apt-get install libfaketime)";
+
+/// It could not be run, or was told to stop: no promise was kept, and none broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nothing was judged")]
+pub struct NotJudged;
 
 /// Runs a drill, and writes its report; whether every promise was kept.
 ///
 /// # Errors
-/// It could not be run, or was told to stop. Nothing that it has started runs then.
+/// [`NotJudged`], and why. Nothing that it has started runs then.
 pub async fn run(args: DrillArgs) -> Result<bool> {
+    drill(args).await.context(NotJudged)
+}
+
+async fn drill(args: DrillArgs) -> Result<bool> {
     let stop = seckill_telemetry::on_signal()?;
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from(format!("drill-{seed}")));
@@ -49,7 +62,10 @@ pub async fn run(args: DrillArgs) -> Result<bool> {
     if let Some(script) = args.engines.as_ref().filter(|script| !script.is_file()) {
         bail!("--engines: there is no such script: {}", script.display());
     }
-    fs::create_dir(&folder).with_context(|| format!("--out {}", folder.display()))?;
+    fs::create_dir(&folder).with_context(|| {
+        let folder = folder.display();
+        format!("{folder} cannot be made for this drill; name another folder with --out")
+    })?;
     let folder = folder.canonicalize()?; // as the script of the engines names it
     println!("drill {seed}: {} faults within {:?}", planned.len(), args.duration);
     let (cluster, flags) = cluster(&args, shape, &folder).await?;
@@ -57,7 +73,7 @@ pub async fn run(args: DrillArgs) -> Result<bool> {
         drilled = Box::pin(drill::run(&args, seed, planned, &cluster, &flags, &folder)) => drilled,
         () = stop.cancelled() => {
             println!("stopping; whatever was started is ended");
-            Err(anyhow!("told to stop, so nothing was judged"))
+            Err(anyhow!("told to stop"))
         }
     };
     tokio::task::block_in_place(|| cluster.end());
@@ -72,7 +88,7 @@ pub async fn run(args: DrillArgs) -> Result<bool> {
 fn planned(seed: u64, shape: Shape, args: &DrillArgs) -> Result<Vec<Planned>> {
     let mut planned = schedule(seed, shape, args.duration, &args.only);
     if planned.is_empty() {
-        bail!("--only: no fault is described so; without it `seckill drill` shows how they are");
+        bail!("--only: no fault is described so. There are:\n{}", descriptions(shape).join("\n"));
     }
     if clock::library().is_none() {
         println!("clocks do not leap: {NO_LIBRARY}");
@@ -82,6 +98,13 @@ fn planned(seed: u64, shape: Shape, args: &DrillArgs) -> Result<Vec<Planned>> {
         bail!("--only: {NO_LIBRARY}");
     }
     Ok(planned)
+}
+
+/// Of every fault that there is.
+fn descriptions(shape: Shape) -> Vec<String> {
+    let all = schedule(0, shape, LONG_ENOUGH, &[]).into_iter();
+    let all: BTreeSet<_> = all.map(|planned| planned.fault.to_string()).collect();
+    all.into_iter().collect()
 }
 
 /// What the plan rests on.

@@ -178,6 +178,15 @@ impl Process {
         self.child.lock().as_mut().map_or(Ok(None), Child::try_wait)
     }
 
+    /// # Errors
+    /// It has ended; with what it said last.
+    pub(crate) fn assert_runs(&self) -> Result<()> {
+        let Some(status) = self.ended()? else { return Ok(()) };
+        let said = std::fs::read_to_string(&self.said).unwrap_or_default();
+        let last = said.lines().last().unwrap_or_default();
+        bail!("{} ended with {status}: {last}; see {}", self.name, self.said.display())
+    }
+
     /// Starts it again where it has ended without being told to; says how, unless it had not been ready.
     pub(crate) fn look_after(&self) -> Result<Option<String>> {
         let mut child = self.child.lock();

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::html;
@@ -16,8 +17,16 @@ const SHOWN: usize = 5;
 /// The report of a drill; what `report.json` has.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Plans the same faults again, with the same other arguments.
+    /// The version of the program.
+    pub version: String,
+    /// When the crowd came, RFC 3339.
+    pub began_at: Timestamp,
+    /// Plans the same faults again.
+    pub command: String,
+    /// What decided which faults came when.
     pub seed: u64,
+    /// Only faults in whose description one of these stands; all, where there is none.
+    pub only: Vec<String>,
     /// What it ran on.
     pub system: String,
     /// How long crowd and faults came.
@@ -80,6 +89,19 @@ pub struct Happened {
 }
 
 impl Report {
+    /// What was tried, on what, and when.
+    pub(crate) fn what(&self) -> String {
+        let faults = match self.only.as_slice() {
+            [] => "all faults".to_owned(),
+            only => format!("only faults of {}", only.join(", ")),
+        };
+        let Self { version, began_at, system, rate_per_second, duration_seconds, .. } = self;
+        format!(
+            "seckill {version}, {began_at:.0}, {system}; {faults}, {rate_per_second} customers a second for \
+             {duration_seconds} s"
+        )
+    }
+
     /// What was counted, with its name.
     pub(crate) fn counts(&self) -> [(u64, &'static str); 10] {
         let Requests { sent, granted, refused, turned_away, unknown } = self.requests;
@@ -124,7 +146,7 @@ impl fmt::Display for Promise {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}, {}, {} s", self.seed, self.system, self.duration_seconds)?;
+        writeln!(f, "seed {}; {}", self.seed, self.what())?;
         let counts = self.counts();
         counts.iter().try_for_each(|(count, what)| writeln!(f, "{count:>12}  {what}"))?;
         self.promises.iter().try_for_each(|promise| write!(f, "{promise}"))?;

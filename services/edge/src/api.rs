@@ -1,9 +1,11 @@
 //! What the description of the API (OpenAPI) says on every route alike: problems, ids, and where in the
 //! log something is.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use seckill_proto::ProblemKind;
+use serde::Serialize;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
@@ -66,28 +68,31 @@ macro_rules! problems {
 }
 
 /// An error, as RFC 9457 has it.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
-#[expect(dead_code, reason = "its schema is what is wanted")]
 pub struct ProblemBody {
     /// The kind of problem: `urn:seckill:problem:NAME`, described at `/problems/NAME`.
     #[schema(example = "urn:seckill:problem:sold-out")]
-    r#type: String,
+    pub(crate) r#type: String,
     /// The same for every problem of this kind.
-    title: String,
+    pub(crate) title: &'static str,
     /// The HTTP status.
-    status: u16,
+    pub(crate) status: u16,
     /// What is wrong this time.
-    detail: String,
+    #[schema(value_type = String)]
+    pub(crate) detail: Cow<'static, str>,
     /// Where in the log this was decided, as PARTITION:OFFSET; only where it was.
     #[schema(nullable = false, example = "3:1042")]
-    position: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) position: Option<String>,
     /// The promotion, where the client cannot know its id otherwise.
     #[schema(nullable = false)]
-    promotion_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) promotion_id: Option<String>,
     /// Of `not-owner`: the node to ask instead, where that is known.
     #[schema(nullable = false, example = "http://10.0.0.7:8082")]
-    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
 }
 
 /// Adds to a description what routes refer to.

@@ -12,8 +12,8 @@ use serde_json::error::Category;
 
 use crate::{Problem, words};
 
-/// The largest body taken, in bytes.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The largest body taken where nothing else is said, in bytes.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Of a body that is larger still, this much is read before it is refused.
 const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
@@ -21,18 +21,18 @@ const MAX_DISCARDED_BYTES: usize = 4 * 1024 * 1024;
 /// How long a body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
-/// A body of `application/json`, at a URL without parameters. For unknown fields to be refused `T` must
-/// deny them.
+/// A body of `application/json` of at most so many bytes, at a URL without parameters. For unknown fields to be
+/// refused `T` must deny them.
 #[derive(Debug)]
-pub struct Body<T>(pub T);
+pub struct Body<T, const MOST: usize = MAX_BODY_BYTES>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: DeserializeOwned, const MOST: usize> FromRequest<S> for Body<T, MOST> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let head =
             check_no_query(request.uri()).and_then(|()| check_content_type(request.headers()));
-        let bytes = read_body(request).await?;
+        let bytes = read_body(request, MOST).await?;
         head.and_then(|()| parse_json(&bytes)).map(Body)
     }
 }
@@ -115,22 +115,22 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
-/// Reads a body of at most 64 KiB.
+/// Reads a body of at most so many bytes.
 ///
 /// One that is too large is read to its end all the same, unless it is enormous: a client that is
 /// still sending when its connection is closed never sees the answer.
 ///
 /// # Errors
 /// It is too large, or does not come whole, or not in time.
-pub async fn read_body(request: Request) -> Result<Bytes, Problem> {
-    tokio::time::timeout(BODY_WITHIN, read(request)).await.unwrap_or_else(|_| Err(too_slow()))
+pub async fn read_body(request: Request, most: usize) -> Result<Bytes, Problem> {
+    tokio::time::timeout(BODY_WITHIN, read(request, most)).await.unwrap_or_else(|_| Err(too_slow()))
 }
 
-async fn read(request: Request) -> Result<Bytes, Problem> {
+async fn read(request: Request, most: usize) -> Result<Bytes, Problem> {
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > MAX_DISCARDED_BYTES) {
-        return Err(too_large());
+        return Err(too_large(most));
     }
     let mut body = request.into_body();
     let (mut bytes, mut read) = (Vec::new(), 0);
@@ -139,11 +139,11 @@ async fn read(request: Request) -> Result<Bytes, Problem> {
         if read > MAX_DISCARDED_BYTES {
             break;
         }
-        if read <= MAX_BODY_BYTES {
+        if read <= most {
             bytes.extend_from_slice(&data);
         }
     }
-    if read <= MAX_BODY_BYTES { Ok(bytes.into()) } else { Err(too_large()) }
+    if read <= most { Ok(bytes.into()) } else { Err(too_large(most)) }
 }
 
 async fn next_data(body: &mut axum::body::Body) -> Result<Option<Bytes>, Problem> {
@@ -154,11 +154,8 @@ async fn next_data(body: &mut axum::body::Body) -> Result<Option<Bytes>, Problem
     }
 }
 
-fn too_large() -> Problem {
-    Problem::new(
-        ProblemKind::BodyTooLarge,
-        format!("A body may have at most {MAX_BODY_BYTES} bytes."),
-    )
+fn too_large(most: usize) -> Problem {
+    Problem::new(ProblemKind::BodyTooLarge, format!("A body may have at most {most} bytes."))
 }
 
 fn too_slow() -> Problem {

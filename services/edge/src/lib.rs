@@ -20,7 +20,7 @@ pub use api::{
     BODY, COMMAND, Forward, IdParameter, IdempotencyKey, ProblemBody, READ, describe_problems,
     problem_responses,
 };
-pub use body::{Body, check_no_query, parse_json, parse_query, read_body};
+pub use body::{Body, MAX_BODY_BYTES, check_no_query, parse_json, parse_query, read_body};
 pub use bound::{Bound, BoundError};
 pub use connections::Connections;
 pub use header::{idempotency_key, may_forward, position_header};

@@ -5,9 +5,8 @@ use std::borrow::Cow;
 use axum::http::{StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use seckill_proto::{Position, ProblemKind};
-use serde_json::json;
 
-use crate::position_header;
+use crate::{ProblemBody, position_header};
 
 /// The media type of RFC 9457.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -59,23 +58,18 @@ impl Problem {
         &self.detail
     }
 
-    fn body(&self) -> String {
-        let mut body = json!({
-            "type": self.kind.urn(),
-            "title": self.kind.title(),
-            "status": self.kind.status(),
-            "detail": self.detail,
-        });
-        if let Some(position) = self.position {
-            body["position"] = position.to_string().into();
+    /// What a client is sent.
+    #[must_use]
+    pub fn into_body(self) -> ProblemBody {
+        ProblemBody {
+            r#type: self.kind.urn(),
+            title: self.kind.title(),
+            status: self.kind.status(),
+            detail: self.detail,
+            position: self.position.map(|position| position.to_string()),
+            promotion_id: self.promotion_id,
+            url: self.url,
         }
-        if let Some(promotion_id) = &self.promotion_id {
-            body["promotion_id"] = promotion_id.as_str().into();
-        }
-        if let Some(url) = &self.url {
-            body["url"] = url.as_str().into();
-        }
-        body.to_string()
     }
 }
 
@@ -84,8 +78,10 @@ impl IntoResponse for Problem {
         let content_type = [(header::CONTENT_TYPE, PROBLEM_JSON)];
         let position = self.position.map(position_header).map(AppendHeaders);
         let status = StatusCode::from_u16(self.kind.status()).expect("the table has statuses");
-        let mut response = (status, content_type, position, self.body()).into_response();
-        if let Some(seconds) = self.kind.retry_after_s() {
+        let kind = self.kind;
+        let body = serde_json::to_string(&self.into_body()).expect("text and numbers are JSON");
+        let mut response = (status, content_type, position, body).into_response();
+        if let Some(seconds) = kind.retry_after_s() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response

@@ -157,7 +157,8 @@ mod tests {
         socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
         let listener = socket.listen(2_048).expect("a listener");
         let address = listener.local_addr().expect("an address");
-        let body = |request: Request| async { read_body(request).await.map(|_: Bytes| "taken") };
+        let body =
+            |request: Request| async { read_body(request, 1_024).await.map(|_: Bytes| "taken") };
         let routes = Router::new()
             .route("/", get(|| async { "hello" }))
             .route("/", post(body))

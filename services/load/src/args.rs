@@ -32,6 +32,11 @@ pub struct LoadArgs {
     #[arg(long)]
     pub direct: bool,
 
+    /// Up to so many customers in one request, over the batch route: who comes while requests are under way goes with the
+    /// next one; not in the original model
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub batch: Option<u16>,
+
     /// How the crowd behaves
     #[arg(long, value_enum, default_value_t = Model::Grab)]
     pub model: Model,
@@ -93,7 +98,7 @@ pub struct LoadArgs {
     pub json: Option<PathBuf>,
 
     /// Also writes every request for a coupon and its answer, a line of JSON each, for `seckill verify
-    /// --history`; of promotions that only this run grabs from
+    /// --history`; of promotions that only this run grabs from, and not in the original model. Replaces the file
     #[arg(long, value_name = "FILE", conflicts_with = "promotion")]
     pub history: Option<PathBuf>,
 

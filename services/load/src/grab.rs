@@ -13,9 +13,9 @@ use crate::backoff::Backoff;
 use crate::connection::HttpReply;
 use crate::crowd::Crowd;
 use crate::ledger::{Answer, Ledger, Refusal, Told, Trouble};
-use crate::owners::Owners;
 use crate::promotion::{Offer, said};
-use crate::target::{Ask, Fleet, Unanswered};
+use crate::target::Unanswered;
+use crate::way::Way;
 
 pub(crate) use history::History;
 
@@ -57,9 +57,7 @@ impl Meaning {
 
 /// Everything a customer needs to grab.
 pub(crate) struct Counter {
-    pub(crate) command: Fleet,
-    /// Who decides, where grabs go straight there.
-    pub(crate) owners: Option<Owners>,
+    pub(crate) way: Way,
     pub(crate) crowd: Crowd,
     pub(crate) ledger: Ledger,
     pub(crate) dialect: Dialect,
@@ -69,12 +67,6 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    /// Closes the connections that carry nothing now.
-    pub(crate) fn close_idle(&self) {
-        self.command.close_idle();
-        self.owners.iter().for_each(Owners::close_idle);
-    }
-
     /// Grabs, and writes into the ledger what was told.
     pub(crate) async fn grab(&self, visit: &Visit) -> Told {
         self.ledger.customer_came();
@@ -86,7 +78,6 @@ impl Counter {
     async fn insist(&self, visit: &Visit) -> Told {
         let deadline = visit.came + self.give_up;
         let customer_id = self.crowd.customer_id(visit.customer);
-        let ask = visit.sale.grab(&customer_id);
         let mut doubted = false;
         let mut backoff = Backoff::new();
         let told = |doubted, answer| Told {
@@ -97,8 +88,7 @@ impl Counter {
         };
         while Instant::now() < deadline {
             let asked = self.history.as_ref().map(History::now);
-            let (meaning, retry_after) =
-                self.ask_once(&ask, &visit.sale, &customer_id, doubted).await;
+            let (meaning, retry_after) = self.ask_once(&visit.sale, &customer_id, doubted).await;
             if let (Some(history), Some(asked)) = (&self.history, asked) {
                 history.note(asked, &visit.sale, &customer_id, &meaning);
             }
@@ -120,17 +110,12 @@ impl Counter {
 
     async fn ask_once(
         &self,
-        ask: &Ask,
         sale: &Offer,
         customer_id: &str,
         doubted: bool,
     ) -> (Meaning, Option<Duration>) {
         self.ledger.request_sent();
-        let answered = match &self.owners {
-            Some(owners) => owners.send(&self.command, ask, &sale.id).await,
-            None => self.command.send(ask).await,
-        };
-        match answered {
+        match self.way.ask(sale, customer_id).await {
             Ok(reply) => {
                 let meaning = match self.dialect {
                     Dialect::Native => native::read(&reply, sale, customer_id),

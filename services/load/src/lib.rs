@@ -32,6 +32,7 @@ mod run;
 mod running;
 mod target;
 mod views;
+mod way;
 
 pub use args::{Arrivals, LoadArgs, Model};
 pub use connection::HttpReply;

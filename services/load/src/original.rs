@@ -205,13 +205,13 @@ mod tests {
     use crate::crowd::Crowd;
     use crate::grab::Dialect;
     use crate::ledger::Ledger;
+    use crate::way::Way;
 
     fn market() -> Market {
         let fleet =
             || Fleet::new(&[String::from("http://127.0.0.1:1")], Duration::from_secs(1)).unwrap();
         let counter = Counter {
-            owners: None,
-            command: fleet(),
+            way: Way::new(fleet(), false, None),
             crowd: Crowd::fresh(),
             ledger: Ledger::new(),
             dialect: Dialect::Original,

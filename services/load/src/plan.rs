@@ -87,6 +87,14 @@ impl OriginalPlan {
         if args.direct {
             bail!("--direct is for routes that say who decides; --model original has none");
         }
+        if args.history.is_some() {
+            bail!(
+                "--history is for routes that name serial and position; --model original has none"
+            );
+        }
+        if args.batch.is_some() {
+            bail!("--batch is for a route that --model original does not have");
+        }
         Ok(Self {
             clients: args.clients.unwrap_or(200),
             duration: args.duration.unwrap_or(ORIGINAL_DURATION),

@@ -37,6 +37,7 @@ pub(crate) struct Offer {
     pub(crate) limit_per_customer: u32,
     pub(crate) claim: Claim,
     grabs: Uri,
+    batches: Uri,
     /// The body of a grab up to the customer id, which needs no escaping.
     body_head: String,
 }
@@ -50,6 +51,7 @@ impl Offer {
             limit_per_customer: row.limit_per_customer,
             claim,
             grabs: path_of(&format!("/v1/promotions/{}/grabs", segment(&row.id)))?,
+            batches: path_of(&format!("/v1/promotions/{}/grabs:batch", segment(&row.id)))?,
             body_head: String::from("{\"customer_id\":\""),
         })
     }
@@ -64,6 +66,7 @@ impl Offer {
             limit_per_customer: 1,
             claim: Claim::DemandedToTheEnd,
             grabs: Uri::from_static("/command/coupons/"),
+            batches: Uri::default(), // there are none
             body_head: format!("{{\"promotionId\":{id_json},\"customerId\":\""),
         })
     }
@@ -77,6 +80,22 @@ impl Offer {
             ask.idempotency_key = customer_id.parse().ok();
         }
         ask
+    }
+}
+
+impl Offer {
+    /// Where batches of grabs go.
+    pub(crate) fn batches(&self) -> Uri {
+        self.batches.clone()
+    }
+
+    /// A customer's grab as one of a batch.
+    pub(crate) fn grab_of_batch(&self, customer_id: &str) -> String {
+        if self.limit_per_customer > 1 {
+            format!(r#"{{"customer_id":"{customer_id}","idempotency_key":"{customer_id}"}}"#)
+        } else {
+            format!(r#"{{"customer_id":"{customer_id}"}}"#)
+        }
     }
 }
 

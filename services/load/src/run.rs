@@ -15,13 +15,13 @@ use crate::crowd::Crowd;
 use crate::grab::{Counter, Dialect, History};
 use crate::ledger::Ledger;
 use crate::original::Market;
-use crate::owners::Owners;
 use crate::plan::{self, Pace};
 use crate::progress::Progress;
 use crate::promotion::{self, Offer, Opening};
 use crate::report::{Occasion, Report};
 use crate::target::Fleet;
 use crate::views::Views;
+use crate::way::Way;
 use crate::{closed, open};
 
 /// What a run showed.
@@ -131,8 +131,9 @@ impl Prepared {
         let seed = args.seed.unwrap_or_else(rand::random);
         let views = Views::new(fleet(&args.query, &args)?);
         let counter = Arc::new(counter(&args)?);
-        counter.command.assert_somebody_answers().await?;
+        counter.way.assert_somebody_answers().await?;
         let sales = sales(&args, &counter, &views).await?;
+        counter.history.as_ref().map_or(Ok(()), History::begin)?;
         Ok(Self { args, pace, seed, views, counter, sales })
     }
 
@@ -144,10 +145,8 @@ impl Prepared {
         let served = serve(&args, pace, seed, &counter, sales, stop).await;
         progress.finish().await;
         let sales = served?;
-        if let Some(history) = &counter.history {
-            history.close()?;
-        }
-        counter.close_idle(); // to look takes as long as the views are behind
+        let recorded = counter.history.as_ref().map_or(Ok(()), History::close);
+        counter.way.close_idle(); // to look takes as long as the views are behind
         let requests = counter.ledger.requests();
         let mut book = counter.ledger.close();
         let auditor = Auditor {
@@ -160,7 +159,12 @@ impl Prepared {
         let interrupted = stop.is_cancelled();
         let run = counter.crowd.prefix();
         let occasion = Occasion { args: &args, seed, started, requests, interrupted, run };
-        Ok(Report::new(&occasion, &book, &sales, audit.as_ref()))
+        let mut report = Report::new(&occasion, &book, &sales, audit.as_ref());
+        if let Err(error) = recorded {
+            report.surprises.push(format!("{error:#}"));
+            report.verdict = Verdict::Failed; // what was to be judged is not there
+        }
+        Ok(report)
     }
 }
 
@@ -192,8 +196,7 @@ async fn serve(
 
 fn counter(args: &LoadArgs) -> Result<Counter> {
     Ok(Counter {
-        command: fleet(&args.target, args)?,
-        owners: args.direct.then(Owners::default),
+        way: Way::new(fleet(&args.target, args)?, args.direct, args.batch.map(usize::from)),
         crowd: Crowd::fresh(),
         ledger: Ledger::new(),
         dialect: match args.model {
@@ -201,7 +204,7 @@ fn counter(args: &LoadArgs) -> Result<Counter> {
             Model::Original => Dialect::Original,
         },
         give_up: args.give_up,
-        history: args.history.as_deref().map(History::create).transpose()?,
+        history: args.history.as_deref().map(History::open).transpose()?,
     })
 }
 

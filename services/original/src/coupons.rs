@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use seckill_command::{Dispatcher, Failure, position};
 use seckill_edge::{
-    Problem, ProblemBody, checked, parse_json, position_header, problems, read_body,
+    MAX_BODY_BYTES, Problem, ProblemBody, checked, parse_json, position_header, problems, read_body,
 };
 use seckill_proto::v1::{Accepted, Answer, Command, GrabCoupon, Refusal, answer, command};
 use serde::{Deserialize, Deserializer, de};
@@ -91,7 +91,7 @@ async fn grab_coupon(
 
 /// The two ids, unless one is missing. Content types were never checked, and are not here.
 async fn read(request: Request) -> Result<Option<(String, String)>, Problem> {
-    let grab: Grab = parse_json(&read_body(request).await?)?;
+    let grab: Grab = parse_json(&read_body(request, MAX_BODY_BYTES).await?)?;
     let customer_id = grab.customer_id.map(|CustomerId(text)| text);
     Ok(grab.promotion_id.zip(customer_id))
 }

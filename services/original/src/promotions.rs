@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{post, put};
 use seckill_command::{Dispatcher, position};
 use seckill_edge::{
-    IdParameter, PathId, Problem, ProblemBody, now_ms, parse_json, position_header, problems,
-    read_body,
+    IdParameter, MAX_BODY_BYTES, PathId, Problem, ProblemBody, now_ms, parse_json, position_header,
+    problems, read_body,
 };
 use seckill_proto::ProblemKind;
 use seckill_proto::v1::{
@@ -154,7 +154,7 @@ async fn update(
 
 /// The terms, or the text that says that they are invalid. Content types were never checked.
 async fn read(request: Request, id: &str) -> Result<Result<Terms, String>, Problem> {
-    let promotion: PromotionBody = parse_json(&read_body(request).await?)?;
+    let promotion: PromotionBody = parse_json(&read_body(request, MAX_BODY_BYTES).await?)?;
     let publish_time = date_of("publishTime", promotion.publish_time.as_ref(), date::parse)?;
     let finish_time = date_of("finishTime", promotion.finish_time.as_ref(), date::parse_end)?;
     let finish_time = finish_time.flatten();

@@ -30,15 +30,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use seckill_drill::DrillArgs;
+use seckill_drill::{DrillArgs, NotJudged};
 use seckill_load::{LoadArgs, Verdict};
 use seckill_projector::VerifyError;
 
 use crate::given::{AdminArgs, CommandArgs, EmbeddedArgs, Given, ProjectorArgs, QueryArgs};
 use crate::settings::Role;
 
-/// The exit code where there is no log, or are no views, to work on.
-const NOT_THERE: u8 = 2;
+/// The exit code where there is nothing to judge: no log, no views, or a drill that did not come to its end.
+const UNDECIDED: u8 = 2;
 
 /// How long calls that block may go on at the very end.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
@@ -116,7 +116,7 @@ fn main() -> ExitCode {
             let unused =
                 matches!(error.downcast_ref(), Some(VerifyError::Unused | VerifyError::NoTables));
             let absent = unused || engines::is_absent(&error);
-            if absent { NOT_THERE.into() } else { ExitCode::FAILURE }
+            if absent || error.is::<NotJudged>() { UNDECIDED.into() } else { ExitCode::FAILURE }
         }
     }
 }
@@ -157,7 +157,7 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
         Verb::Export(args) => replay::export_log(args).await.map(|()| true),
         Verb::Import(args) => replay::import(args).await.map(|()| true),
         Verb::Repair(args) => repair::run(args).await,
-        Verb::Simulate(args) => Ok(tokio::task::block_in_place(|| simulate::run(&args))),
+        Verb::Simulate(args) => tokio::task::block_in_place(|| simulate::run(&args)),
         Verb::Drill(args) => seckill_drill::run(args).await,
         Verb::Health { url } => check::run(&url).await,
     }

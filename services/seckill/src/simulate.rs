@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
 use parking_lot::Mutex;
@@ -26,26 +27,31 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
     /// Print what happens, line by line; of one run
-    #[arg(long)]
+    #[arg(long, conflicts_with = "runs")]
     trace: bool,
 }
 
 /// Whether every promise was kept.
-pub(crate) fn run(args: &SimulateArgs) -> bool {
+///
+/// # Errors
+/// There are not so many seeds.
+pub(crate) fn run(args: &SimulateArgs) -> anyhow::Result<bool> {
     if args.trace {
-        return trace(Run { trace: true, ..Run::new(args.seed) }, usize::MAX);
+        return Ok(trace(Run { trace: true, ..Run::new(args.seed) }, usize::MAX));
     }
-    let runs = args.seed..args.seed.saturating_add(args.runs);
+    let end = args.seed.checked_add(args.runs);
+    let runs =
+        args.seed..end.context("--seed: so many runs do not follow it; seeds have 64 bits")?;
     let bar = bar("{bar:30} {pos} of {len} runs, {elapsed}");
     bar.set_length(args.runs);
     let (totals, failed) = simulate_all(runs, &bar);
     bar.finish_and_clear();
     let Some(run) = failed else {
-        print(args.runs, &totals);
-        return true;
+        print!("{}", told(args.runs, &totals));
+        return Ok(true);
     };
     println!("BROKEN in the run with seed {}. Its shortest form:", run.seed);
-    trace(Run { trace: true, ..shortest(run) }, TRACE_LINES)
+    Ok(trace(Run { trace: true, ..shortest(run) }, TRACE_LINES))
 }
 
 /// Runs all seeds on all cores; ends early with one in which a promise is broken.
@@ -83,16 +89,23 @@ fn trace(run: Run, lines: usize) -> bool {
     // A reader such as `head` may close the pipe early.
     let _ = kept.iter().try_for_each(|line| writeln!(out, "{line}"));
     let _ = broken.iter().try_for_each(|line| writeln!(out, "BROKEN: {line}"));
+    if broken.is_empty() {
+        let _ = writeln!(out, "every promise was kept");
+    }
     broken.is_empty()
 }
 
-fn print(runs: u64, totals: &Totals) {
+fn told(runs: u64, totals: &Totals) -> String {
     let Totals { grabs, coupons, events, void, takeovers, faults, simulated_ms, .. } = totals;
-    println!("{runs:>12}  runs, {} h of simulated time", simulated_ms / 3_600_000);
-    println!("{grabs:>12}  requests for coupons");
-    println!("{coupons:>12}  coupons given");
-    println!("{events:>12}  events, and {void} that count for nobody");
-    println!("{takeovers:>12}  takeovers of a partition");
-    println!("{faults:>12}  faults");
-    println!("{:>12}  promises broken", 0);
+    let hours = *simulated_ms as f64 / 3_600_000.0;
+    let lines = [
+        format!("{runs:>12}  runs, {hours:.1} h of simulated time"),
+        format!("{grabs:>12}  requests for coupons"),
+        format!("{coupons:>12}  coupons given"),
+        format!("{events:>12}  events, and {void} that count for nobody"),
+        format!("{takeovers:>12}  takeovers of a partition"),
+        format!("{faults:>12}  faults"),
+        format!("{:>12}  promises broken\n", 0),
+    ];
+    lines.join("\n")
 }

@@ -1,9 +1,9 @@
 //! `seckill verify --history`: what clients were told, against the log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use seckill_checker::{Ledger, REFUSALS_OLD_US, check, read_history};
+use anyhow::{Context, bail};
+use seckill_checker::{Attempt, Ledger, Outcome, REFUSALS_OLD_US, check, read_history};
 use seckill_log::Log;
 use seckill_projector::Report;
 
@@ -13,15 +13,25 @@ pub(crate) async fn add(
     log: &dyn Log,
     histories: &[PathBuf],
 ) -> anyhow::Result<()> {
+    let attempts =
+        histories.iter().map(|history| read(history)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut ledger = Ledger::default();
     let mut broken = ledger.read_log(log).await?;
-    let mut requests = 0;
-    for history in histories {
-        let attempts = read_history(history).context("--history")?;
-        requests += attempts.len() as u64;
-        broken.extend(check(&ledger, &attempts, REFUSALS_OLD_US));
+    for attempts in &attempts {
+        broken.extend(check(&ledger, attempts, REFUSALS_OLD_US)); // each has a clock of its own
     }
-    report.count("requests of histories", requests);
+    let all = attempts.iter().flatten();
+    let open = all.clone().filter(|of| of.outcome == Outcome::Unknown).count();
+    report.count("requests of histories", all.count() as u64);
+    report.count("of them without a definite answer", open as u64);
     broken.iter().for_each(|violation| report.differ(|| violation.to_string()));
     Ok(())
+}
+
+fn read(history: &Path) -> anyhow::Result<Vec<Attempt>> {
+    let attempts = read_history(history).context("--history")?;
+    if attempts.is_empty() {
+        bail!("--history {}: no request is in it, so nothing can be judged", history.display());
+    }
+    Ok(attempts)
 }

@@ -35,8 +35,8 @@ pub(crate) struct VerifyArgs {
     /// Compare the tables beside those that are read: the new ones of a rebuild, or those before it
     #[arg(long)]
     beside: bool,
-    /// Also hold what `seckill load --history` wrote against the log; repeatable. What breaks a promise is a
-    /// difference
+    /// Also hold what `seckill load --history` or a drill wrote against the log; repeatable. What breaks a promise is a
+    /// difference. Not with --target: it reads the log itself, and embedded engines have to be stopped first
     #[arg(long, value_name = "FILE", conflicts_with = "target")]
     history: Vec<PathBuf>,
     /// Print one object of JSON
@@ -86,7 +86,13 @@ fn print(report: &Report) {
     for difference in &report.differences {
         println!("DIFFERENT: {difference}");
     }
-    println!("{:>12}  differences", report.different);
+    let shown = report.differences.len() as u64;
+    let of_them = if shown < report.different {
+        format!("; the first {shown} are above")
+    } else {
+        String::new()
+    };
+    println!("{:>12}  differences{of_them}", report.different);
 }
 
 /// Has a node compare, and shows how it goes.

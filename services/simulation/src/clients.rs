@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use seckill_checker::{Attempt, Outcome, Reason};
-use seckill_command::Failure;
+use seckill_command::{Dispatcher, Failure};
 use seckill_proto::Position;
 use seckill_proto::v1::{
     Accepted, Answer, CancelPromotion, Command, FinishPromotion, GrabCoupon, PausePromotion,
@@ -96,6 +96,10 @@ impl Clients {
         let mut open: Option<Wish> = None;
         for number in 0..requests {
             tokio::time::sleep(world.ms(1, 700)).await;
+            if world.chance(0.1) {
+                self.grab_together(client, number).await;
+                continue;
+            }
             let again = world.chance(0.8);
             let wish = open.take().filter(|_| again).unwrap_or_else(|| self.wish(client, number));
             let outcome = self.grab(&wish).await;
@@ -154,13 +158,47 @@ impl Clients {
     }
 
     async fn grab(&self, wish: &Wish) -> Outcome {
+        let asked = self.cluster.world.tick();
+        let grab = command::Body::Grab(wish.grab());
+        let told = self.ask(&self.sales[wish.sale].id, grab).await;
+        self.note(wish, asked, outcome(told))
+    }
+
+    /// Several customers at one sale, in one request. Some may come twice.
+    async fn grab_together(&self, client: usize, number: usize) {
         let world = &self.cluster.world;
+        let first = self.wish(client, number);
+        let promotion_id = self.sales[first.sale].id.clone();
+        let other = |other: usize| Wish {
+            sale: first.sale,
+            customer: format!("customer-{}", world.below(CUSTOMERS)),
+            key: if first.key.is_empty() {
+                String::new()
+            } else {
+                format!("{}-{other}", first.key)
+            },
+        };
+        let wishes: Vec<Wish> = (0..2 + world.below(6)).map(other).collect();
+        let grabs = wishes.iter().map(Wish::grab).collect();
+        let asked = world.tick();
+        let send =
+            move |node: Dispatcher| async move { node.send_grabs(&promotion_id, grabs).await };
+        let told = match self.at_some_node(send).await {
+            Ok(Ok(told)) => told.into_iter().map(Ok).collect(),
+            Ok(Err(failure)) => vec![Ok(Err(failure)); wishes.len()],
+            Err(()) => vec![Err(()); wishes.len()],
+        };
+        for (wish, told) in wishes.iter().zip(told) {
+            self.note(wish, asked, outcome(told));
+        }
+    }
+
+    /// Takes note of an answer, which came now.
+    fn note(&self, wish: &Wish, asked: u64, outcome: Outcome) -> Outcome {
+        let world = &self.cluster.world;
+        let answered = (outcome != Outcome::Unknown).then(|| world.tick());
         let Wish { sale, customer: customer_id, key } = wish.clone();
         let promotion_id = self.sales[sale].id.clone();
-        let grab = GrabCoupon { customer_id: customer_id.clone(), idempotency_key: key.clone() };
-        let asked = world.tick();
-        let outcome = outcome(self.ask(&promotion_id, command::Body::Grab(grab)).await);
-        let answered = (outcome != Outcome::Unknown).then(|| world.tick());
         world.note(format_args!("{customer_id} {key} of {promotion_id}: {outcome:?}"));
         let said = outcome.clone();
         let attempt = Attempt { promotion_id, customer_id, key, asked, answered, outcome: said };
@@ -174,18 +212,36 @@ impl Clients {
         promotion_id: &str,
         body: command::Body,
     ) -> Result<Result<Answer, Failure>, ()> {
+        let command = Command { promotion_id: promotion_id.to_owned(), body: Some(body) };
+        self.at_some_node(move |node| async move { node.send(command).await }).await
+    }
+
+    async fn at_some_node<T, F>(
+        &self,
+        send: impl FnOnce(Dispatcher) -> F,
+    ) -> Result<Result<T, Failure>, ()>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
         let world = &self.cluster.world;
         let node = world.below(self.cluster.nodes());
         let Some(dispatcher) = self.cluster.dispatcher(node) else {
             return Ok(Err(Failure::Unavailable)); // nobody listens there
         };
-        let command = Command { promotion_id: promotion_id.to_owned(), body: Some(body) };
         world.takes().await;
         // Decided whether or not the client still waits.
-        let decided = tokio::spawn(async move { dispatcher.send(command).await });
+        let decided = tokio::spawn(send(dispatcher));
         let answer = tokio::time::timeout(REQUEST_TIMEOUT, decided).await.map_err(|_| ())?;
         world.takes().await;
         answer.map_err(|_| ())
+    }
+}
+
+impl Wish {
+    fn grab(&self) -> GrabCoupon {
+        let (customer_id, idempotency_key) = (self.customer.clone(), self.key.clone());
+        GrabCoupon { customer_id, idempotency_key }
     }
 }
 

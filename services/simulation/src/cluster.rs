@@ -12,11 +12,11 @@ use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use seckill_command::{
     Archive, AskViews, Clock, Dispatcher, Failure, Neighbours, Node, NodeConfig, Peers, Random,
-    Shown, ViewsWitness,
+    Shown, Told, ViewsWitness,
 };
 use seckill_log::{Log, Standing};
 use seckill_projector::Projector;
-use seckill_proto::v1::{Answer, Command, NodeStatus, OwnerHint};
+use seckill_proto::v1::{Command, NodeStatus, OwnerHint};
 use seckill_telemetry::Health;
 use seckill_views::{Faults, MemoryStore, Views, ViewsError};
 use tokio::sync::watch;
@@ -191,6 +191,11 @@ impl Cluster {
         }
     }
 
+    /// Lets go of the nodes, which hold on to this in order to reach each other.
+    pub(crate) fn forget(&self) {
+        self.places.iter().for_each(|place| drop(place.running.lock().take()));
+    }
+
     /// Asks a node to end, and waits until it has.
     pub(crate) async fn stop(&self, number: usize) {
         let place = &self.places[number];
@@ -278,10 +283,10 @@ impl Peers for Network {
     async fn decide(
         &self,
         endpoint: &str,
-        command: &Command,
+        commands: &[Command],
         _: Option<&str>,
-    ) -> Result<Answer, Failure> {
-        let (cluster, command) = (Arc::clone(&self.0), command.clone());
+    ) -> Result<Vec<Told>, Failure> {
+        let (cluster, commands) = (Arc::clone(&self.0), commands.to_vec());
         let world = Arc::clone(&cluster.world);
         let number = cluster.number_of(endpoint);
         world.takes().await;
@@ -291,8 +296,8 @@ impl Peers for Network {
         if world.chance(world.weather().call) {
             return Err(Failure::Unknown); // the request is lost
         }
-        // It is decided whether or not anybody still waits for the answer.
-        let answer = tokio::spawn(async move { to.decide_here(command).await }).await;
+        // They are decided whether or not anybody still waits for the answers.
+        let answer = tokio::spawn(async move { to.decide_here(commands).await }).await;
         world.takes().await;
         if world.chance(world.weather().call) {
             return Err(Failure::Unknown); // the answer is lost

@@ -159,7 +159,9 @@ async fn play(world: &Arc<World>, run: Run) -> (Totals, Vec<String>) {
     let untrue = check(&ledger, &attempts, REFUSALS_OLD_US);
     broken.extend(untrue.iter().map(ToString::to_string));
     broken.extend(clients.unseen());
-    (count(world, &ledger, attempts.len(), run.faults), broken)
+    let totals = count(world, &ledger, attempts.len(), run.faults);
+    cluster.forget();
+    (totals, broken)
 }
 
 fn count(world: &World, ledger: &Ledger, grabs: usize, faults: usize) -> Totals {

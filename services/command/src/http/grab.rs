@@ -9,8 +9,8 @@ use seckill_edge::{
     Body, Forward, IdParameter, IdempotencyKey, PathId, Problem, checked, idempotency_key,
     may_forward, position_header, problems, timestamp,
 };
-use seckill_proto::CouponId;
-use seckill_proto::v1::{Answer, Command, GrabCoupon, command};
+use seckill_proto::v1::{Accepted, Command, GrabCoupon, command};
+use seckill_proto::{CouponId, Position};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,7 +27,7 @@ struct Grab {
 }
 
 #[derive(Serialize, ToSchema)]
-struct Granted {
+pub(crate) struct Granted {
     /// The promotion and the serial.
     #[schema(example = "spring-1")]
     coupon_id: String,
@@ -44,6 +44,30 @@ struct Granted {
     /// repeated grab may name a later place.
     #[schema(example = "3:1042")]
     position: String,
+}
+
+impl Granted {
+    pub(crate) fn new(
+        promotion_id: String,
+        customer_id: String,
+        accepted: Accepted,
+        position: Position,
+    ) -> Self {
+        let coupon_id = CouponId { promotion_id: promotion_id.clone(), serial: accepted.serial };
+        Self {
+            coupon_id: coupon_id.to_string(),
+            promotion_id,
+            serial: accepted.serial,
+            customer_id,
+            grabbed_at: timestamp(accepted.at_ms),
+            position: position.to_string(),
+        }
+    }
+}
+
+/// Granted now, or held already.
+pub(crate) fn status(accepted: Accepted) -> StatusCode {
+    if accepted.repeated { StatusCode::OK } else { StatusCode::CREATED }
 }
 
 pub(crate) fn routes() -> OpenApiRouter<Dispatcher> {
@@ -89,32 +113,19 @@ async fn grab(
     let command = command(&promotion_id, &customer_id, idempotency_key);
     let answer = match may_forward(&headers)? {
         true => dispatcher.send(command).await?,
-        false => straight(&dispatcher, command).await?,
+        false => match dispatcher.send_straight(command).await {
+            Err(Failure::NotOwner) => return Err(not_owner(&dispatcher, &promotion_id).await),
+            told => told?,
+        },
     };
     let (accepted, position) = accepted(&answer)?;
-    let status = if accepted.repeated { StatusCode::OK } else { StatusCode::CREATED };
-    let coupon_id = CouponId { promotion_id: promotion_id.clone(), serial: accepted.serial };
-    let granted = Granted {
-        coupon_id: coupon_id.to_string(),
-        promotion_id,
-        serial: accepted.serial,
-        customer_id,
-        grabbed_at: timestamp(accepted.at_ms),
-        position: position.to_string(),
-    };
-    Ok((status, position_header(position), Json(granted)).into_response())
+    let granted = Granted::new(promotion_id, customer_id, accepted, position);
+    Ok((status(accepted), position_header(position), Json(granted)).into_response())
 }
 
-/// By this node, or told where else.
-async fn straight(dispatcher: &Dispatcher, command: Command) -> Result<Answer, Problem> {
-    let promotion_id = command.promotion_id.clone();
-    match dispatcher.send_straight(command).await {
-        Err(Failure::NotOwner) => {
-            let url = dispatcher.url_of_owner(&promotion_id).await;
-            Err(Problem::from(Failure::NotOwner).to(url))
-        }
-        answered => Ok(answered?),
-    }
+/// Says where else.
+pub(crate) async fn not_owner(dispatcher: &Dispatcher, promotion_id: &str) -> Problem {
+    Problem::from(Failure::NotOwner).to(dispatcher.url_of_owner(promotion_id).await)
 }
 
 pub(crate) fn command(promotion_id: &str, customer_id: &str, idempotency_key: String) -> Command {

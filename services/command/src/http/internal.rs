@@ -1,4 +1,4 @@
-//! What other nodes ask: `POST /internal/v1/commands` to have a command decided,
+//! What other nodes ask: `POST /internal/v1/commands` to have a command decided, `POST /internal/v1/batches` several,
 //! `POST /internal/v1/partitions/{partition}/release` to have a partition given up, and `GET /internal/v1/status` to hear
 //! what this node serves, for as long as it lives.
 
@@ -15,12 +15,15 @@ use prost::Message;
 use seckill_edge::{Problem, checked, read_body};
 use seckill_promotion::check_terms;
 use seckill_proto::ProblemKind;
-use seckill_proto::v1::{Command, OwnerHint, Terms, command};
+use seckill_proto::v1::{AnswerBatch, Command, CommandBatch, OwnerHint, Terms, command};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::peers::{ENDPOINT, LOG_ID, PATH, PROTOBUF, RELEASE, STATUS};
+use crate::http::peers::{BATCHES, ENDPOINT, LOG_ID, PATH, PROTOBUF, RELEASE, STATUS, wire};
 use crate::http::status;
-use crate::{Dispatcher, Neighbours};
+use crate::{Dispatcher, Failure, Neighbours};
+
+/// Of a batch of grabs, with ids and keys as long as they may be.
+const MAX_BODY_BYTES: usize = 512 * 1024;
 
 /// What answers other nodes.
 #[derive(Clone)]
@@ -39,6 +42,7 @@ pub fn routes(
     let internal = Internal { dispatcher, neighbours, close };
     Router::new()
         .route(PATH, post(decide))
+        .route(BATCHES, post(decide_all))
         .route(RELEASE, post(release))
         .route(STATUS, get(follow))
         .layer(from_fn_with_state(internal.clone(), is_meant))
@@ -62,12 +66,31 @@ async fn is_meant(
 async fn decide(State(internal): State<Internal>, request: Request) -> Result<Response, Problem> {
     let command: Command = message(request).await?;
     check(&command)?;
-    let answer = internal.dispatcher.decide_here(command).await?;
+    let told = internal.dispatcher.decide_here(vec![command]).await?;
+    let answer = told.into_iter().next().unwrap_or(Err(Failure::Unknown))?;
     Ok(([(header::CONTENT_TYPE, PROTOBUF)], answer.encode_to_vec()).into_response())
 }
 
+async fn decide_all(
+    State(internal): State<Internal>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let CommandBatch { commands } = message(request).await?;
+    let promotion_id = commands.first().map(|command| command.promotion_id.clone());
+    for command in &commands {
+        check(command)?;
+        if Some(&command.promotion_id) != promotion_id.as_ref() {
+            let what = "The commands are for several promotions.";
+            return Err(Problem::new(ProblemKind::MalformedCommand, what));
+        }
+    }
+    let told = internal.dispatcher.decide_here(commands).await?;
+    let answers = AnswerBatch { told: told.into_iter().map(wire).collect() };
+    Ok(([(header::CONTENT_TYPE, PROTOBUF)], answers.encode_to_vec()).into_response())
+}
+
 async fn message<M: Message + Default>(request: Request) -> Result<M, Problem> {
-    M::decode(read_body(request).await?)
+    M::decode(read_body(request, MAX_BODY_BYTES).await?)
         .map_err(|error| Problem::new(ProblemKind::MalformedCommand, error.to_string()))
 }
 

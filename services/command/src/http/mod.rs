@@ -1,6 +1,7 @@
 //! The routes of a command node, and its answers as a client sees them.
 
 mod answer;
+mod batch;
 mod grab;
 mod internal;
 mod peers;
@@ -17,5 +18,5 @@ pub use peers::HttpPeers;
 
 /// The routes of shoppers, and of those who watch a sale.
 pub fn routes(dispatcher: Dispatcher) -> OpenApiRouter {
-    grab::routes().merge(watch::routes()).with_state(dispatcher)
+    grab::routes().merge(batch::routes()).merge(watch::routes()).with_state(dispatcher)
 }

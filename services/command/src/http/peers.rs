@@ -8,16 +8,20 @@ use prost::Message;
 use reqwest::StatusCode;
 use reqwest::header::{self, HeaderName, HeaderValue};
 use seckill_log::Log;
-use seckill_proto::v1::{Answer, Command, NodeStatus, OwnerHint};
+use seckill_proto::v1::{
+    self, Answer, AnswerBatch, Command, CommandBatch, NodeStatus, OwnerHint, Undecided, told,
+};
 use seckill_proto::{Outcome, ProblemKind};
 use seckill_telemetry::TRACEPARENT;
 
-use crate::Failure;
 use crate::forward::{ANSWER_TIMEOUT, Peers};
 use crate::http::status;
+use crate::{Failure, Told};
 
 /// The path under a node's endpoint.
 pub(crate) const PATH: &str = "/internal/v1/commands";
+/// The same for several commands.
+pub(crate) const BATCHES: &str = "/internal/v1/batches";
 pub(crate) const PROTOBUF: &str = "application/x-protobuf";
 
 /// How long it may take to reach a node.
@@ -55,24 +59,30 @@ impl Peers for HttpPeers {
     async fn decide(
         &self,
         endpoint: &str,
-        command: &Command,
+        commands: &[Command],
         trace: Option<&str>,
-    ) -> Result<Answer, Failure> {
-        let mut request = self
-            .client
-            .post(format!("{endpoint}{PATH}"))
-            .header(header::CONTENT_TYPE, PROTOBUF)
-            .body(command.encode_to_vec());
+    ) -> Result<Vec<Told>, Failure> {
+        let (path, body) = match commands {
+            [command] => (PATH, command.encode_to_vec()),
+            commands => (BATCHES, CommandBatch { commands: commands.to_vec() }.encode_to_vec()),
+        };
+        let request = self.client.post(format!("{endpoint}{path}"));
+        let mut request = request.header(header::CONTENT_TYPE, PROTOBUF).body(body);
         if let Some(trace) = trace {
             request = request.header(TRACEPARENT, trace);
         }
         let response = request.send().await.map_err(|error| failure_of(&error))?;
         let status = response.status();
         let body = response.bytes().await.map_err(|_| Failure::Unknown)?;
-        if status == StatusCode::OK {
-            return Answer::decode(body).map_err(|_| Failure::Unknown);
+        if status != StatusCode::OK {
+            return Err(failure_in(&body));
         }
-        Err(failure_in(&body))
+        let told = match commands {
+            [_] => Answer::decode(body).map(|answer| vec![Ok(answer)]),
+            _ => AnswerBatch::decode(body).map(|batch| batch.told.into_iter().map(told).collect()),
+        };
+        let told = told.map_err(|_| Failure::Unknown)?;
+        if told.len() == commands.len() { Ok(told) } else { Err(Failure::Unknown) }
     }
 
     async fn release(&self, partition: u32, owner: &OwnerHint, to: &str) -> Result<(), Failure> {
@@ -114,6 +124,28 @@ pub(crate) const LOG_ID: HeaderName = HeaderName::from_static("seckill-log");
 pub(crate) const ENDPOINT: HeaderName = HeaderName::from_static("seckill-endpoint");
 /// Where a node is asked to give a partition up.
 pub(crate) const RELEASE: &str = "/internal/v1/partitions/{partition}/release";
+
+/// What became of a command, as a node tells it among others.
+pub(crate) fn wire(told: Told) -> v1::Told {
+    let told = match told {
+        Ok(answer) => told::Told::Answer(answer),
+        Err(Failure::Unknown) => told::Told::Undecided(Undecided::Unspecified.into()),
+        Err(Failure::Unavailable | Failure::Overloaded | Failure::NotOwner) => {
+            told::Told::Undecided(Undecided::Unavailable.into())
+        }
+    };
+    v1::Told { told: Some(told) }
+}
+
+fn told(wire: v1::Told) -> Told {
+    match wire.told {
+        Some(told::Told::Answer(answer)) => Ok(answer),
+        Some(told::Told::Undecided(why)) if why == i32::from(Undecided::Unavailable) => {
+            Err(Failure::Unavailable)
+        }
+        Some(told::Told::Undecided(_)) | None => Err(Failure::Unknown),
+    }
+}
 
 /// A connection that never came about carried no command.
 fn failure_of(error: &reqwest::Error) -> Failure {

@@ -14,6 +14,8 @@ use super::Meaning;
 use crate::ledger::{Answer, Refusal, Trouble};
 use crate::promotion::Offer;
 
+const CANNOT_WRITE: &str = "--history: it cannot be written";
+
 pub(crate) struct History {
     begun: Instant,
     /// The file, until it could not be written.
@@ -21,9 +23,18 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).with_context(|| format!("--history {}", path.display()))?;
+    /// Leaves what is there as it is, until something comes in its place.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = File::options().create(true).truncate(false).write(true).open(path);
+        let file = file.with_context(|| format!("--history {}", path.display()))?;
         Ok(Self { begun: Instant::now(), file: Mutex::new(Ok(BufWriter::new(file))) })
+    }
+
+    /// Whatever the file had is gone.
+    pub(crate) fn begin(&self) -> Result<()> {
+        let file = self.file.lock();
+        let begun = file.as_ref().map_or(Ok(()), |writer| writer.get_ref().set_len(0));
+        begun.context(CANNOT_WRITE)
     }
 
     /// Microseconds since the beginning.
@@ -59,7 +70,7 @@ impl History {
             Ok(writer) => writer.flush(),
             Err(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
         };
-        written.context("the history cannot be written")
+        written.context(CANNOT_WRITE)
     }
 }
 

@@ -83,6 +83,20 @@ async fn whatever_is_not_definite_is_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn customers_who_ask_together_are_each_told_their_own() {
+    let options = "--clients 100 --customers 500 --coupons 300 --batch 40 --request-timeout 200ms";
+    let (verdict, report) = load(Shop::unreliable(every_fault), options).await;
+    assert_eq!((verdict, rules(&report)), (Verdict::Passed, vec![]));
+    let grabs = report.grabs;
+    assert_eq!(grabs.granted + grabs.already_yours, 300);
+    assert_eq!((grabs.refused.sold_out, grabs.gave_up), (200, 0));
+    assert!(grabs.already_yours > 0 && grabs.unavailable > 0, "{grabs:?}");
+    let (verdict, report) =
+        load(Shop::lying(Lie::TellsTwice), "--batch 10 --customers 50 --coupons 20").await;
+    assert_eq!((verdict, rules(&report).is_empty()), (Verdict::Failed, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_open_model_asks_again_too() {
     let options = "--rate 400 --duration 1s --coupons 100 --request-timeout 200ms --seed 3";
     let (verdict, report) = load(Shop::unreliable(every_fault), options).await;

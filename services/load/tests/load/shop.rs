@@ -161,6 +161,7 @@ impl Shop {
             .route("/v1/promotions", post(create).get(list))
             .route("/v1/promotions/{id}", get(promotion))
             .route("/v1/promotions/{id}/grabs", post(grab))
+            .route("/v1/promotions/{id}/grabs:batch", post(grab_batch))
             .route("/v1/promotions/{id}/coupons", get(coupons_of_promotion))
             .route("/v1/customers/{id}/coupons", get(coupons_of_customer))
             .route("/admin/promotions/", post(original_create))
@@ -297,16 +298,17 @@ fn broken() -> Response {
     Response::builder().status(201).body(Body::from_stream(chunk)).unwrap()
 }
 
-fn problem(status: StatusCode, name: &str) -> Response {
-    let body = json!({"type": format!("urn:seckill:problem:{name}"), "title": name});
-    (status, Json(body)).into_response()
+/// A status, and what is said with it.
+type Said = (StatusCode, Json<Value>);
+
+fn problem(status: StatusCode, name: &str) -> Said {
+    (status, Json(json!({"type": format!("urn:seckill:problem:{name}"), "title": name})))
 }
 
-fn refused(status: StatusCode, name: &str, offset: u64) -> Response {
+fn refused(status: StatusCode, name: &str, offset: u64) -> Said {
     let kind = format!("urn:seckill:problem:{name}");
     let position = format!("0:{offset}");
-    let body = json!({"type": kind, "title": name, "position": position});
-    (status, Json(body)).into_response()
+    (status, Json(json!({"type": kind, "title": name, "position": position})))
 }
 
 async fn create(State(shop): Shared, Json(body): Json<Value>) -> Response {
@@ -326,47 +328,68 @@ async fn grab(
     let customer = body["customer_id"].as_str().unwrap().to_owned();
     let key = headers.get("idempotency-key").map_or("", |key| key.to_str().unwrap()).to_owned();
     let lie = shop.lie;
-    let decide = |ledger: &mut Ledger| match ledger.grab(&id, &customer, &key, lie) {
-        None => refused(StatusCode::NOT_FOUND, "not-found", ledger.next_offset),
-        Some(Decision::SoldOut) if lie == Lie::RefusesNowhere => {
-            problem(StatusCode::CONFLICT, "sold-out")
-        }
-        Some(Decision::SoldOut) => refused(StatusCode::CONFLICT, "sold-out", ledger.next_offset),
-        Some(Decision::Duplicate) => {
-            refused(StatusCode::CONFLICT, "limit-reached", ledger.next_offset)
-        }
-        Some(Decision::AlreadyYours(serial)) => {
-            coupon(StatusCode::OK, &id, serial, &customer, ledger.next_offset)
-        }
-        Some(Decision::Granted(2)) if lie == Lie::RefusesAHolder => {
-            refused(StatusCode::CONFLICT, "sold-out", ledger.next_offset)
-        }
-        Some(Decision::Granted(2)) if lie == Lie::TellsTwice => {
-            coupon(StatusCode::CREATED, &id, 1, &customer, ledger.next_offset)
-        }
-        Some(Decision::Granted(2)) if lie == Lie::AnswersSomethingElse => {
-            coupon(StatusCode::CREATED, "other", 2, &customer, ledger.next_offset)
-        }
-        Some(Decision::Granted(serial)) => {
-            coupon(StatusCode::CREATED, &id, serial, &customer, ledger.next_offset)
-        }
+    let decide = |ledger: &mut Ledger| decide(ledger, lie, &id, &customer, &key).into_response();
+    shop.visit(decide).await
+}
+
+async fn grab_batch(
+    State(shop): Shared,
+    Path(id): Path<String>,
+    Json(body): Json<Value>,
+) -> Response {
+    let lie = shop.lie;
+    let decide = |ledger: &mut Ledger| {
+        let grabs = body["grabs"].as_array().unwrap().iter();
+        let answers = grabs.map(|grab| {
+            let key = grab["idempotency_key"].as_str().unwrap_or_default();
+            let customer = grab["customer_id"].as_str().unwrap();
+            let (status, Json(mut answer)) = decide(ledger, lie, &id, customer, key);
+            answer["status"] = status.as_u16().into();
+            answer
+        });
+        Json(json!({"answers": answers.collect::<Vec<_>>()})).into_response()
     };
     shop.visit(decide).await
 }
 
-fn coupon(status: StatusCode, id: &str, serial: u32, customer: &str, offset: u64) -> Response {
+/// What a customer is told.
+fn decide(ledger: &mut Ledger, lie: Lie, id: &str, customer: &str, key: &str) -> Said {
+    let decision = ledger.grab(id, customer, key, lie);
+    let next_offset = ledger.next_offset;
+    let refused = |status, name| refused(status, name, next_offset);
+    let coupon = |status, id, serial| coupon(status, id, serial, customer, next_offset);
+    match decision {
+        None => refused(StatusCode::NOT_FOUND, "not-found"),
+        Some(Decision::SoldOut) if lie == Lie::RefusesNowhere => {
+            problem(StatusCode::CONFLICT, "sold-out")
+        }
+        Some(Decision::SoldOut) => refused(StatusCode::CONFLICT, "sold-out"),
+        Some(Decision::Duplicate) => refused(StatusCode::CONFLICT, "limit-reached"),
+        Some(Decision::AlreadyYours(serial)) => coupon(StatusCode::OK, id, serial),
+        Some(Decision::Granted(2)) if lie == Lie::RefusesAHolder => {
+            refused(StatusCode::CONFLICT, "sold-out")
+        }
+        Some(Decision::Granted(2)) if lie == Lie::TellsTwice => coupon(StatusCode::CREATED, id, 1),
+        Some(Decision::Granted(2)) if lie == Lie::AnswersSomethingElse => {
+            coupon(StatusCode::CREATED, "other", 2)
+        }
+        Some(Decision::Granted(serial)) => coupon(StatusCode::CREATED, id, serial),
+    }
+}
+
+fn coupon(status: StatusCode, id: &str, serial: u32, customer: &str, offset: u64) -> Said {
     let body = json!({
         "coupon_id": format!("{id}-{serial}"), "promotion_id": id, "serial": serial,
         "customer_id": customer, "grabbed_at": 1, "position": format!("0:{offset}"),
     });
-    (status, Json(body)).into_response()
+    (status, Json(body))
 }
 
 async fn list(State(shop): Shared, Query(parameters): Parameters) -> Response {
     let mut ledger = shop.ledger.lock();
     if parameters.contains_key("after") && (ledger.behind > 0 || shop.lie == Lie::NeverCatchesUp) {
         ledger.behind = ledger.behind.saturating_sub(1);
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "not-yet-visible");
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "not-yet-visible").into_response();
     }
     Json(json!({"items": [], "next": null})).into_response()
 }
@@ -374,7 +397,7 @@ async fn list(State(shop): Shared, Query(parameters): Parameters) -> Response {
 async fn promotion(State(shop): Shared, Path(id): Path<String>) -> Response {
     match shop.ledger.lock().promotions.get(&id) {
         Some(promotion) => Json(shop.promotion_row(&id, promotion)).into_response(),
-        None => problem(StatusCode::NOT_FOUND, "not-found"),
+        None => problem(StatusCode::NOT_FOUND, "not-found").into_response(),
     }
 }
 

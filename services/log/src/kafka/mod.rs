@@ -10,6 +10,7 @@
 mod client;
 mod delivery;
 mod feed;
+mod generation;
 mod lookup;
 mod producer;
 mod reader;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 
 use crate::kafka::client::blocking;
 use crate::kafka::feed::KafkaFeed;
+use crate::kafka::generation::Word;
 use crate::kafka::lookup::{Lookups, Place};
 use crate::kafka::producer::Producer;
 use crate::kafka::reader::KafkaReader;
@@ -82,7 +84,7 @@ impl KafkaConfig {
 pub struct KafkaLog {
     config: Arc<KafkaConfig>,
     topics: Arc<Topics>,
-    producer: Producer,
+    producer: Arc<Producer>,
     lookups: Arc<Lookups>,
     partitions: u32,
     id: String,
@@ -112,6 +114,7 @@ impl KafkaLog {
         let partitions = topics::ensure(&config, &topics, missing).await?;
         let (for_producer, known) = (Arc::clone(&config), topics.events.clone());
         let producer = blocking(move || Producer::connect(for_producer, &known)).await?;
+        let producer = Arc::new(producer);
         let feed = Arc::new(KafkaFeed::new(&config, &topics.coupons));
         let handle = producer.handle();
         let cluster = blocking(move || Ok(handle.client().fetch_cluster_id(ASK_TIMEOUT))).await?;
@@ -222,7 +225,10 @@ impl Log for KafkaLog {
     }
 
     async fn join(&self, group: Group) -> Result<Membership, LogError> {
+        let (producer, lookups) = (Arc::clone(&self.producer), Arc::clone(&self.lookups));
+        let word = Word { producer, lookups, topic: self.topics.owners.clone(), group };
+        let generation = word.follow().await;
         let (config, topics) = (Arc::clone(&self.config), self.topics.clone());
-        blocking(move || slots::join(&config, topics, group)).await
+        blocking(move || slots::join(&config, topics, group, generation)).await
     }
 }

@@ -10,8 +10,8 @@
 //! A member that the broker has forgotten, because either stood still for longer than a session
 //! lasts, may never notice: librdkafka then keeps an assignment that counts for nobody. So whenever
 //! a client has lost its brokers, another one takes its place in the group. And a client may reach the
-//! brokers and yet never again the one that coordinates its group: where its statistics have not said for a
-//! while that it is in the group, another one takes its place too.
+//! brokers and yet never again the one that coordinates its group: where it has not been seen in the group for a
+//! while, another one takes its place too. Where that does not help either, the group is left: see `generation.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,8 +27,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, Statistics, TopicPartitionList};
 use seckill_proto::Topics;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::kafka::client::{base, may_be_lost, partition_number, reaches, unavailable};
+use crate::kafka::generation::Generation;
 use crate::kafka::{ASK_TIMEOUT, KafkaConfig};
 use crate::membership::Standing;
 use crate::{Committer, Group, LogError, Membership};
@@ -39,8 +41,11 @@ const STOOD_STILL: Duration = Duration::from_millis(900);
 /// Between two commits of offsets: only those outside look at them, and a heartbeat waits behind each.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 /// A client that has not been in the group for so long is given up: longer than an election takes, or the
-/// moving of a group to another broker.
+/// moving of a group to another broker. Where no other one has come into it for so long either, the group is.
 const OUT_OF_GROUP: Duration = Duration::from_secs(20);
+/// Between two questions to a group, and how long it may take to answer.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+const GROUP_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a member may wait for its first partitions before it counts as one that is to have none.
 const FIRST_ASSIGNMENT: Duration = Duration::from_secs(3);
 /// How long a client may take to leave: longer than a broker takes to answer.
@@ -52,6 +57,7 @@ pub(super) fn join(
     config: &Arc<KafkaConfig>,
     topics: Arc<Topics>,
     group: Group,
+    (generation, following): (Generation, AbortOnDropHandle<()>),
 ) -> Result<Membership, LogError> {
     let (sender, standing) = watch::channel(Standing::default());
     let (leaving, committer) = (Arc::new(AtomicBool::new(false)), Committer::default());
@@ -65,6 +71,11 @@ pub(super) fn join(
         standing: sender,
         leaving: Arc::clone(&leaving),
         signs: Arc::default(),
+        joined: generation.number(),
+        generation,
+        asked: Instant::now(),
+        in_group: Instant::now(),
+        unreached: Instant::now(),
     };
     let (consumer, signs) = member.connect()?;
     member.signs = signs;
@@ -73,7 +84,7 @@ pub(super) fn join(
         .name(format!("group-{}", group.name()))
         .spawn(move || member.run(consumer))
         .map_err(|error| LogError::Broken(error.to_string()))?;
-    let leave = Leave { leaving, thread: Some(thread) };
+    let leave = Leave { leaving, thread: Some(thread), _following: following };
     Ok(Membership::new(standing, committer, Some(Box::new(leave))))
 }
 
@@ -85,12 +96,15 @@ struct Signs {
     seen_in_group: Mutex<Instant>,
     /// Since when it is in the group.
     in_group_since: Mutex<Option<Instant>>,
+    /// It has no partitions, and does not know whether the group counts it in.
+    idle: AtomicBool,
 }
 
 impl Default for Signs {
     fn default() -> Self {
         let seen_in_group = Mutex::new(Instant::now());
-        Self { disturbed: AtomicBool::new(false), seen_in_group, in_group_since: Mutex::default() }
+        let [disturbed, idle] = [AtomicBool::new(false), AtomicBool::new(false)];
+        Self { disturbed, seen_in_group, in_group_since: Mutex::default(), idle }
     }
 }
 
@@ -112,6 +126,10 @@ impl Signs {
         }
     }
 
+    fn is_in_group(&self) -> bool {
+        self.in_group_since.lock().is_some()
+    }
+
     /// Whether the group counts the client in; one without partitions may only be about to get some.
     fn is_member(&self, has_partitions: bool, now: Instant) -> bool {
         let since = *self.in_group_since.lock();
@@ -131,11 +149,14 @@ impl ClientContext for Listener {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let of_group = statistics.cgrp;
-        // A member that has never had a partition stays in "init".
-        let settled = |state: &str| matches!(state, "steady" | "init");
-        let in_group = of_group.is_some_and(|of| of.state == "up" && settled(&of.join_state));
-        self.0.note(in_group, Instant::now());
+        let of_group = statistics.cgrp.filter(|of| of.state == "up");
+        let join_state = of_group.as_ref().map(|of| of.join_state.as_str());
+        // A member that has never had a partition stays in "init", and so does one that has no answer.
+        let idle = join_state == Some("init");
+        self.0.idle.store(idle, Ordering::Release);
+        if !idle {
+            self.0.note(join_state == Some("steady"), Instant::now());
+        }
     }
 }
 
@@ -155,14 +176,23 @@ struct Member {
     leaving: Arc<AtomicBool>,
     /// Of the client that is in the group.
     signs: Arc<Signs>,
+    /// Which group is to be joined, and which one is.
+    generation: Generation,
+    joined: u32,
+    /// When the group was asked last whether it is there.
+    asked: Instant,
+    /// When a client was last in the group, and when the cluster was last not reached; both at first.
+    in_group: Instant,
+    unreached: Instant,
 }
 
 impl Member {
     /// A client that is not in the group yet.
-    fn connect(&self) -> Result<(Slots, Arc<Signs>), LogError> {
+    fn connect(&mut self) -> Result<(Slots, Arc<Signs>), LogError> {
         let signs = Arc::<Signs>::default();
+        self.joined = self.generation.number();
         let consumer = base(&self.config)
-            .set("group.id", format!("{}.{}", self.config.prefix, self.group.name()))
+            .set("group.id", Generation::name(&self.config.prefix, self.group, self.joined))
             .set("group.protocol", "consumer")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "latest")
@@ -178,7 +208,8 @@ impl Member {
 
     fn run(mut self, mut consumer: Slots) {
         while !self.leaving.load(Ordering::Acquire) {
-            if self.follow(&consumer) {
+            self.ask(&consumer);
+            if self.follow(&consumer) || self.joined != self.generation.number() {
                 consumer = self.join_again(consumer);
                 thread::sleep(RETRY);
             }
@@ -209,6 +240,7 @@ impl Member {
     fn another(&mut self) -> Option<Slots> {
         let (consumer, signs) = self.connect().ok()?;
         if !reaches(consumer.client(), &self.topics.slots, ASK_TIMEOUT) {
+            self.unreached = Instant::now();
             return None;
         }
         // What it met with on the way says nothing about it any more.
@@ -216,6 +248,26 @@ impl Member {
         signs.disturbed.store(false, Ordering::Release);
         self.signs = signs;
         Some(consumer)
+    }
+
+    /// Asks the group whether it is there, where the client does not know; and says that it is lost where no client has
+    /// come into it for long.
+    fn ask(&mut self, consumer: &Slots) {
+        if self.signs.idle.load(Ordering::Acquire) && self.asked.elapsed() > ASK_EVERY {
+            let mut asked_for = TopicPartitionList::new();
+            asked_for.add_partition(&self.topics.slots, 0);
+            let answer = consumer.committed_offsets(asked_for, GROUP_TIMEOUT);
+            let known = answer.is_ok_and(|answer| {
+                answer.elements().iter().all(|element| element.error().is_ok())
+            });
+            self.signs.note(known, Instant::now());
+            self.asked = Instant::now();
+        }
+        if self.signs.is_in_group() {
+            self.in_group = Instant::now();
+        }
+        let out = self.in_group.elapsed().min(self.unreached.elapsed());
+        self.generation.set_stuck(out > OUT_OF_GROUP);
     }
 
     /// Polls once; whether this member may have been forgotten.
@@ -296,6 +348,7 @@ fn partitions_of(consumer: &Slots) -> BTreeSet<u32> {
 struct Leave {
     leaving: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    _following: AbortOnDropHandle<()>,
 }
 
 impl Drop for Leave {

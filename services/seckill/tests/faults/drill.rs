@@ -124,7 +124,8 @@ async fn stop(how: &str, role: &str, flags: &[&str]) {
     let folder = tempfile::tempdir().expect("a folder");
     let ended = begin(&out(&folder), role, flags).await.stop(how);
     let said = text(&ended);
-    assert!(!ended.status.success() && said.contains("told to stop"), "{said}");
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.contains("nothing was judged: told to stop"), "{said}");
     assert_eq!(processes_of(folder.path()), Vec::<String>::new());
     let left = clocks().difference(&before).filter(|clock| !is_in_use(clock)).count();
     assert_eq!(left, 0, "{:?}", clocks());
@@ -156,7 +157,7 @@ fn what_it_cannot_do_is_refused_before_anything_is_made() {
     let out = out(&folder).display().to_string();
     for (flags, word) in [
         (&["--duration", "1s"][..], "from 10s to 24h"),
-        (&["--only", "an earthquake"], "no fault is described so"),
+        (&["--only", "an earthquake"], "SIGTERM: node 0"),
         (&["--nodes", "2"], "--engines"),
         (&["--brokers", "3"], "--engines"),
         (&["--engines", "/nowhere"], "no such script"),
@@ -167,6 +168,10 @@ fn what_it_cannot_do_is_refused_before_anything_is_made() {
         assert!(!refused.status.success() && said.contains(word), "{flags:?}: {said}");
         assert!(!Path::new(&out).exists(), "{flags:?}");
     }
+    // An engine that does not come is told of at once.
+    let refused = run("drill", &owned(&["--engines", "/bin/false", "--out", &out]));
+    let said = text(&refused);
+    assert!(refused.status.code() == Some(2) && said.contains("/bin/false up"), "{said}");
     let taken = folder.path().display().to_string();
     let refused = run("drill", &["--out".to_owned(), taken]);
     assert!(text(&refused).contains("exists"), "{}", text(&refused));

@@ -10,6 +10,8 @@ mod drill;
 #[cfg(feature = "real-engines")]
 mod loss;
 #[cfg(feature = "real-engines")]
+mod lost_group;
+#[cfg(feature = "real-engines")]
 mod nodes;
 #[cfg(feature = "real-engines")]
 mod outages;

@@ -125,6 +125,15 @@ async fn grab(node: &str, id: &str, forward: Option<&str>) -> Response {
     request.send().await.expect("an answer")
 }
 
+/// Asks a node for coupons for two customers, who have come before or not: what each is told.
+async fn grab_both(node: &str, id: &str, customers: [&str; 2]) -> [u64; 2] {
+    let grabs = customers.map(|customer| json!({"customer_id": customer}));
+    let url = format!("{node}/v1/promotions/{id}/grabs:batch");
+    let request = Client::new().post(url).json(&json!({"grabs": grabs}));
+    let answer: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+    [0, 1].map(|of| answer["answers"][of]["status"].as_u64().unwrap_or_default())
+}
+
 /// Asks every node for a coupon that none is to pass on: which one decides.
 async fn decides(cluster: &Cluster, id: &str) -> String {
     let (mut deciding, mut named) = (Vec::new(), Vec::new());
@@ -159,6 +168,10 @@ async fn any_node_takes_any_grab_and_tells_who_decides() {
         assert!(listed, "{owner} in {owners}");
         for node in &cluster.nodes {
             assert_eq!(grab(&node.url(), &id, None).await.status(), 200, "passed on");
+        }
+        for (number, node) in cluster.nodes.iter().enumerate() {
+            let both = ["ann", &format!("bob-{number}")];
+            assert_eq!(grab_both(&node.url(), &id, both).await, [200, 201], "passed on together");
         }
         let refused = grab(&cluster.nodes[0].url(), &id, Some("always")).await;
         assert_eq!(refused.status(), 400);

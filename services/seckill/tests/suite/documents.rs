@@ -73,8 +73,10 @@ async fn the_readme_loads_a_system() {
 /// With fewer runs, and to the same end.
 #[test]
 fn the_proof_is_run_as_told() {
-    let (drills, simulations): (Vec<_>, Vec<_>) =
-        commands("docs/proof.md").into_iter().partition(|command| command[0] == "drill");
+    let of = |verb: &str| -> Vec<_> {
+        commands("docs/proof.md").into_iter().filter(|command| command[0] == verb).collect()
+    };
+    let (drills, simulations) = (of("drill"), of("simulate"));
     assert_eq!((drills.len(), simulations.len()), (3, 2), "{drills:?}, {simulations:?}");
     for mut flags in simulations {
         let verb = flags.remove(0);
@@ -89,6 +91,40 @@ fn the_proof_is_run_as_told() {
         flags.extend(["--only", "what nobody does"].map(str::to_owned));
         let said = text(&run("drill", &flags[1..]));
         assert!(said.contains("no fault is described so"), "{flags:?}: {said}");
+    }
+}
+
+/// A history is written beside a running system, and judged once that was stopped; one that is not whole is told apart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_is_judged_as_told() {
+    let mut sale = System::open(Engines::Embedded).await;
+    let told = sale.history().display().to_string();
+    let as_told = |verb: &str, more: &[String]| {
+        let mut commands = commands("docs/proof.md").into_iter();
+        let mut flags = commands.find(|command| command[0] == verb).expect("a command");
+        flags.iter_mut().for_each(|word| *word = word.replace("told.jsonl", &told));
+        let output = tokio::task::block_in_place(|| run(verb, &[&flags[1..], more].concat()));
+        (output.status.success(), text(&output))
+    };
+    let less = ["--target", &sale.url(), "--customers", "300", "--coupons", "100"];
+    let (loaded, said) = as_told("load", &less.map(str::to_owned));
+    assert!(loaded, "{said}");
+    let (verified, said) = as_told("verify", &sale.flags());
+    assert!(!verified && said.contains("in use"), "{said}");
+    sale.stop();
+    let (verified, said) = as_told("verify", &sale.flags());
+    assert!(verified && said.contains("300  requests of histories"), "{said}");
+    let history = std::fs::read_to_string(&told).expect("a history");
+    let lacks: String = history.lines().skip(1).map(|line| format!("{line}\n")).collect();
+    for (changed, word) in [
+        (lacks, "every coupon of the sales in these histories was asked for: coupon "),
+        (history[..history.len() - 9].to_owned(), "is cut off"),
+        (String::new(), "no request is in it"),
+        (history.replace("\"serial\":7,", "\"serial\":8,"), "in the log coupon 8 is of"),
+    ] {
+        std::fs::write(&told, changed).expect("a history");
+        let (verified, said) = as_told("verify", &sale.flags());
+        assert!(!verified && said.contains(word), "{word}: {said}");
     }
 }
 

@@ -1535,10 +1535,16 @@ async fn the_route_between_nodes_takes_no_bad_command() {
     sale.offer("p", 10).await;
     for body in bad {
         let shown = format!("{:?}", body.get(..60).unwrap_or(&body));
-        let reply = internal(&nodes, body).await;
-        assert_eq!(reply.status, 400, "{shown}: {reply:?}");
-        assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{reply:?}");
+        let good = command("p", 14, &field(1, b"zoe"));
+        let batch = [field(1, &good), field(1, &body)].concat();
+        for reply in [internal(&nodes, body).await, internal_batch(&nodes, batch).await] {
+            assert_eq!(reply.status, 400, "{shown}: {reply:?}");
+            assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{reply:?}");
+        }
     }
+    let grab = |promotion| field(1, &command(promotion, 14, &field(1, b"zoe")));
+    let reply = internal_batch(&nodes, [grab("p"), grab("q")].concat()).await;
+    reply.is_problem(400, "malformed-command").says("several promotions");
     // The same bounds as on the public routes.
     let reply = internal(&nodes, command("q", 10, &schedule("name", 0))).await;
     assert_eq!(reply.status, 400, "{reply:?}");
@@ -1637,7 +1643,15 @@ async fn what_http_leaves_open_is_refused() {
 }
 
 async fn internal(url: &str, body: Vec<u8>) -> RawReply {
-    let request = Client::new().post(format!("{url}/internal/v1/commands"));
+    between_nodes(format!("{url}/internal/v1/commands"), body).await
+}
+
+async fn internal_batch(url: &str, body: Vec<u8>) -> RawReply {
+    between_nodes(format!("{url}/internal/v1/batches"), body).await
+}
+
+async fn between_nodes(url: String, body: Vec<u8>) -> RawReply {
+    let request = Client::new().post(url);
     let request = request.header("content-type", "application/x-protobuf").body(body);
     let response = request.send().await.expect("an answer");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());

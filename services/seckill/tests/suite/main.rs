@@ -2,6 +2,7 @@
 //! other; those that stop engines, fill disks or measure time stand in `tests/faults`.
 
 mod api;
+mod batch;
 mod clock;
 mod documents;
 mod feed;

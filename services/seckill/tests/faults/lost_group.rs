@@ -1,0 +1,97 @@
+//! A group that its broker cannot load any more is left by all its members for the next one.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use seckill_log::kafka::{KafkaConfig, KafkaLog};
+use seckill_log::{Group, Log, Membership};
+
+use crate::alone;
+use crate::system::engine::Engine;
+use crate::system::{eventually, fresh_name};
+
+/// Until a member gives a client up, and then the group; and until all have heard of that.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PARTITIONS: u32 = 4;
+/// Of the topic in which a broker keeps its groups: `offsets.topic.num.partitions` of these brokers.
+const OF_GROUPS: u32 = 16;
+/// The only client that may write there.
+const ADMIN: &str = "__admin_client";
+
+/// Where a broker keeps a group: Java's hash of its name.
+fn kept_in(group: &str) -> u32 {
+    let hash = group
+        .encode_utf16()
+        .fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
+    (hash & 0x7FFF_FFFF) % OF_GROUPS
+}
+
+/// A prefix under which the next group is not kept beside the first.
+fn prefix() -> String {
+    let mut prefixes = std::iter::repeat_with(fresh_name);
+    let apart = |prefix: &String| {
+        kept_in(&format!("{prefix}.projector")) != kept_in(&format!("{prefix}.projector.1"))
+    };
+    prefixes.find(apart).expect("names never end")
+}
+
+async fn connect(broker: &Engine, prefix: &str) -> KafkaLog {
+    let config = KafkaConfig {
+        prefix: prefix.to_owned(),
+        partitions: Some(PARTITIONS),
+        ..KafkaConfig::new(&broker.address())
+    };
+    KafkaLog::connect(config).await.expect("a broker")
+}
+
+/// Leaves something in place of the group's state that no broker can load.
+async fn break_group(broker: &Engine, group: &str) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", broker.address()).set("client.id", ADMIN);
+    let producer: FutureProducer = config.create().expect("a producer");
+    let length = u16::try_from(group.len()).expect("a short name").to_be_bytes();
+    // The metadata of a consumer group, version 0, without the fields that belong to it.
+    let key = [&[0, 3], &length[..], group.as_bytes()].concat();
+    let partition = i32::try_from(kept_in(group)).expect("a small number");
+    let record = FutureRecord::to("__consumer_offsets").partition(partition);
+    let record = record.key(&key).payload(&[0_u8, 0][..]);
+    producer.send(record, PATIENCE).await.expect("it is written");
+}
+
+async fn all_have_a_share(members: &mut [Membership]) {
+    eventually("the partitions are shared out", PATIENCE, async || {
+        let shares = members.iter_mut().map(|member| (member.is_member(), member.assigned().len()));
+        let shares: Vec<_> = shares.collect();
+        shares.iter().all(|(is_member, partitions)| *is_member && *partitions > 0)
+            && shares.iter().map(|(_, partitions)| partitions).sum::<usize>() == PARTITIONS as usize
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_the_broker_has_lost_is_left_for_the_next() {
+    let _alone = alone().await;
+    let broker = Engine::kafka(19_792);
+    let (prefix, group) = (prefix(), Group::Projector);
+    let logs = [connect(&broker, &prefix).await, connect(&broker, &prefix).await];
+    let mut members = Vec::new();
+    for log in &logs {
+        members.push(log.join(group).await.expect("a member"));
+    }
+    all_have_a_share(&mut members).await;
+
+    break_group(&broker, &format!("{prefix}.projector")).await;
+    broker.kill();
+    broker.up();
+    eventually("they know that they are in no group", PATIENCE, async || {
+        members.iter().all(|member| !member.is_member())
+    })
+    .await;
+    all_have_a_share(&mut members).await;
+
+    // Who comes later goes where the others are.
+    let late = connect(&broker, &prefix).await;
+    members.push(late.join(group).await.expect("a member"));
+    all_have_a_share(&mut members).await;
+}

@@ -14,15 +14,12 @@ use crate::forward::{ANSWER_TIMEOUT, Forwarder};
 use crate::http::HttpPeers;
 use crate::mailbox::{CommandResult, Mailboxes, NotTaken};
 use crate::traffic::{Second, Traffic};
-use crate::{Archive, Failure, archive, measure};
+use crate::{Archive, Failure, Told, archive, measure};
 
 /// As the metrics name it.
 const GRAB: &str = "grab";
 /// Of a batch on an archived promotion, so many coupons are looked up in the views at the same time.
 const LOOKED_UP_AT_ONCE: usize = 16;
-
-/// What became of a command.
-pub type Told = Result<Answer, Failure>;
 
 /// The way in for every command.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! Commands that were not decided, or whose outcome is not known.
 
 use seckill_proto::ProblemKind;
-use seckill_proto::v1::Refusal;
+use seckill_proto::v1::{Answer, Refusal};
 
 /// Why there is no answer. Not a refusal: a refusal is decided by durable state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,9 @@ pub enum Failure {
     #[error("another node owns the promotion's partition")]
     NotOwner,
 }
+
+/// What became of a command.
+pub type Told = Result<Answer, Failure>;
 
 impl Failure {
     /// What a client is told.

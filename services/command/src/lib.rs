@@ -31,8 +31,8 @@ mod traffic;
 
 pub use archive::{Archive, AskViews, Shown};
 pub use clock::{Clock, JUMP_MS};
-pub use dispatch::{Dispatcher, Told};
-pub use failure::Failure;
+pub use dispatch::Dispatcher;
+pub use failure::{Failure, Told};
 pub use forward::Peers;
 pub use http::{HttpPeers, accepted, internal_routes, position, problem, routes};
 pub use neighbours::Neighbours;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use seckill_log::kafka::{KafkaConfig, KafkaLog};
 use seckill_log::{Group, Log, Membership};
 
@@ -46,17 +46,17 @@ async fn connect(broker: &Engine, prefix: &str) -> KafkaLog {
 }
 
 /// Leaves something in place of the group's state that no broker can load.
-async fn break_group(broker: &Engine, group: &str) {
+fn break_group(broker: &Engine, group: &str) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", broker.address()).set("client.id", ADMIN);
-    let producer: FutureProducer = config.create().expect("a producer");
+    let producer: BaseProducer = config.create().expect("a producer");
     let length = u16::try_from(group.len()).expect("a short name").to_be_bytes();
     // The metadata of a consumer group, version 0, without the fields that belong to it.
     let key = [&[0, 3], &length[..], group.as_bytes()].concat();
     let partition = i32::try_from(kept_in(group)).expect("a small number");
-    let record = FutureRecord::to("__consumer_offsets").partition(partition);
-    let record = record.key(&key).payload(&[0_u8, 0][..]);
-    producer.send(record, PATIENCE).await.expect("it is written");
+    let record = BaseRecord::to("__consumer_offsets").partition(partition);
+    producer.send(record.key(&key).payload(&[0_u8, 0][..])).expect("it has room");
+    producer.flush(PATIENCE).expect("it is written");
 }
 
 async fn all_have_a_share(members: &mut [Membership]) {
@@ -81,7 +81,7 @@ async fn a_group_that_the_broker_has_lost_is_left_for_the_next() {
     }
     all_have_a_share(&mut members).await;
 
-    break_group(&broker, &format!("{prefix}.projector")).await;
+    break_group(&broker, &format!("{prefix}.projector"));
     broker.kill();
     broker.up();
     eventually("they know that they are in no group", PATIENCE, async || {

@@ -59,6 +59,7 @@ pub(crate) async fn run(
         (waves, ()) = async { tokio::join!(coming, happening.all(planned, seed)) } => waves,
         error = happening.look_after() => return Err(error),
     };
+    println!("stopping all processes, and judging");
     let mut wrong = std::mem::take(&mut *happening.wrong.lock());
     wrong.extend(cluster.stop().await);
     let judged = judge(cluster.engines.as_deref(), flags, folder, waves, wrong, begun_ms);
@@ -157,6 +158,7 @@ impl Happening {
             all.spawn(async move { happening.one(planned, random).await });
         }
         all.join_all().await;
+        println!("faults are over; waiting until everything is ready and everybody has an answer");
         if let Err(error) = self.recover().await {
             self.wrong.lock().push(error.to_string());
         }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, Statistics, TopicPartitionList};
 use seckill_proto::Topics;
 use tokio::sync::watch;
@@ -41,10 +41,16 @@ const STOOD_STILL: Duration = Duration::from_millis(900);
 /// Between two commits of offsets: only those outside look at them, and a heartbeat waits behind each.
 const COMMIT_EVERY: Duration = Duration::from_secs(5);
 /// A client that has not been in the group for so long is given up: longer than an election takes, or the
-/// moving of a group to another broker. Where no other one has come into it for so long either, the group is.
+/// moving of a group to another broker.
 const OUT_OF_GROUP: Duration = Duration::from_secs(20);
-/// Between two questions to a group, and how long it may take to answer.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+/// A group that has not been there for so long is given up: longer than a broker loads it, as a rule.
+const LOST_AFTER: Duration = Duration::from_secs(40);
+/// Where another group has not been there either, it is given more time, up to this.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(3_600);
+/// Between two questions to a group, of a client that does not know whether it is in it, and of one that is not; and how
+/// long it may take to answer.
+const ASK_IDLE_EVERY: Duration = Duration::from_secs(1);
+const ASK_EVERY: Duration = Duration::from_secs(5);
 const GROUP_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a member may wait for its first partitions before it counts as one that is to have none.
 const FIRST_ASSIGNMENT: Duration = Duration::from_secs(3);
@@ -74,8 +80,7 @@ pub(super) fn join(
         joined: generation.number(),
         generation,
         asked: Instant::now(),
-        in_group: Instant::now(),
-        unreached: Instant::now(),
+        outage: Outage::begin(Instant::now()),
     };
     let (consumer, signs) = member.connect()?;
     member.signs = signs;
@@ -96,15 +101,17 @@ struct Signs {
     seen_in_group: Mutex<Instant>,
     /// Since when it is in the group.
     in_group_since: Mutex<Option<Instant>>,
-    /// It has no partitions, and does not know whether the group counts it in.
+    /// The group has given it partitions.
+    steady: AtomicBool,
+    /// It has none, and does not know whether the group counts it in.
     idle: AtomicBool,
 }
 
 impl Default for Signs {
     fn default() -> Self {
         let seen_in_group = Mutex::new(Instant::now());
-        let [disturbed, idle] = [AtomicBool::new(false), AtomicBool::new(false)];
-        Self { disturbed, seen_in_group, in_group_since: Mutex::default(), idle }
+        let [disturbed, steady, idle] = [false; 3].map(AtomicBool::new);
+        Self { disturbed, seen_in_group, in_group_since: Mutex::default(), steady, idle }
     }
 }
 
@@ -124,10 +131,6 @@ impl Signs {
             *since = None;
             self.disturb();
         }
-    }
-
-    fn is_in_group(&self) -> bool {
-        self.in_group_since.lock().is_some()
     }
 
     /// Whether the group counts the client in; one without partitions may only be about to get some.
@@ -152,10 +155,11 @@ impl ClientContext for Listener {
         let of_group = statistics.cgrp.filter(|of| of.state == "up");
         let join_state = of_group.as_ref().map(|of| of.join_state.as_str());
         // A member that has never had a partition stays in "init", and so does one that has no answer.
-        let idle = join_state == Some("init");
+        let (idle, steady) = (join_state == Some("init"), join_state == Some("steady"));
         self.0.idle.store(idle, Ordering::Release);
+        self.0.steady.store(steady, Ordering::Release);
         if !idle {
-            self.0.note(join_state == Some("steady"), Instant::now());
+            self.0.note(steady, Instant::now());
         }
     }
 }
@@ -181,16 +185,17 @@ struct Member {
     joined: u32,
     /// When the group was asked last whether it is there.
     asked: Instant,
-    /// When a client was last in the group, and when the cluster was last not reached; both at first.
-    in_group: Instant,
-    unreached: Instant,
+    outage: Outage,
 }
 
 impl Member {
     /// A client that is not in the group yet.
     fn connect(&mut self) -> Result<(Slots, Arc<Signs>), LogError> {
         let signs = Arc::<Signs>::default();
-        self.joined = self.generation.number();
+        let number = self.generation.number();
+        if std::mem::replace(&mut self.joined, number) != number {
+            self.outage.go_on(Instant::now());
+        }
         let consumer = base(&self.config)
             .set("group.id", Generation::name(&self.config.prefix, self.group, self.joined))
             .set("group.protocol", "consumer")
@@ -240,7 +245,7 @@ impl Member {
     fn another(&mut self) -> Option<Slots> {
         let (consumer, signs) = self.connect().ok()?;
         if !reaches(consumer.client(), &self.topics.slots, ASK_TIMEOUT) {
-            self.unreached = Instant::now();
+            self.outage.excuse(Instant::now());
             return None;
         }
         // What it met with on the way says nothing about it any more.
@@ -250,24 +255,29 @@ impl Member {
         Some(consumer)
     }
 
-    /// Asks the group whether it is there, where the client does not know; and says that it is lost where no client has
-    /// come into it for long.
+    /// Asks the group whether it is there, where the client does not know or has been out of it for a moment; and says that
+    /// it is lost where it has not been there for long.
     fn ask(&mut self, consumer: &Slots) {
-        if self.signs.idle.load(Ordering::Acquire) && self.asked.elapsed() > ASK_EVERY {
-            let mut asked_for = TopicPartitionList::new();
-            asked_for.add_partition(&self.topics.slots, 0);
-            let answer = consumer.committed_offsets(asked_for, GROUP_TIMEOUT);
-            let known = answer.is_ok_and(|answer| {
-                answer.elements().iter().all(|element| element.error().is_ok())
-            });
-            self.signs.note(known, Instant::now());
-            self.asked = Instant::now();
+        let (now, signs) = (Instant::now(), Arc::clone(&self.signs));
+        if signs.steady.load(Ordering::Acquire) {
+            self.outage.end(now);
+        } else {
+            let idle = signs.idle.load(Ordering::Acquire);
+            let pause = if idle { ASK_IDLE_EVERY } else { ASK_EVERY };
+            if now.duration_since(self.asked) > pause {
+                let answers = answers(consumer, &self.topics.slots);
+                self.asked = Instant::now();
+                match (answers, idle) {
+                    (true, true) => self.outage.end(self.asked),
+                    (true, false) => self.outage.excuse(self.asked),
+                    (false, _) => {}
+                }
+                if idle {
+                    signs.note(answers, self.asked);
+                }
+            }
         }
-        if self.signs.is_in_group() {
-            self.in_group = Instant::now();
-        }
-        let out = self.in_group.elapsed().min(self.unreached.elapsed());
-        self.generation.set_stuck(out > OUT_OF_GROUP);
+        self.generation.set_stuck(self.outage.is_long(now));
     }
 
     /// Polls once; whether this member may have been forgotten.
@@ -324,6 +334,67 @@ impl Member {
     }
 }
 
+/// For how long a group has not been there, though the cluster is.
+struct Outage {
+    since: Instant,
+    patience: Duration,
+}
+
+impl Outage {
+    fn begin(now: Instant) -> Self {
+        Self { since: now, patience: LOST_AFTER }
+    }
+
+    /// The group is there, and its member in it.
+    fn end(&mut self, now: Instant) {
+        *self = Self::begin(now);
+    }
+
+    /// It is not the group that is to blame.
+    fn excuse(&mut self, now: Instant) {
+        self.since = now;
+    }
+
+    /// Another group has taken its place. It is given more time: one process that reaches no coordinator must not have
+    /// all others move again and again.
+    fn go_on(&mut self, now: Instant) {
+        *self = Self { since: now, patience: LONGEST_OUTAGE.min(self.patience * 2) };
+    }
+
+    fn is_long(&self, now: Instant) -> bool {
+        now.duration_since(self.since) > self.patience
+    }
+}
+
+/// Whether the group's coordinator answers, whatever it says.
+fn answers(consumer: &Slots, topic: &str) -> bool {
+    use RDKafkaErrorCode::{
+        CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, OperationTimedOut,
+        RequestTimedOut, WaitingForCoordinator,
+    };
+    let is_absent = |error: &KafkaError| {
+        matches!(
+            error.rdkafka_error_code(),
+            Some(
+                CoordinatorLoadInProgress
+                    | CoordinatorNotAvailable
+                    | NotCoordinator
+                    | OperationTimedOut
+                    | RequestTimedOut
+                    | WaitingForCoordinator
+            )
+        )
+    };
+    let mut asked_for = TopicPartitionList::new();
+    asked_for.add_partition(topic, 0);
+    match consumer.committed_offsets(asked_for, GROUP_TIMEOUT) {
+        Ok(known) => {
+            !known.elements().iter().any(|of| of.error().err().as_ref().is_some_and(is_absent))
+        }
+        Err(error) => !is_absent(&error),
+    }
+}
+
 /// Leaves the group, so that the others take over at once. A client that has lost its brokers may never come to an end:
 /// it is left behind, and the group forgets it when its session is over.
 fn leave(consumer: Slots) {
@@ -363,6 +434,22 @@ impl Drop for Leave {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_left_when_it_is_to_blame_and_ever_more_slowly() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut outage = Outage::begin(begun);
+        assert!(!outage.is_long(at(40)) && outage.is_long(at(41)));
+        outage.excuse(at(40));
+        assert!(!outage.is_long(at(80)) && outage.is_long(at(81)), "the cluster was not reached");
+        outage.go_on(at(81));
+        assert!(!outage.is_long(at(161)) && outage.is_long(at(162)), "twice as long");
+        outage.go_on(at(162));
+        assert!(!outage.is_long(at(322)) && outage.is_long(at(323)), "four times as long");
+        outage.end(at(323));
+        assert!(!outage.is_long(at(363)) && outage.is_long(at(364)));
+    }
 
     #[test]
     fn a_client_that_is_out_of_the_group_for_long_is_given_up() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use seckill_log::Log;
 use seckill_proto::partition_of;
-use seckill_proto::v1::{Answer, Command, GrabCoupon, OwnerHint, command};
+use seckill_proto::v1::{Command, GrabCoupon, OwnerHint, command};
 use seckill_telemetry::Span;
 use tokio::sync::oneshot;
 use tokio::time::Instant;

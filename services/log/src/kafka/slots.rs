@@ -82,7 +82,7 @@ pub(super) fn join(
         asked: Instant::now(),
         outage: Outage::begin(Instant::now()),
     };
-    let (consumer, signs) = member.connect()?;
+    let (consumer, signs) = member.connect(member.joined)?;
     member.signs = signs;
     member.subscribe(&consumer)?;
     let thread = thread::Builder::new()
@@ -190,14 +190,10 @@ struct Member {
 
 impl Member {
     /// A client that is not in the group yet.
-    fn connect(&mut self) -> Result<(Slots, Arc<Signs>), LogError> {
+    fn connect(&self, number: u32) -> Result<(Slots, Arc<Signs>), LogError> {
         let signs = Arc::<Signs>::default();
-        let number = self.generation.number();
-        if std::mem::replace(&mut self.joined, number) != number {
-            self.outage.go_on(Instant::now());
-        }
         let consumer = base(&self.config)
-            .set("group.id", Generation::name(&self.config.prefix, self.group, self.joined))
+            .set("group.id", Generation::name(&self.config.prefix, self.group, number))
             .set("group.protocol", "consumer")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "latest")
@@ -243,7 +239,8 @@ impl Member {
 
     /// Another client, if it reaches the cluster; otherwise the one before stays, and its disturbance.
     fn another(&mut self) -> Option<Slots> {
-        let (consumer, signs) = self.connect().ok()?;
+        let number = self.generation.number();
+        let (consumer, signs) = self.connect(number).ok()?;
         if !reaches(consumer.client(), &self.topics.slots, ASK_TIMEOUT) {
             self.outage.excuse(Instant::now());
             return None;
@@ -252,6 +249,9 @@ impl Member {
         while consumer.poll(Duration::ZERO).is_some() {}
         signs.disturbed.store(false, Ordering::Release);
         self.signs = signs;
+        if std::mem::replace(&mut self.joined, number) != number {
+            self.outage.go_on(Instant::now());
+        }
         Some(consumer)
     }
 

@@ -10,7 +10,7 @@ use seckill_telemetry::Span;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::forward::{ANSWER_TIMEOUT, Forwarder};
+use crate::forward::{ANSWER_TIMEOUT, Forwarder, LOOKS_WHERE_A_NODE_IS_GONE, LOOKS_WHERE_IT_MOVES};
 use crate::http::HttpPeers;
 use crate::mailbox::{CommandResult, Mailboxes, NotTaken};
 use crate::traffic::{Second, Traffic};
@@ -228,15 +228,17 @@ impl Dispatcher {
     ) -> Result<Vec<Told>, Failure> {
         let (known, traced) = (self.forwarder.known(partition), trace.as_deref());
         let asked = self.forwarder.ask_known(partition, known.as_ref(), &commands, traced).await;
-        let moves = matches!(asked, Err(Failure::NotOwner));
-        if !(moves || matches!(asked, Err(Failure::Unavailable))) {
-            return asked;
-        }
+        let looks = match asked {
+            Err(Failure::NotOwner) => LOOKS_WHERE_IT_MOVES,
+            Err(Failure::Unreached) => LOOKS_WHERE_A_NODE_IS_GONE,
+            Err(Failure::Unavailable) => 1,
+            answered => return answered,
+        };
         // It may have come here meanwhile.
         match self.mailboxes.put_all(partition, commands, trace.as_ref()) {
             Ok(answers) => self.all_answered(answers).await,
             Err(NotTaken::NotHere(commands)) => {
-                self.forwarder.ask_another(partition, known, &commands, traced, moves).await
+                self.forwarder.ask_another(partition, known, &commands, traced, looks).await
             }
             Err(NotTaken::TurnedAway(failure)) => Err(failure),
         }

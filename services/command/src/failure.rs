@@ -12,6 +12,9 @@ pub enum Failure {
     /// Definitely not accepted.
     #[error("the promotion's partition cannot take commands now")]
     Unavailable,
+    /// Nothing was decided, because nobody listens where the owner is believed to be.
+    #[error("the node of the promotion's partition is not reached")]
+    Unreached,
     /// May have been accepted. The same request again is safe and tells.
     #[error("the outcome is not known")]
     Unknown,
@@ -29,7 +32,7 @@ impl Failure {
     pub fn kind(&self) -> ProblemKind {
         match self {
             Self::Overloaded => ProblemKind::Overloaded,
-            Self::Unavailable => ProblemKind::Unavailable,
+            Self::Unavailable | Self::Unreached => ProblemKind::Unavailable,
             Self::Unknown => ProblemKind::OutcomeUnknown,
             Self::NotOwner => ProblemKind::NotOwner,
         }

@@ -23,8 +23,10 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_UP: Duration = Duration::from_secs(1);
 /// What the table of owners said holds for so long, whether it named anybody or not.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-/// How often one command has it asked.
-const LOOKS: u32 = 3;
+/// How often one command has it asked where its owner has just given the partition up, and where nobody listens at the
+/// owner's place. In between it waits for word from the other nodes, as long.
+pub(crate) const LOOKS_WHERE_IT_MOVES: u32 = 3;
+pub(crate) const LOOKS_WHERE_A_NODE_IS_GONE: u32 = 2;
 
 /// So many others are asked for one command.
 const OTHERS: u32 = 2;
@@ -120,30 +122,33 @@ impl Forwarder {
         match answered {
             // It may be gone; the next one looks again.
             Err(Failure::Unknown) => self.owner(partition).forget(known),
-            Err(Failure::Unavailable) if was_expected => self.owner(partition).forget(known),
+            Err(Failure::Unavailable | Failure::Unreached) if was_expected => {
+                self.owner(partition).forget(known)
+            }
             _ => {}
         }
         answered
     }
 
-    /// Asks another one than that, which the other nodes or the table of owners name. Where one says that it is not the
-    /// owner, nobody may know yet who is: then it is waited for.
+    /// Asks another one than that, which the other nodes or the table of owners name. With more than one look it is waited
+    /// for, as nobody may know yet who that is.
     pub(crate) async fn ask_another(
         &self,
         partition: u32,
         mut known: Option<OwnerHint>,
         commands: &[Command],
         trace: Option<&str>,
-        mut moves: bool,
+        mut looks: u32,
     ) -> Result<Vec<Told>, Failure> {
         for _ in 0..OTHERS {
-            let looks = if moves { LOOKS } else { 1 };
             let another = self.another(partition, known.as_ref(), looks).await;
             let another = another.ok_or(Failure::Unavailable)?;
             match self.peers.decide(&another.endpoint, commands, trace).await {
-                Err(Failure::NotOwner) => (known, moves) = (Some(another), true),
+                Err(Failure::NotOwner) => looks = LOOKS_WHERE_IT_MOVES,
+                Err(Failure::Unreached) => looks = looks.max(LOOKS_WHERE_A_NODE_IS_GONE),
                 answered => return answered,
             }
+            known = Some(another);
         }
         Err(Failure::Unavailable)
     }

@@ -229,6 +229,11 @@ impl Mailboxes {
         mailbox.releases.try_send(release).ok().map(|()| released)
     }
 
+    /// Waits for those who have found a gate open and are not through it yet.
+    pub(crate) fn wait_at_gates(&self) {
+        drop(self.by_partition.write());
+    }
+
     /// Whether this node looks after a partition.
     pub(crate) fn has(&self, partition: u32) -> bool {
         self.by_partition.read().contains_key(&partition)

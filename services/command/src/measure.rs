@@ -51,9 +51,10 @@ pub(crate) fn outcome(told: &Result<Answer, Failure>) -> &'static str {
     }
 }
 
-/// Counts partitions taken over from a node that is gone.
+/// Counts partitions taken over from a node that is gone, or because no node looked after them.
 pub(crate) fn adopted(partitions: usize) {
-    metrics::counter!("seckill_adopted_partitions_total").increment(partitions as u64);
+    metrics::counter!("seckill_adopted_partitions_total", "group" => "command")
+        .increment(partitions as u64);
 }
 
 /// Says what the metrics of this crate are.
@@ -73,7 +74,7 @@ pub(crate) fn describe() {
     );
     metrics::describe_counter!(
         "seckill_adopted_partitions_total",
-        "Partitions taken over from another node that was not reached any more, before the group said so"
+        "Partitions that a process took without being given them by its group: their node was not reached any more, or nobody looked after them"
     );
     adopted(0);
     metrics::describe_gauge!(

@@ -117,10 +117,6 @@ impl Neighbours {
         Serves { neighbours: Arc::clone(self), partition }
     }
 
-    pub(crate) fn is_serving(&self, partition: u32) -> bool {
-        self.state.lock().serving.contains_key(&partition)
-    }
-
     /// Partitions that this node has taken over without being asked to by the group.
     pub(crate) fn adopted(&self) -> watch::Sender<BTreeSet<u32>> {
         self.adopted.clone()
@@ -260,9 +256,9 @@ impl Neighbours {
         status.serves.retain(|served| served.partition < self.partitions);
         for ServedPartition { partition, owner } in &status.serves {
             owner.iter().for_each(|owner| self.forwarder.is_served_by(*partition, owner));
-            if !self.is_serving(*partition) {
-                self.no_longer_adopts(*partition);
-            }
+        }
+        for begun in self.state.lock().begun(endpoint, &status) {
+            self.no_longer_adopts(begun);
         }
         if self.state.lock().learn(endpoint, status, Instant::now()) {
             tracing::info!(endpoint, "another node is reached");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use seckill_log::{Group, Leaving, Log, LogError, run_assigned};
+use seckill_log::{Group, Leaving, Log, LogError, keep_partitions_attended, run_assigned};
 use seckill_proto::v1::{Checkpoint, NodeStatus};
 use seckill_telemetry::{Health, Part};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -14,6 +14,7 @@ use crate::clock::{Clock, JUMP_MS};
 use crate::departure::{Departure, Leave};
 use crate::forward::Forwarder;
 use crate::mailbox::{Gate, Mailbox, Mailboxes};
+use crate::measure;
 use crate::neighbours::Neighbours;
 use crate::partition::Partition;
 use crate::proof::{self, ViewsWitness};
@@ -147,6 +148,14 @@ impl Node {
         let membership = log.join(Group::Command).await?;
         let leave = parts.leave.clone();
         let watching = watch_clock(parts.clock.clone(), parts.health.part("command/clock"));
+        let attending = keep_partitions_attended(
+            log,
+            Group::Command,
+            &membership,
+            neighbours.adopted(),
+            measure::adopted,
+            leave.begun.clone(),
+        );
         let membership = membership.with(neighbours.adopted());
         // First, so that the others come while this one still serves.
         let running = run_assigned(
@@ -169,7 +178,7 @@ impl Node {
             tokio::select! {
                 biased;
                 () = running => {}
-                _ = async { tokio::join!(watching, others) } => {}
+                _ = async { tokio::join!(watching, others, attending) } => {}
             }
         };
         Ok(Self { dispatcher, neighbours, leave, gone, task: tokio::spawn(task) })
@@ -309,6 +318,7 @@ impl Shared {
             partition,
             identity: self.identity,
             mailbox,
+            mailboxes: self.mailboxes,
             incoming,
             peers: self.peers,
             neighbours: self.neighbours,

@@ -53,6 +53,16 @@ impl Others {
         is_new
     }
 
+    /// What a node has begun to serve and this one does not, by what that says of itself now.
+    pub(crate) fn begun(&self, endpoint: &str, now: &NodeStatus) -> Vec<u32> {
+        let before = self.reached.get(endpoint).map(|before| &before.serves);
+        let begun = now.serves.iter().filter(|served| {
+            !(before.is_some_and(|before| before.contains(served))
+                || self.serving.contains_key(&served.partition))
+        });
+        begun.map(|served| served.partition).collect()
+    }
+
     /// A node is not reached any more; what it had last said, where it was reached.
     pub(crate) fn lose(&mut self, endpoint: &str, now: Instant) -> Option<NodeStatus> {
         let status = self.reached.remove(endpoint)?;

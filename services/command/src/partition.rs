@@ -21,7 +21,9 @@ use crate::Failure;
 use crate::clock::Clock;
 use crate::departure::Departure;
 use crate::forward::{OWNER_KEY, Peers};
-use crate::mailbox::{Answered, Asker, Envelope, Gate, Incoming, Mailbox, Release, Reply};
+use crate::mailbox::{
+    Answered, Asker, Envelope, Gate, Incoming, Mailbox, Mailboxes, Release, Reply,
+};
 use crate::neighbours::Neighbours;
 use crate::proof::ViewsWitness;
 use crate::snapshot::WhichArchived;
@@ -65,6 +67,7 @@ pub(crate) struct Partition {
     pub(crate) partition: u32,
     pub(crate) identity: Identity,
     pub(crate) mailbox: Mailbox,
+    pub(crate) mailboxes: Mailboxes,
     pub(crate) incoming: Incoming,
     pub(crate) peers: Arc<dyn Peers>,
     pub(crate) neighbours: Arc<Neighbours>,
@@ -561,6 +564,7 @@ impl Partition {
         release: Release,
     ) {
         self.mailbox.set(Gate::Elsewhere);
+        self.mailboxes.wait_at_gates();
         let mut waiting = Vec::new();
         while let Ok(envelope) = self.incoming.envelopes.try_recv() {
             waiting.push(envelope);

@@ -67,6 +67,8 @@ struct More {
 
 /// Membership in a group. Dropping it leaves the group.
 pub struct Membership {
+    /// No other member of any group has the same. None where the process has its log to itself.
+    name: Option<String>,
     standing: watch::Receiver<Standing>,
     more: Option<More>,
     committer: Committer,
@@ -82,7 +84,21 @@ impl Membership {
         committer: Committer,
         leaves_when_dropped: Option<Box<dyn Any + Send>>,
     ) -> Self {
-        Self { standing, more: None, committer, leaves_when_dropped }
+        Self { name: None, standing, more: None, committer, leaves_when_dropped }
+    }
+
+    /// The same of a member among others, which has a name of its own.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
     }
 
     /// The same, with partitions that this process looks after beside those assigned. What comes to be assigned is taken

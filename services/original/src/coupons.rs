@@ -100,7 +100,9 @@ async fn read(request: Request) -> Result<Option<(String, String)>, Problem> {
 fn turned_away(failure: Failure) -> Problem {
     match failure {
         Failure::Overloaded => Failure::Unavailable.into(),
-        Failure::Unavailable | Failure::Unknown | Failure::NotOwner => failure.into(),
+        Failure::Unavailable | Failure::Unreached | Failure::Unknown | Failure::NotOwner => {
+            failure.into()
+        }
     }
 }
 

@@ -31,9 +31,10 @@ mod verify;
 use std::sync::Arc;
 
 use seckill_feed::Feeder;
-use seckill_log::{Group, Leaving, Log, LogError, run_assigned};
+use seckill_log::{Group, Leaving, Log, LogError, keep_partitions_attended, run_assigned};
 use seckill_telemetry::Health;
 use seckill_views::Views;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -65,23 +66,37 @@ impl Projector {
         measure::describe_metrics();
         seckill_feed::describe_metrics();
         let membership = log.join(Group::Projector).await?;
+        let adopted = watch::Sender::default();
+        let attending = keep_partitions_attended(
+            Arc::clone(&log),
+            Group::Projector,
+            &membership,
+            adopted.clone(),
+            measure::adopted,
+            stop.clone(),
+        );
+        let membership = membership.with(adopted);
         let (turns, committer) = (Turns::new(), membership.committer());
         let member = health.member("projector/membership");
         // Last, so that the group is told of all that was written.
-        let task = run_assigned(membership, stop, Leaving::Last, member, move |partition, stop| {
-            let part = health.part(format!("projector/partition/{partition}"));
-            let coordinator = Coordinator::new(Arc::clone(&log), views.clone());
-            // Whoever has the first partition also leads rebuilds, and writes the feed.
-            let leads = partition == 0;
-            let feeder = leads.then(|| {
-                let part = health.part("projector/feed");
-                Feeder::new(Arc::clone(&log), views.clone(), part)
+        let running =
+            run_assigned(membership, stop, Leaving::Last, member, move |partition, stop| {
+                let part = health.part(format!("projector/partition/{partition}"));
+                let coordinator = Coordinator::new(Arc::clone(&log), views.clone());
+                // Whoever has the first partition also leads rebuilds, and writes the feed.
+                let leads = partition == 0;
+                let feeder = leads.then(|| {
+                    let part = health.part("projector/feed");
+                    Feeder::new(Arc::clone(&log), views.clone(), part)
+                });
+                let (log, views) = (Arc::clone(&log), views.clone());
+                let follower = Follower::new(log, views, partition, part, turns.clone())
+                    .with_committer(committer.clone());
+                run(follower, leads.then_some(coordinator), feeder, stop)
             });
-            let (log, views) = (Arc::clone(&log), views.clone());
-            let follower = Follower::new(log, views, partition, part, turns.clone())
-                .with_committer(committer.clone());
-            run(follower, leads.then_some(coordinator), feeder, stop)
-        });
+        let task = async move {
+            tokio::join!(running, attending);
+        };
         Ok(Self { task: tokio::spawn(task) })
     }
 

@@ -39,8 +39,19 @@ pub(crate) fn describe_metrics() {
     );
     metrics::counter!("seckill_skipped_records_total").increment(0);
     metrics::describe_counter!(
+        "seckill_adopted_partitions_total",
+        "Partitions that a process took without being given them by its group: their node was not reached any more, or nobody looked after them"
+    );
+    metrics::describe_counter!(
         "seckill_projector_sessions_failed_total",
         "Times that a partition's views had to begin again at their progress"
     );
     metrics::counter!("seckill_projector_sessions_failed_total").increment(0);
+    adopted(0);
+}
+
+/// Counts partitions that this process looks after because nobody did.
+pub(crate) fn adopted(partitions: usize) {
+    metrics::counter!("seckill_adopted_partitions_total", "group" => "projector")
+        .increment(partitions as u64);
 }

@@ -227,7 +227,7 @@ impl Clients {
         let world = &self.cluster.world;
         let node = world.below(self.cluster.nodes());
         let Some(dispatcher) = self.cluster.dispatcher(node) else {
-            return Ok(Err(Failure::Unavailable)); // nobody listens there
+            return Ok(Err(Failure::Unreached)); // nobody listens there
         };
         world.takes().await;
         // Decided whether or not the client still waits.

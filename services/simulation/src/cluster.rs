@@ -33,6 +33,8 @@ const RETAIN: Duration = Duration::from_secs(8);
 const HAND_OVER: Duration = Duration::from_secs(2);
 /// How many other nodes keep the state of a partition.
 const STANDBYS: usize = 1;
+/// The chance that a node does not hear of partitions that it is given.
+const UNHEARD: f64 = 0.2;
 const GROUPS: [&str; 2] = ["command", "projector"];
 
 pub(crate) struct Cluster {
@@ -229,7 +231,8 @@ impl Cluster {
     }
 
     /// Tells each node which partitions it is to look after. Truth is that every partition is one node's that
-    /// runs; otherwise a partition may be nobody's, of two, or of one that does not run.
+    /// runs; otherwise a partition may be nobody's, of two, or of one that does not run. Either way a node may never hear
+    /// of what it is given.
     pub(crate) fn assign(&self, truthful: bool) {
         for group in GROUPS {
             let mut shares = vec![BTreeSet::new(); self.nodes()];
@@ -239,7 +242,12 @@ impl Cluster {
                 }
             }
             self.world.note(format_args!("{group}: {shares:?}"));
-            for (place, partitions) in self.places.iter().zip(shares) {
+            for (place, mut partitions) in self.places.iter().zip(shares) {
+                if self.world.chance(UNHEARD) {
+                    self.world.note(format_args!("{group}: {} does not hear of it", place.name));
+                    let before = place.standings[group].borrow().partitions.clone();
+                    partitions.retain(|partition| before.contains(partition));
+                }
                 let standing = Standing { partitions, is_member: true };
                 place.standings[group].send_if_modified(|before| {
                     let changed = *before != standing;
@@ -291,7 +299,7 @@ impl Peers for Network {
         let number = cluster.number_of(endpoint);
         world.takes().await;
         let Some(to) = number.and_then(|number| cluster.dispatcher(number)) else {
-            return Err(Failure::Unavailable); // nobody listens there
+            return Err(Failure::Unreached); // nobody listens there
         };
         if world.chance(world.weather().call) {
             return Err(Failure::Unknown); // the request is lost
@@ -311,7 +319,7 @@ impl Peers for Network {
         let number = cluster.number_of(endpoint);
         world.takes().await;
         let Some(from) = number.and_then(|number| cluster.dispatcher(number)) else {
-            return Err(Failure::Unavailable); // nobody listens there
+            return Err(Failure::Unreached); // nobody listens there
         };
         if world.chance(world.weather().call) {
             return Err(Failure::Unknown); // the request is lost
@@ -331,7 +339,7 @@ impl Peers for Network {
         let number = cluster.number_of(endpoint);
         let reached = number.and_then(|number| cluster.neighbours(number));
         let Some((neighbours, connections)) = reached else {
-            return Err(Failure::Unavailable); // nobody listens there
+            return Err(Failure::Unreached); // nobody listens there
         };
         world.note(format_args!("{own} holds on to {endpoint}"));
         let from = (neighbours.tell(own.to_owned()), connections, world);
@@ -445,8 +453,8 @@ mod tests {
     }
 
     /// Nodes that know each other, of which the first one serves a sale.
-    async fn on_sale(nodes: usize) -> Arc<Cluster> {
-        let world = World::new(7, false);
+    async fn on_sale(nodes: usize, seed: u64) -> Arc<Cluster> {
+        let world = World::new(seed, false);
         let cluster = Cluster::new(&world, 1, nodes);
         cluster.give_all_to(0);
         for node in 0..nodes {
@@ -462,7 +470,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn partitions_go_from_node_to_node_and_nobody_is_turned_away() {
-        let cluster = on_sale(3).await;
+        for seed in 0..20 {
+            assert_nobody_is_turned_away(seed).await;
+        }
+    }
+
+    async fn assert_nobody_is_turned_away(seed: u64) {
+        let cluster = on_sale(3, seed).await;
         let failures = turned_away(&cluster, async || {
             tokio::time::sleep(EVERY * 100).await;
             cluster.give_all_to(1);
@@ -476,13 +490,35 @@ mod tests {
             tokio::join!(cluster.stop(0), moves);
         });
         let failures = failures.await;
-        assert!(failures.is_empty(), "{failures:?}");
-        assert_eq!(cluster.fences(), 4);
+        assert!(failures.is_empty(), "seed {seed}: {failures:?}");
+        assert_eq!(cluster.fences(), 4, "seed {seed}");
+        cluster.forget();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_that_the_group_gives_to_nobody_who_hears_of_it_is_served_on() {
+        let cluster = on_sale(3, 7).await;
+        let nobody = cluster.nodes();
+        cluster.give_all_to(nobody);
+        for number in 0..120 {
+            let node = cluster.dispatcher(number % 3).expect("a node");
+            let answer = node.send(grab(number)).await;
+            assert!(answer.is_ok(), "{number}: {answer:?}");
+            tokio::time::sleep(EVERY * 100).await;
+        }
+        assert_eq!(cluster.fences(), 2, "one of them has it, and nobody else wants it");
+        cluster.give_all_to(0);
+        tokio::time::sleep(EVERY * 1_000).await;
+        cluster.give_all_to(1);
+        tokio::time::sleep(EVERY * 1_000).await;
+        let last = cluster.dispatcher(1).expect("a node").send(grab(120)).await;
+        assert!(last.is_ok(), "{last:?}");
+        assert!(cluster.fences() <= 4, "nobody holds on to what the group gives to others");
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_comes_next_takes_over_at_once_from_a_node_that_is_gone() {
-        let cluster = on_sale(2).await;
+        let cluster = on_sale(2, 7).await;
         let first = cluster.dispatcher(0).expect("a node");
         assert!(first.send(grab(GRABS)).await.is_ok());
         cluster.kill(0);

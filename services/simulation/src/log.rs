@@ -340,7 +340,8 @@ impl Log for SimulatedLog {
     async fn join(&self, group: Group) -> Result<Membership, LogError> {
         self.call("join").await?;
         let standing = self.standings[group.name()].clone();
-        Ok(Membership::new(standing, Committer::default(), None))
+        let membership = Membership::new(standing, Committer::default(), None);
+        Ok(membership.named(format!("{}-{:016x}", self.node, self.world.number())))
     }
 
     fn feed(&self) -> Arc<dyn Feed> {

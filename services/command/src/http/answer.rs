@@ -40,7 +40,9 @@ impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         let detail = match failure {
             Failure::Overloaded => "Nothing was decided. Try again after the time given.",
-            Failure::Unavailable => "The command was not accepted. Try again after the time given.",
+            Failure::Unavailable | Failure::Unreached => {
+                "The command was not accepted. Try again after the time given."
+            }
             Failure::Unknown => {
                 "The command may have been accepted. The same request again tells; it is safe where it names an \
                  id or an Idempotency-Key, and for grabs where the limit per customer is 1. Otherwise it is \

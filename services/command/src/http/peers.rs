@@ -130,9 +130,9 @@ pub(crate) fn wire(told: Told) -> v1::Told {
     let told = match told {
         Ok(answer) => told::Told::Answer(answer),
         Err(Failure::Unknown) => told::Told::Undecided(Undecided::Unspecified.into()),
-        Err(Failure::Unavailable | Failure::Overloaded | Failure::NotOwner) => {
-            told::Told::Undecided(Undecided::Unavailable.into())
-        }
+        Err(
+            Failure::Unavailable | Failure::Unreached | Failure::Overloaded | Failure::NotOwner,
+        ) => told::Told::Undecided(Undecided::Unavailable.into()),
     };
     v1::Told { told: Some(told) }
 }
@@ -149,7 +149,7 @@ fn told(wire: v1::Told) -> Told {
 
 /// A connection that never came about carried no command.
 fn failure_of(error: &reqwest::Error) -> Failure {
-    if error.is_connect() { Failure::Unavailable } else { Failure::Unknown }
+    if error.is_connect() { Failure::Unreached } else { Failure::Unknown }
 }
 
 /// Only a node's own word counts: whatever stands between may answer with any status.

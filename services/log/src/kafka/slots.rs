@@ -90,7 +90,8 @@ pub(super) fn join(
         .spawn(move || member.run(consumer))
         .map_err(|error| LogError::Broken(error.to_string()))?;
     let leave = Leave { leaving, thread: Some(thread), _following: following };
-    Ok(Membership::new(standing, committer, Some(Box::new(leave))))
+    let membership = Membership::new(standing, committer, Some(Box::new(leave)));
+    Ok(membership.named(uuid::Uuid::new_v4().simple().to_string()))
 }
 
 /// What a client says of itself.

@@ -1,11 +1,14 @@
 //! A group that its broker cannot load any more is left by all its members for the next one.
 
+use std::sync::mpsc;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use bytes::Bytes;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
 use seckill_log::kafka::{KafkaConfig, KafkaLog};
-use seckill_log::{Group, Log, Membership};
+use seckill_log::{Group, Log, Membership, Table};
 
 use crate::alone;
 use crate::system::engine::Engine;
@@ -45,18 +48,39 @@ async fn connect(broker: &Engine, prefix: &str) -> KafkaLog {
     KafkaLog::connect(config).await.expect("a broker")
 }
 
+/// Is told whether a record was written.
+struct Told(mpsc::SyncSender<bool>);
+
+impl ClientContext for Told {}
+
+impl ProducerContext for Told {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, delivery: &DeliveryResult<'_>, (): ()) {
+        let _ = self.0.send(delivery.is_ok());
+    }
+}
+
 /// Leaves something in place of the group's state that no broker can load.
 fn break_group(broker: &Engine, group: &str) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", broker.address()).set("client.id", ADMIN);
-    let producer: BaseProducer = config.create().expect("a producer");
+    let (told, deliveries) = mpsc::sync_channel(1);
+    let producer: BaseProducer<Told> = config.create_with_context(Told(told)).expect("a producer");
     let length = u16::try_from(group.len()).expect("a short name").to_be_bytes();
     // The metadata of a consumer group, version 0, without the fields that belong to it.
     let key = [&[0, 3], &length[..], group.as_bytes()].concat();
     let partition = i32::try_from(kept_in(group)).expect("a small number");
     let record = BaseRecord::to("__consumer_offsets").partition(partition);
     producer.send(record.key(&key).payload(&[0_u8, 0][..])).expect("it has room");
-    producer.flush(PATIENCE).expect("it is written");
+    producer.flush(PATIENCE).expect("the broker answers");
+    assert!(deliveries.recv().expect("an answer"), "it is written");
+}
+
+/// Which group it is that members join, as they have left word.
+async fn number_of_group(log: &KafkaLog) -> Option<Bytes> {
+    let owners = log.scan(Table::Owners, 0).await.expect("the table of owners");
+    owners.into_iter().find_map(|(key, number)| (key == "group-projector").then_some(number))
 }
 
 async fn all_have_a_share(members: &mut [Membership]) {
@@ -89,6 +113,7 @@ async fn a_group_that_the_broker_has_lost_is_left_for_the_next() {
     })
     .await;
     all_have_a_share(&mut members).await;
+    assert_eq!(number_of_group(&logs[0]).await.as_deref(), Some(&b"1"[..]));
 
     // Who comes later goes where the others are.
     let late = connect(&broker, &prefix).await;

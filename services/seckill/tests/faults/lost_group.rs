@@ -22,12 +22,12 @@ const OF_GROUPS: u32 = 16;
 /// The only client that may write there.
 const ADMIN: &str = "__admin_client";
 
-/// Where a broker keeps a group: Java's hash of its name.
+/// Where a broker keeps a group: Java's hash of its name, without the sign.
 fn kept_in(group: &str) -> u32 {
     let hash = group
         .encode_utf16()
-        .fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
-    (hash & 0x7FFF_FFFF) % OF_GROUPS
+        .fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    hash.unsigned_abs() % OF_GROUPS
 }
 
 /// A prefix under which the next group is not kept beside the first.

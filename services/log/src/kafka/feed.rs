@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{
     BaseRecord, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer,
 };
@@ -30,6 +30,10 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 const TRANSACTION_TIMEOUT_MS: &str = "10000";
 /// How long records that are there may take to come.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// A transaction that has not ended by then is open for good.
+const ENDED_WITHIN: Duration = Duration::from_secs(5);
+/// The key of a record without a value, which is there only to be in a transaction that ends another one.
+const END_KEY: &str = "seckill-end";
 /// Whether a transaction has ended is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Readers see what is committed, up to the first transaction that is not ended.
@@ -67,7 +71,7 @@ impl Feed for KafkaFeed {
                 .create_with_context(Written::default())
                 .map_err(|error| unavailable(&error))?;
             producer.init_transactions(STEP_TIMEOUT).map_err(|error| unavailable(&error))?;
-            assert_ended(&config, &topic)?;
+            end_what_is_open(&producer, &config, &topic)?;
             Ok(producer)
         });
         let producer = Some(Arc::new(producer.await?));
@@ -111,25 +115,58 @@ fn consumer(config: &KafkaConfig, isolation: &str) -> Result<FeedConsumer, LogEr
         .map_err(|error| unavailable(&error))
 }
 
-/// Nothing of an earlier writer is open: it would be committed together with what is written next, as both
-/// have the same transactional id. The broker answers whoever takes over after it has ended that; this looks
-/// whether it has.
-fn assert_ended(config: &KafkaConfig, topic: &str) -> Result<(), LogError> {
+/// Sees to it that nothing of an earlier writer is open: readers would not come past it. The broker answers whoever takes
+/// over after it has ended that. But Kafka (4.3.1) takes a transaction for ended without having written so where the
+/// partition has no leader in that moment, as after the broker stood still; then it is open for good. It has the
+/// same producer as the next transaction, whose end is the end of both.
+fn end_what_is_open(producer: &Handle, config: &KafkaConfig, topic: &str) -> Result<(), LogError> {
+    let Some(open) = open_from(config, topic)? else { return Ok(()) };
+    if !has_end(&consumer(config, "read_uncommitted")?, topic, open)? {
+        tracing::warn!(topic, open, "the broker has left a transaction open, which is ended now");
+        let ended = producer
+            .begin_transaction()
+            .and_then(|()| {
+                let end = BaseRecord::<_, [u8]>::to(topic).partition(PARTITION).key(END_KEY);
+                producer.send(end).map_err(|(error, _)| error)
+            })
+            .and_then(|()| producer.commit_transaction(STEP_TIMEOUT));
+        ended.map_err(|error| unavailable(&error))?;
+    }
+    let Some(open) = open_from(config, topic)? else { return Ok(()) };
+    Err(LogError::Unavailable(format!(
+        "a transaction in {topic} that begins at offset {open} is not ended; `kafka-transactions.sh abort --topic \
+         {topic} --partition 0 --start-offset {open}` ends it"
+    )))
+}
+
+/// Where what is open begins, if it does not end within some time.
+fn open_from(config: &KafkaConfig, topic: &str) -> Result<Option<u64>, LogError> {
     let (all, committed) = (consumer(config, "read_uncommitted")?, consumer(config, COMMITTED)?);
-    let deadline = Instant::now() + STEP_TIMEOUT;
+    let deadline = Instant::now() + ENDED_WITHIN;
     loop {
         let (written, open) = (end(&all, topic)?, end(&committed, topic)?);
         if open >= written {
-            return Ok(());
+            return Ok(None);
         }
         if Instant::now() > deadline {
-            return Err(LogError::Unavailable(format!(
-                "a transaction in {topic} that begins at offset {open} is not ended; `kafka-transactions.sh \
-                 abort --topic {topic} --partition 0 --start-offset {open}` ends it"
-            )));
+            return Ok(Some(open));
         }
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+/// Whether what is open has been ended before, in vain: it is somebody else's.
+fn has_end(consumer: &FeedConsumer, topic: &str, open: u64) -> Result<bool, LogError> {
+    let mut found = false;
+    each(consumer, topic, open, &mut |message| {
+        found |= is_end(message);
+        !found
+    })?;
+    Ok(found)
+}
+
+fn is_end(message: &impl Message) -> bool {
+    message.payload().is_none() && message.key() == Some(END_KEY.as_bytes())
 }
 
 fn end(consumer: &FeedConsumer, topic: &str) -> Result<u64, LogError> {
@@ -138,21 +175,39 @@ fn end(consumer: &FeedConsumer, topic: &str) -> Result<u64, LogError> {
 }
 
 fn read(consumer: &FeedConsumer, topic: &str, from: u64, limit: usize) -> Result<Fed, LogError> {
-    if from >= end(consumer, topic)? {
-        return Ok(Vec::new());
+    let mut fed = Fed::new();
+    if from < end(consumer, topic)? {
+        each(consumer, topic, from, &mut |message| {
+            if !is_end(message) {
+                fed.push(record(message));
+            }
+            fed.len() < limit
+        })?;
     }
+    Ok(fed)
+}
+
+/// Gives the records from an offset on, as long as more are wanted.
+fn each(
+    consumer: &FeedConsumer,
+    topic: &str,
+    from: u64,
+    more: &mut dyn FnMut(&BorrowedMessage<'_>) -> bool,
+) -> Result<(), LogError> {
     assign(consumer, topic, from)?;
-    let (mut fed, mut moved) = (Fed::new(), Instant::now());
-    while fed.len() < limit {
+    let mut moved = Instant::now();
+    loop {
         match consumer.poll(Duration::from_millis(100)) {
             None => {}
-            Some(Err(KafkaError::PartitionEOF(_))) => break,
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) if is_lost(&error) => {
                 return Err(LogError::Lost { partition: 0, from });
             }
             Some(Err(error)) => tracing::debug!(%error, topic, "the consumer tries again"),
             Some(Ok(message)) => {
-                fed.push(record(&message));
+                if !more(&message) {
+                    return Ok(());
+                }
                 moved = Instant::now();
             }
         }
@@ -160,7 +215,6 @@ fn read(consumer: &FeedConsumer, topic: &str, from: u64, limit: usize) -> Result
             return Err(LogError::Unavailable(format!("{topic} cannot be read")));
         }
     }
-    Ok(fed)
 }
 
 fn assign(consumer: &FeedConsumer, topic: &str, from: u64) -> Result<(), LogError> {

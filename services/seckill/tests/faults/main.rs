@@ -8,8 +8,9 @@ mod cut_off;
 mod damage;
 mod drill;
 #[cfg(feature = "real-engines")]
-mod loss;
+mod left_open;
 #[cfg(feature = "real-engines")]
+mod loss;
 mod lost_group;
 #[cfg(feature = "real-engines")]
 mod nodes;

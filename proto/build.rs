@@ -2,11 +2,12 @@
 
 use std::error::Error;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "seckill/v1/log.proto",
     "seckill/v1/command.proto",
     "seckill/v1/snapshot.proto",
     "seckill/v1/feed.proto",
+    "seckill/v1/grabs.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -14,6 +15,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={file}");
     }
     let descriptors = protox::compile(FILES, ["."])?;
-    prost_build::Config::new().compile_fds(descriptors)?;
+    tonic_prost_build::configure().build_transport(false).compile_fds(descriptors)?;
     Ok(())
 }

@@ -9,14 +9,13 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::middleware::from_fn;
 use seckill_command::Dispatcher;
-use seckill_edge::{Connections, check_head, not_found, observe, serve, wrong_method};
+use seckill_edge::{Connections, not_found, observe, serve, wrong_method};
 use seckill_load::{Ask, Fleet};
 use seckill_telemetry::{Health, Metrics};
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::noop;
 
@@ -68,12 +67,10 @@ pub(crate) fn grab_path(promotion_id: &str) -> String {
 }
 
 fn routes(dispatcher: Dispatcher, metrics: Metrics) -> Router {
-    let described = seckill_command::routes(dispatcher)
+    let described = seckill_command::routes(dispatcher, CancellationToken::new())
         .merge(seckill_telemetry::routes(Health::default(), metrics));
     Router::from(described)
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn(check_head))
         .layer(from_fn(observe))
-        .layer(CatchPanicLayer::new())
 }

@@ -19,11 +19,12 @@ use seckill_proto::v1::{
 };
 use seckill_proto::{decode_record, decode_strictly, encode_event, encode_fence, encode_skip};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "seckill/v1/log.proto",
     "seckill/v1/command.proto",
     "seckill/v1/snapshot.proto",
     "seckill/v1/feed.proto",
+    "seckill/v1/grabs.proto",
 ];
 
 fn golden(name: &str) -> BTreeSet<String> {

@@ -2,19 +2,20 @@
 
 use seckill_proto::ProblemKind;
 use std::convert::Infallible;
+use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderValue, Request, header};
+use axum::http::{HeaderValue, Request, Version, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_io_timeout::TimeoutStream;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::Problem;
+use crate::activity::Activity;
 
 /// How long a new connection may take to come up with its first request.
 pub(crate) const FIRST_REQUEST: Duration = Duration::from_secs(10);
@@ -32,6 +34,16 @@ pub(crate) const IDLE: Duration = Duration::from_secs(75);
 pub(crate) const WRITE: Duration = Duration::from_secs(10);
 /// Answers that wait to be sent on one connection: above this no further request of it is begun.
 const MAX_UNSENT_BYTES: usize = 64 * 1024;
+/// Requests that one connection may have under way at the same time, where it speaks HTTP/2.
+const MAX_STREAMS: u32 = 256;
+/// Their heads.
+const MAX_HEAD_BYTES: u32 = 16 * 1024;
+/// Of what is sent to this process over HTTP/2 and not taken by it yet: of one request, and of a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// A client that speaks HTTP/2 and lets nothing be heard is asked whether it is there, and given up without an answer.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PONG_WITHIN: Duration = Duration::from_secs(10);
 /// Paths for operators and probes: they are answered when there are too many connections, too.
 const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// Connections above the limit that may be told so at the same time; more are just closed.
@@ -104,9 +116,8 @@ impl Drop for Place {
 }
 
 /// What connections are attended with.
-#[derive(Clone)]
 pub(crate) struct Attendant {
-    http: http1::Builder,
+    http: auto::Builder<TokioExecutor>,
     routes: watch::Receiver<Router>,
     /// From then on every answer is the last one of its connection.
     last_requests: CancellationToken,
@@ -119,57 +130,72 @@ impl Attendant {
         routes: watch::Receiver<Router>,
         last_requests: CancellationToken,
         no_more: CancellationToken,
-    ) -> Self {
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(MAX_UNSENT_BYTES);
-        Self { http, routes, last_requests, no_more }
+    ) -> Arc<Self> {
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        let mut http1 = http.http1();
+        http1.timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(MAX_UNSENT_BYTES);
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEAD_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(MAX_UNSENT_BYTES)
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PONG_WITHIN);
+        Arc::new(Self { http, routes, last_requests, no_more })
     }
 
     /// Serves one connection to its end.
-    pub(crate) async fn attend(self, stream: TcpStream, place: Place) {
+    pub(crate) async fn attend(self: Arc<Self>, stream: TcpStream, place: Place) {
         let _ = stream.set_nodelay(true); // a small answer would wait 40 ms for an acknowledgement
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE));
-        let asked = AtomicBool::new(false);
+        let (activity, served) = (Activity::default(), place.served);
         let service = service_fn(|request: Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
-            self.answer(request.map(Body::new), place.served)
+            let under_way = activity.ask(request.version());
+            let attendant = Arc::clone(&self);
+            async move {
+                let response = attendant.answer(request.map(Body::new), served).await?;
+                Ok::<_, Infallible>(match under_way {
+                    Some(under_way) => under_way.until_sent(response),
+                    None => response,
+                })
+            }
         });
         let io = TokioIo::new(Box::pin(stream));
         let mut connection = pin!(self.http.serve_connection(io, service));
         let timeout = if place.served { FIRST_REQUEST } else { TURN_AWAY };
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            () = still_silent(timeout, &asked) => return,
+            () = activity.never_asked(timeout) => return,
+            () = activity.asks_no_more(IDLE) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
             () = self.no_more.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
         };
         if let Err(error) = ended {
-            count_failure(&error);
+            count_failure(&*error);
         }
     }
 
     async fn answer(&self, request: Request<Body>, served: bool) -> Result<Response, Infallible> {
+        let version = request.version();
         let mut response = if served || PROBES.contains(&request.uri().path()) {
             let routes = self.routes.borrow().clone();
             routes.oneshot(request).await?
         } else {
             too_many().into_response()
         };
-        if !served || self.last_requests.is_cancelled() {
+        let is_last = !served || self.last_requests.is_cancelled();
+        if is_last && version < Version::HTTP_2 {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
-    }
-}
-
-/// Comes back when there was no request for so long.
-async fn still_silent(timeout: Duration, asked: &AtomicBool) {
-    tokio::time::sleep(timeout).await;
-    if asked.load(Ordering::Relaxed) {
-        std::future::pending().await
     }
 }
 
@@ -181,15 +207,12 @@ fn too_many() -> Problem {
 }
 
 /// Counts a connection that ended before its request was understood, or its answer taken.
-fn count_failure(error: &hyper::Error) {
-    let reason = if error.is_timeout() {
-        "timeout"
-    } else if error.is_parse_too_large() {
-        "head-too-large"
-    } else if error.is_parse() {
-        "malformed"
-    } else {
-        "broken-off"
+fn count_failure(error: &(dyn Error + 'static)) {
+    let reason = match error.downcast_ref::<hyper::Error>() {
+        Some(error) if error.is_timeout() => "timeout",
+        Some(error) if error.is_parse_too_large() => "head-too-large",
+        Some(error) if error.is_parse() => "malformed",
+        Some(_) | None => "broken-off",
     };
     metrics::counter!("seckill_http_connections_failed_total", "reason" => reason).increment(1);
 }

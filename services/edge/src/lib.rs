@@ -4,6 +4,7 @@
 //! Whatever a client sends, it gets an answer that says what is wrong, and nothing is decided
 //! before everything about the request has been checked.
 
+mod activity;
 mod api;
 mod body;
 mod bound;
@@ -27,5 +28,5 @@ pub use header::{idempotency_key, may_forward, position_header};
 pub use identifier::{PathId, checked};
 pub use observe::{describe_metrics, observe};
 pub use problem::{PROBLEM_JSON, Problem};
-pub use serve::{check_head, not_found, serve, wrong_method};
+pub use serve::{not_found, serve, wrong_method};
 pub use time::{Moment, now_ms, timestamp};

@@ -58,6 +58,12 @@ impl Problem {
         &self.detail
     }
 
+    /// Where in the log it was decided.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+
     /// What a client is sent.
     #[must_use]
     pub fn into_body(self) -> ProblemBody {

@@ -7,10 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::{Method, Uri, Version, header};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::http::{Method, Uri};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,7 +25,7 @@ const DRAIN: Duration = Duration::from_secs(8);
 /// After a connection could not be taken, for want of descriptors as a rule.
 const TAKE_AGAIN: Duration = Duration::from_millis(50);
 
-/// Serves HTTP/1.1 on whatever the routes are at the moment, until `stop`; then lets requests finish
+/// Serves HTTP/1.1 and HTTP/2, as each client begins, on whatever the routes are at the moment, until `stop`; then lets requests finish
 /// for a bounded time.
 pub async fn serve(
     listener: TcpListener,
@@ -41,7 +38,7 @@ pub async fn serve(
     let mut open = JoinSet::new();
     let take = |open: &mut JoinSet<()>, stream: TcpStream| {
         if let Some(place) = connections.place() {
-            open.spawn(attendant.clone().attend(stream, place));
+            open.spawn(Arc::clone(&attendant).attend(stream, place));
         }
     };
     let mut failing = false;
@@ -105,21 +102,6 @@ fn is_of_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// A layer that refuses what HTTP/1.1 does not allow, and what different servers understand
-/// differently.
-///
-/// # Errors
-/// The request has no `Host`, or more than one.
-pub async fn check_head(request: Request, next: Next) -> Result<Response, Problem> {
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    let wanted = if request.version() == Version::HTTP_10 { 0..=1 } else { 1..=1 };
-    if wanted.contains(&hosts) {
-        Ok(next.run(request).await)
-    } else {
-        Err(Problem::new(ProblemKind::InvalidHost, "The request must have exactly one Host."))
-    }
-}
-
 /// The answer to a path that does not exist.
 pub async fn not_found(uri: Uri) -> Problem {
     Problem::new(ProblemKind::NoSuchRoute, format!("{} is not a path of this server.", uri.path()))
@@ -134,8 +116,13 @@ pub async fn wrong_method(method: Method, uri: Uri) -> Problem {
 mod tests {
     use std::net::SocketAddr;
 
-    use axum::body::Bytes;
+    use axum::body::{Body, Bytes};
+    use axum::extract::Request;
+    use axum::http::StatusCode;
     use axum::routing::{get, post};
+    use http_body_util::BodyExt;
+    use hyper::client::conn::http2::SendRequest;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::Instant;
     use tokio_util::task::AbortOnDropHandle;
@@ -264,6 +251,78 @@ mod tests {
             assert!(said.starts_with("HTTP/1.1 200"), "{said}");
         }
         server.task.await.expect("it ends");
+    }
+
+    /// A client that speaks HTTP/2: its connection, and what ends when that does.
+    async fn http2(address: SocketAddr) -> (SendRequest<Body>, AbortOnDropHandle<()>) {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .expect("HTTP/2");
+        let running = tokio::spawn(async move { drop(connection.await) });
+        (sender, AbortOnDropHandle::new(running))
+    }
+
+    async fn ask_over_http2(
+        sender: &mut SendRequest<Body>,
+        uri: &str,
+    ) -> hyper::Result<(StatusCode, usize)> {
+        let request = Request::get(uri).body(Body::empty()).expect("a request");
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        Ok((status, response.into_body().collect().await?.to_bytes().len()))
+    }
+
+    #[tokio::test]
+    async fn who_begins_with_http2_is_answered_so() {
+        let server = server(10).await;
+        let (sender, _running) = http2(server.address).await;
+        let answers = (0..500).map(|_| {
+            let mut sender = sender.clone();
+            async move { ask_over_http2(&mut sender, "http://x/large").await.expect("an answer") }
+        });
+        let answers = futures::future::join_all(answers).await;
+        assert!(answers.iter().all(|answer| *answer == (StatusCode::OK, 200_000)));
+        assert_eq!(server.connections.open(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_no_more_over_http2_is_closed() {
+        let server = server(10).await;
+        let (mut sender, running) = http2(server.address).await;
+        let answer = ask_over_http2(&mut sender, "http://x/").await.expect("an answer");
+        assert_eq!(answer, (StatusCode::OK, "hello".len()));
+        let begun = Instant::now();
+        running.await.expect("it ends");
+        let after = begun.elapsed();
+        assert!(after >= IDLE && after < IDLE * 2, "{after:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_who_keeps_asking_over_http2_is_left_without_an_answer_by_the_end() {
+        let server = server(10).await;
+        let (mut sender, _running) = http2(server.address).await;
+        let mut asking = JoinSet::new();
+        asking.spawn(async move {
+            let mut answered = 0;
+            // A request that was never sent is refused as such.
+            while sender.ready().await.is_ok() {
+                match ask_over_http2(&mut sender, "http://x/").await {
+                    Ok((status, _)) => assert_eq!(status, StatusCode::OK),
+                    Err(error) => assert!(error.is_canceled() || error.is_closed(), "{error:?}"),
+                }
+                answered += 1;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            answered
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        server.stop.cancel();
+        let begun = Instant::now();
+        server.task.await.expect("it ends");
+        assert!(begun.elapsed() < LAST_REQUESTS * 3, "{:?}", begun.elapsed());
+        assert!(asking.join_next().await.expect("a client").expect("no panic") > 10);
     }
 
     #[tokio::test]

@@ -37,6 +37,10 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub batch: Option<u16>,
 
+    /// How grabs are sent; not in the original model
+    #[arg(long, value_enum, default_value_t = Protocol::Http)]
+    pub protocol: Protocol,
+
     /// How the crowd behaves
     #[arg(long, value_enum, default_value_t = Model::Grab)]
     pub model: Model,
@@ -117,6 +121,15 @@ pub struct LoadArgs {
     /// No progress line on stderr
     #[arg(long)]
     pub quiet: bool,
+}
+
+/// How grabs are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// A request each over HTTP/1.1, or for many with --batch
+    Http,
+    /// In streams of gRPC, over HTTP/2
+    Grpc,
 }
 
 /// How the crowd behaves.

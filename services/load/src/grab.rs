@@ -3,6 +3,7 @@
 mod history;
 mod native;
 mod original;
+mod streamed;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,12 +11,11 @@ use std::time::{Duration, Instant};
 use seckill_proto::Position;
 
 use crate::backoff::Backoff;
-use crate::connection::HttpReply;
 use crate::crowd::Crowd;
 use crate::ledger::{Answer, Ledger, Refusal, Told, Trouble};
 use crate::promotion::{Offer, said};
 use crate::target::Unanswered;
-use crate::way::Way;
+use crate::way::{Reply, Way};
 
 pub(crate) use history::History;
 
@@ -116,13 +116,18 @@ impl Counter {
     ) -> (Meaning, Option<Duration>) {
         self.ledger.request_sent();
         match self.way.ask(sale, customer_id).await {
-            Ok(reply) => {
+            Ok(Reply::Http(reply)) => {
                 let meaning = match self.dialect {
                     Dialect::Native => native::read(&reply, sale, customer_id),
                     Dialect::Original => original::read(&reply, doubted),
                 };
-                self.look_twice(&meaning, &reply);
+                self.look_twice(&meaning, || said(&reply));
                 (meaning, reply.retry_after)
+            }
+            Ok(Reply::Streamed(reply)) => {
+                let meaning = streamed::read(&reply, customer_id);
+                self.look_twice(&meaning, || format!("{reply:?}"));
+                (meaning, streamed::retry_after(&reply))
             }
             Err(Unanswered::Unsent(reason)) => {
                 self.ledger.surprise(&format!("not sent: {reason}"));
@@ -135,7 +140,7 @@ impl Counter {
         }
     }
 
-    fn look_twice(&self, meaning: &Meaning, reply: &HttpReply) {
+    fn look_twice(&self, meaning: &Meaning, said: impl FnOnce() -> String) {
         let odd = matches!(
             meaning,
             Meaning::Again(Trouble::Unexpected)
@@ -145,7 +150,7 @@ impl Counter {
                 }
         );
         if odd {
-            self.ledger.surprise(&said(reply));
+            self.ledger.surprise(&said());
         }
     }
 

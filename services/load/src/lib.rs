@@ -30,11 +30,12 @@ mod promotion;
 mod report;
 mod run;
 mod running;
+mod stream;
 mod target;
 mod views;
 mod way;
 
-pub use args::{Arrivals, LoadArgs, Model};
+pub use args::{Arrivals, LoadArgs, Model, Protocol};
 pub use connection::HttpReply;
 pub use crowd::Crowd;
 pub use report::{

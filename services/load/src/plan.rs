@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::args::{Arrivals, LoadArgs, Model};
+use crate::args::{Arrivals, LoadArgs, Model, Protocol};
 
 const OPEN_DURATION: Duration = Duration::from_secs(10);
 const ORIGINAL_DURATION: Duration = Duration::from_secs(60);
@@ -94,6 +94,9 @@ impl OriginalPlan {
         }
         if args.batch.is_some() {
             bail!("--batch is for a route that --model original does not have");
+        }
+        if args.protocol != Protocol::Http {
+            bail!("--protocol is for native routes; those of --model original are HTTP");
         }
         Ok(Self {
             clients: args.clients.unwrap_or(200),

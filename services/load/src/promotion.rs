@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use hyper::Uri;
 use seckill_proto::Position;
+use seckill_proto::v1::GrabRequest;
 use serde::Deserialize;
 
 use crate::backoff::Backoff;
@@ -84,6 +85,17 @@ impl Offer {
 }
 
 impl Offer {
+    /// A customer's grab as one of a stream.
+    pub(crate) fn grab_of_stream(&self, customer_id: &str) -> GrabRequest {
+        let key = if self.limit_per_customer > 1 { customer_id } else { "" };
+        GrabRequest {
+            number: 0,
+            promotion_id: self.id.clone(),
+            customer_id: customer_id.to_owned(),
+            idempotency_key: key.to_owned(),
+        }
+    }
+
     /// Where batches of grabs go.
     pub(crate) fn batches(&self) -> Uri {
         self.batches.clone()

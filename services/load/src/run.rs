@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, bail};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{LoadArgs, Model};
+use crate::args::{LoadArgs, Model, Protocol};
 use crate::audit::Auditor;
 use crate::crowd::Crowd;
 use crate::grab::{Counter, Dialect, History};
@@ -19,6 +19,7 @@ use crate::plan::{self, Pace};
 use crate::progress::Progress;
 use crate::promotion::{self, Offer, Opening};
 use crate::report::{Occasion, Report};
+use crate::stream::Streams;
 use crate::target::Fleet;
 use crate::views::Views;
 use crate::way::Way;
@@ -194,9 +195,21 @@ async fn serve(
     }
 }
 
+fn way(args: &LoadArgs) -> Result<Way> {
+    let streams = match args.protocol {
+        Protocol::Http => None,
+        Protocol::Grpc => Some(Streams::new(&args.target, args.request_timeout)?),
+    };
+    if streams.is_some() && (args.batch.is_some() || args.direct) {
+        bail!("--batch and --direct are for --protocol http");
+    }
+    let batch = args.batch.map(usize::from);
+    Ok(Way::new(fleet(&args.target, args)?, args.direct, batch).over(streams))
+}
+
 fn counter(args: &LoadArgs) -> Result<Counter> {
     Ok(Counter {
-        way: Way::new(fleet(&args.target, args)?, args.direct, args.batch.map(usize::from)),
+        way: way(args)?,
         crowd: Crowd::fresh(),
         ledger: Ledger::new(),
         dialect: match args.model {

@@ -1,4 +1,4 @@
-//! How a grab gets to who decides it: alone, or with those of others in one request.
+//! How a grab gets to who decides it: alone, with those of others in one request, or in a stream.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use hyper::Uri;
 use parking_lot::Mutex;
+use seckill_proto::v1::GrabReply;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -14,16 +15,25 @@ use tokio::sync::oneshot;
 use crate::connection::HttpReply;
 use crate::owners::Owners;
 use crate::promotion::Offer;
+use crate::stream::Streams;
 use crate::target::{Ask, Fleet, Unanswered};
 
 /// Batches of one promotion that are under way at the same time.
 const UNDER_WAY: usize = 4;
 const OK: u16 = 200;
 
-pub(crate) type Answered = Result<HttpReply, Unanswered>;
+type Answered = Result<HttpReply, Unanswered>;
+
+/// What came back.
+pub(crate) enum Reply {
+    Http(HttpReply),
+    Streamed(GrabReply),
+}
 
 /// The way of all grabs of a run.
 pub(crate) struct Way {
+    /// Where grabs do not go by requests.
+    streams: Option<Streams>,
     roads: Arc<Roads>,
     /// Where grabs go together: how many at most, and the line for each promotion.
     batch: Option<usize>,
@@ -50,7 +60,13 @@ impl Way {
     /// To these nodes; straight to who decides, or as it comes; and so many in one request at most, or each alone.
     pub(crate) fn new(fleet: Fleet, direct: bool, batch: Option<usize>) -> Self {
         let owners = direct.then(Owners::default);
-        Self { roads: Arc::new(Roads { fleet, owners }), batch, lines: Mutex::default() }
+        let roads = Arc::new(Roads { fleet, owners });
+        Self { streams: None, roads, batch, lines: Mutex::default() }
+    }
+
+    /// The same, in these streams.
+    pub(crate) fn over(self, streams: Option<Streams>) -> Self {
+        Self { streams, ..self }
     }
 
     /// # Errors
@@ -66,11 +82,15 @@ impl Way {
     }
 
     /// Asks once for a coupon for a customer.
-    pub(crate) async fn ask(&self, sale: &Offer, customer_id: &str) -> Answered {
-        match self.batch {
+    pub(crate) async fn ask(&self, sale: &Offer, customer_id: &str) -> Result<Reply, Unanswered> {
+        if let Some(streams) = &self.streams {
+            return streams.ask(&sale.grab_of_stream(customer_id)).await.map(Reply::Streamed);
+        }
+        let answered = match self.batch {
             Some(most) => self.ask_among(sale, customer_id, most).await,
             None => self.roads.send(&sale.grab(customer_id), &sale.id).await,
-        }
+        };
+        answered.map(Reply::Http)
     }
 
     async fn ask_among(&self, sale: &Offer, customer_id: &str, most: usize) -> Answered {

@@ -8,11 +8,12 @@ use anyhow::{Context, bail};
 use axum::Router;
 use axum::middleware::from_fn;
 use seckill_edge::{
-    Connections, Problem, check_head, describe_metrics, not_found, observe, serve, wrong_method,
+    Connections, Problem, describe_metrics, not_found, observe, serve, wrong_method,
 };
 use seckill_proto::ProblemKind;
 use seckill_telemetry::{
-    Health, Metrics, Part, Traces, on_signal, routes, start_tracing, trace_requests,
+    Health, Metrics, Part, Traces, on_signal, requests_are_traced, routes, start_tracing,
+    trace_requests,
 };
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
@@ -213,7 +214,7 @@ impl Internal {
     /// Serves until `close`, and until open requests are answered.
     pub(crate) fn serve(self, routes: Router, close: CancellationToken) -> JoinHandle<()> {
         let routes = routes.fallback(not_found);
-        let routes = routes.layer(from_fn(trace_requests)).layer(CatchPanicLayer::new());
+        let routes = traced(routes).layer(CatchPanicLayer::new());
         let (_, routes) = watch::channel(routes);
         tokio::spawn(async move {
             if let Some(listener) = self.listener {
@@ -223,13 +224,13 @@ impl Internal {
     }
 }
 
+/// Every layer costs a request as much as a small route: none is there for nothing.
 fn with_layers(routes: Router) -> Router {
-    routes
-        .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn(check_head))
-        .layer(from_fn(trace_requests))
-        .layer(from_fn(observe))
-        .layer(CatchPanicLayer::new())
+    traced(routes.method_not_allowed_fallback(wrong_method)).layer(from_fn(observe))
+}
+
+fn traced(routes: Router) -> Router {
+    if requests_are_traced() { routes.layer(from_fn(trace_requests)) } else { routes }
 }
 
 /// What is answered until the engines are open.

@@ -64,7 +64,7 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     let answered =
         seckill_command::internal_routes(dispatcher.clone(), node.neighbours(), app.close.clone());
     let internal = internal.serve(answered, app.close.clone());
-    let routes = seckill_command::routes(dispatcher.clone())
+    let routes = seckill_command::routes(dispatcher.clone(), app.close.clone())
         .merge(seckill_original::shopper_routes(dispatcher));
     let served = app.serve_on(reaching, node.hand_over(), routes, "command node").await;
     let _ = internal.await;

@@ -50,7 +50,7 @@ pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
         app.stop.clone(),
     );
     let shops = seckill_original::shop_routes(Shop::of(&*log));
-    let routes = seckill_command::routes(dispatcher.clone())
+    let routes = seckill_command::routes(dispatcher.clone(), app.close.clone())
         .merge(seckill_admin::routes(dispatcher.clone()))
         .merge(seckill_original::shopper_routes(dispatcher.clone()))
         .merge(seckill_original::operator_routes(dispatcher))

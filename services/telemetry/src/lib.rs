@@ -9,5 +9,5 @@ mod trace;
 pub use health::{Health, Part};
 pub use routes::{Metrics, routes};
 pub use shutdown::on_signal;
-pub use spans::{Span, TRACEPARENT, Traces, trace_requests};
+pub use spans::{Span, TRACEPARENT, Traces, requests_are_traced, trace_requests};
 pub use trace::{LogFormat, start_tracing};

@@ -71,6 +71,12 @@ impl Traces {
     }
 }
 
+/// Whether requests are traced: not before [`Traces::start`].
+#[must_use]
+pub fn requests_are_traced() -> bool {
+    WANTED.load(Ordering::Relaxed)
+}
+
 /// A part of the way of a request, from when it is made until it is dropped.
 #[derive(Debug, Default)]
 pub struct Span(Option<Context>);

@@ -6,8 +6,10 @@ mod grab;
 mod internal;
 mod peers;
 mod status;
+mod stream;
 mod watch;
 
+use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::Dispatcher;
@@ -16,7 +18,8 @@ pub use answer::{accepted, position, problem};
 pub use internal::routes as internal_routes;
 pub use peers::HttpPeers;
 
-/// The routes of shoppers, and of those who watch a sale.
-pub fn routes(dispatcher: Dispatcher) -> OpenApiRouter {
-    grab::routes().merge(batch::routes()).merge(watch::routes()).with_state(dispatcher)
+/// The routes of shoppers, and of those who watch a sale. Streams of grabs take no more after `closing`.
+pub fn routes(dispatcher: Dispatcher, closing: CancellationToken) -> OpenApiRouter {
+    let routes = grab::routes().merge(batch::routes()).merge(watch::routes());
+    routes.with_state(dispatcher.clone()).merge(stream::routes(dispatcher, closing))
 }

@@ -36,12 +36,22 @@ pub(super) fn read(reply: &HttpReply, sale: &Offer, customer_id: &str) -> Meanin
     match reply.status {
         201 => yours(reply, sale, customer_id, Answer::Granted),
         200 => yours(reply, sale, customer_id, Answer::AlreadyYours),
-        429 => Meaning::Again(Trouble::Overloaded),
-        421 | 503 => Meaning::Again(Trouble::Unavailable),
-        504 => Meaning::Again(Trouble::TimedOut),
         404 | 409 => refused(reply),
-        400..=499 => Meaning::refused(Refusal::Invalid),
-        _ => Meaning::Again(Trouble::Unexpected),
+        status => match trouble(status) {
+            Some(trouble) => Meaning::Again(trouble),
+            None => Meaning::refused(Refusal::Invalid),
+        },
+    }
+}
+
+/// What a status means with which nothing is refused.
+pub(super) const fn trouble(status: u16) -> Option<Trouble> {
+    match status {
+        429 => Some(Trouble::Overloaded),
+        421 | 503 => Some(Trouble::Unavailable),
+        504 => Some(Trouble::TimedOut),
+        400..=499 => None,
+        _ => Some(Trouble::Unexpected),
     }
 }
 
@@ -54,7 +64,7 @@ fn refused(reply: &HttpReply) -> Meaning {
     Meaning::Definite { answer: Answer::Refused(refusal), position, contradiction }
 }
 
-fn refusal(kind: Option<ProblemKind>) -> Refusal {
+pub(super) fn refusal(kind: Option<ProblemKind>) -> Refusal {
     match kind {
         Some(ProblemKind::SoldOut) => Refusal::SoldOut,
         Some(ProblemKind::LimitReached) => Refusal::LimitReached,

@@ -23,6 +23,7 @@ mod rebuild;
 mod recovery;
 mod replay;
 mod source;
+mod streams;
 mod system;
 mod traces;
 mod watch;

@@ -33,6 +33,13 @@ pub enum Command {
     /// the answer to a grab until its coupon can be read. Prints rates and ratios, and deletes what it
     /// made.
     Views(ViewsArgs),
+    /// Coupons of one hot promotion, sold by this system and by Redis and PostgreSQL
+    ///
+    /// Starts `seckill up`, Redis with a script (stock, set, stream; appendfsync everysec and always) and PostgreSQL
+    /// with a function (update, insert; synchronous commit), as far as they are installed, each on a port and in a directory of
+    /// its own, and has each sell to customers who come once, in turns: one grab at a time on many connections,
+    /// and many at once. Ends all of them.
+    Rivals(RivalsArgs),
     /// How long nobody gets a coupon when a command node is killed, or told to stop; and taking over cold
     ///
     /// Starts three command nodes on Kafka, ends one of them again and again while customers ask the others for
@@ -79,6 +86,45 @@ pub struct ViewsArgs {
     /// Grabs a second at most, for the same
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = value_parser!(u32).range(100..=100_000))]
     pub fresh_rate: u32,
+}
+
+/// How rivals are measured.
+#[derive(Debug, Clone, Args)]
+pub struct RivalsArgs {
+    /// The program to be measured
+    #[arg(long, value_name = "FILE", default_value = "target/release/seckill")]
+    pub program: PathBuf,
+
+    /// Where servers make their directories; on a real disk, or there is no fsync to measure
+    #[arg(long, value_name = "DIR", default_value = "target/benches")]
+    pub data: PathBuf,
+
+    /// Connections with one grab at a time; with many at once 16 at most
+    #[arg(long, value_name = "N", default_value = "64", value_parser = count(1, 512))]
+    pub connections: usize,
+
+    /// Grabs that are sent at once on a connection, where many are
+    #[arg(long, value_name = "N", default_value = "100", value_parser = count(2, 1_000))]
+    pub at_once: usize,
+
+    /// Rounds in which each has one turn
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=20))]
+    pub rounds: u32,
+
+    /// Seconds measured in each turn, after one second of warming up
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+
+    /// Also writes everything as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+fn count(least: usize, most: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| match text.parse() {
+        Ok(count) if (least..=most).contains(&count) => Ok(count),
+        _ => Err(format!("a number from {least} to {most}")),
+    }
 }
 
 /// How taking over is measured.

@@ -36,6 +36,7 @@ mod noop;
 mod owner;
 mod record;
 mod report;
+mod rivals;
 mod sale;
 mod server;
 mod shopper;
@@ -43,8 +44,11 @@ mod statistics;
 mod takeover;
 mod views;
 
-pub use args::{Cli, Command, GrabsArgs, GrowArgs, GrowStepArgs, TakeoverArgs, ViewsArgs};
+pub use args::{
+    Cli, Command, GrabsArgs, GrowArgs, GrowStepArgs, RivalsArgs, TakeoverArgs, ViewsArgs,
+};
 pub use contest::grabs;
 pub use grow::{grow, grow_step};
+pub use rivals::rivals;
 pub use takeover::takeover;
 pub use views::views;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 /// Ticks of /proc/self/stat in a second: USER_HZ, which Linux fixes at 100.
-const TICKS_PER_SECOND: u64 = 100;
+pub(crate) const TICKS_PER_SECOND: u64 = 100;
 
 /// Below this the process counts as quiet: what runs between two looks, in ticks.
 const QUIET_TICKS: u64 = 2;

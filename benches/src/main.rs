@@ -20,6 +20,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Grabs(args) => seckill_benches::grabs(args).await,
         Command::Views(args) => seckill_benches::views(args).await,
+        Command::Rivals(args) => seckill_benches::rivals(args).await,
         Command::Takeover(args) => seckill_benches::takeover(args).await,
         Command::Grow(args) => seckill_benches::grow(args).await,
         Command::GrowStep(args) => seckill_benches::grow_step(args).await,

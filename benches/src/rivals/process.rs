@@ -1,0 +1,89 @@
+//! A server in a process of its own, on a port and in a directory of its own.
+
+use std::fs::read_to_string;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::machine::TICKS_PER_SECOND;
+
+const UP_WITHIN: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(50);
+/// Of /proc/PID/stat, after the name: the parent; time of its own in user and kernel; of children that have ended.
+const PARENT: usize = 1;
+const TIMES: std::ops::Range<usize> = 11..15;
+
+/// It is stopped when dropped.
+pub(super) struct Server {
+    child: Child,
+    pub(super) port: u16,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = kill_process(pid, Signal::INT); // it may have ended
+        }
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// Starts a program that is to listen at a port, and waits until it does.
+    pub(super) fn start(command: &mut Command, port: u16, log: &Path) -> Result<Self> {
+        let said = std::fs::File::create(log)?;
+        let name = command.get_program().to_owned();
+        command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).process_group(0);
+        let child = command.spawn().with_context(|| format!("{}", name.display()))?;
+        let mut server = Self { child, port };
+        let deadline = Instant::now() + UP_WITHIN;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if server.child.try_wait()?.is_some() || Instant::now() > deadline {
+                bail!("{} does not listen: {}", name.display(), last_line(log));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(server)
+    }
+
+    /// Processor time of it and its children so far.
+    pub(super) fn cpu_time(&self) -> Duration {
+        let own = self.child.id();
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let ticks = ids.filter_map(|id| {
+            let fields = fields_of(id)?;
+            let is_of_it = id == own || *fields.get(PARENT)? == u64::from(own);
+            is_of_it.then(|| fields.get(TIMES).into_iter().flatten().sum::<u64>())
+        });
+        Duration::from_millis(ticks.sum::<u64>() * 1_000 / TICKS_PER_SECOND)
+    }
+}
+
+/// The numbers after the name of a process; what is no number is 0.
+fn fields_of(id: u32) -> Option<Vec<u64>> {
+    let stat = read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    Some(after_name.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
+}
+
+fn last_line(log: &Path) -> String {
+    let said = read_to_string(log).unwrap_or_default();
+    said.lines().last().unwrap_or_default().to_owned()
+}
+
+pub(super) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Where a program is; none where it is not installed.
+pub(super) fn find(name: &str, more: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(more.iter().map(PathBuf::from));
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}

@@ -97,7 +97,8 @@ mod tests {
         for (kind, trouble) in cases {
             let reply = problem(kind, None);
             assert_eq!(read(&reply, "c"), Meaning::Again(trouble));
-            assert!(retry_after(&reply).is_some(), "{kind:?}");
+            let seconds = kind.retry_after_s().map(|seconds| Duration::from_secs(seconds.into()));
+            assert_eq!(retry_after(&reply), seconds, "{kind:?}");
         }
         let sold_out = |position| read(&problem(ProblemKind::SoldOut, position), "c");
         let answer = Answer::Refused(Refusal::SoldOut);

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::args::GrabsArgs;
 use crate::engine::{Engine, Rival};
-use crate::lap::{Lap, Tally};
+use crate::lap::{Lap, Tally, turns};
 use crate::machine::{Machine, cpu_time, load_average, quiet};
 use crate::owner;
 use crate::record;
@@ -104,17 +104,12 @@ impl Contest {
         Ok(Self { log, owned, server, sale, contestants, record_bytes, promised: 0 })
     }
 
-    /// The laps of each contestant. Every other round runs backwards, so that nobody always
-    /// follows the same one.
+    /// The laps of each contestant.
     async fn run(&mut self, args: &GrabsArgs) -> anyhow::Result<Vec<Vec<Lap>>> {
         let length = Duration::from_secs(args.seconds);
         let mut laps = vec![Vec::new(); self.contestants.len()];
         for round in 0..args.rounds {
-            let mut turns: Vec<usize> = (0..self.contestants.len()).collect();
-            if round % 2 == 1 {
-                turns.reverse();
-            }
-            for turn in turns {
+            for turn in turns(round, self.contestants.len()) {
                 let lap = self.lap(turn, length).await?;
                 let name = self.contestants[turn].name();
                 eprintln!("round {}: {name}: {:.0} per second", round + 1, lap.per_second);

@@ -9,6 +9,16 @@ use tokio::task::JoinSet;
 
 const WARM_UP: Duration = Duration::from_secs(1);
 
+/// In which order contestants have their turns in a round. Every other round runs backwards, so that nobody always follows
+/// the same one.
+pub(crate) fn turns(round: u32, contestants: usize) -> Vec<usize> {
+    let mut turns: Vec<usize> = (0..contestants).collect();
+    if round % 2 == 1 {
+        turns.reverse();
+    }
+    turns
+}
+
 /// When answers count: after the warm-up, until the turn is over.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {

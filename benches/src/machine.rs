@@ -1,6 +1,7 @@
 //! Where it was measured, and what this process costs it. Reads /proc; elsewhere it knows less.
 
 use std::fs::read_to_string;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -72,11 +73,21 @@ pub(crate) fn cpu_time() -> Option<Duration> {
     Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
 }
 
-/// User and kernel time. The name in parentheses may hold anything, so it is skipped.
+/// User and kernel time.
 fn ticks(stat: &str) -> Option<u64> {
+    Some(stat_fields(stat)?.get(11..13)?.iter().sum())
+}
+
+/// The numbers after the name of a process; what is no number is 0. The name in parentheses may hold anything, so it is
+/// skipped.
+pub(crate) fn stat_fields(stat: &str) -> Option<Vec<u64>> {
     let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_whitespace().skip(11);
-    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+    Some(after_name.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
+}
+
+/// A port that nobody uses now.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// Waits until this process rests: until snapshots are written and compactions done.

@@ -19,7 +19,7 @@ use tokio::runtime;
 use tokio::task::JoinSet;
 
 use crate::args::RivalsArgs;
-use crate::lap::{Lap, Tally, Window};
+use crate::lap::{Lap, Tally, Window, turns};
 use crate::machine::{Machine, load_average};
 use crate::statistics::Spread;
 use postgres::Postgres;
@@ -147,15 +147,10 @@ async fn others(path: &Path) -> Result<(Vec<Arc<dyn Shop>>, Vec<&'static str>)> 
 }
 
 impl Class {
-    /// In turns, every other round backwards.
     async fn compete(self, args: &RivalsArgs) -> Result<Standings> {
         let mut laps = vec![Vec::new(); self.shops.len()];
         for round in 0..args.rounds {
-            let mut turns: Vec<usize> = (0..self.shops.len()).collect();
-            if round % 2 == 1 {
-                turns.reverse();
-            }
-            for turn in turns {
+            for turn in turns(round, self.shops.len()) {
                 let shop = &self.shops[turn];
                 tokio::time::sleep(BETWEEN).await;
                 let lap = self.lap(shop, Duration::from_secs(args.seconds)).await;

@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use futures::future::try_join_all;
 use tokio_postgres::{Client, NoTls, Statement};
 
-use super::process::{Server, find, free_port};
+use super::process::{Server, find};
 use super::shop::{Buyer, Shop};
+use crate::machine::free_port;
 
 /// Where Debian has it.
 const FOLDERS: [&str; 4] = [

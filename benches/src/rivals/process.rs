@@ -1,7 +1,7 @@
 //! A server in a process of its own, on a port and in a directory of its own.
 
 use std::fs::read_to_string;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::machine::TICKS_PER_SECOND;
+use crate::machine::{TICKS_PER_SECOND, stat_fields};
 
 const UP_WITHIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
@@ -57,7 +57,7 @@ impl Server {
         let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let ticks = ids.filter_map(|id| {
-            let fields = fields_of(id)?;
+            let fields = stat_fields(&read_to_string(format!("/proc/{id}/stat")).ok()?)?;
             let is_of_it = id == own || *fields.get(PARENT)? == u64::from(own);
             is_of_it.then(|| fields.get(TIMES).into_iter().flatten().sum::<u64>())
         });
@@ -65,20 +65,9 @@ impl Server {
     }
 }
 
-/// The numbers after the name of a process; what is no number is 0.
-fn fields_of(id: u32) -> Option<Vec<u64>> {
-    let stat = read_to_string(format!("/proc/{id}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(')')?;
-    Some(after_name.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
-}
-
 fn last_line(log: &Path) -> String {
     let said = read_to_string(log).unwrap_or_default();
     said.lines().last().unwrap_or_default().to_owned()
-}
-
-pub(super) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// Where a program is; none where it is not installed.

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Script, pipe};
 
-use super::process::{Server, find, free_port};
+use super::process::{Server, find};
 use super::shop::{Buyer, Shop};
+use crate::machine::free_port;
 
 /// As the owner of a promotion decides: who has one gets none again, and what is given is in the stream.
 const GRAB: &str = r"

@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use async_trait::async_trait;
-use futures::stream;
-use seckill_load::{Ask, Fleet};
+use axum::http::Uri;
+use seckill_load::{Ask, Fleet, grab_stream};
 use seckill_proto::v1::grab_reply::Reply;
-use seckill_proto::v1::grabs_client::GrabsClient;
 use seckill_proto::v1::{GrabReply, GrabRequest};
 use tokio::sync::mpsc;
 use tonic::Streaming;
 use tonic::transport::Endpoint;
 
-use super::process::{Server, free_port};
+use super::process::Server;
 use super::shop::{Buyer, Shop};
+use crate::machine::free_port;
 
 const PROMOTION: &str = "hot";
 const GRANTED: &str = "\"status\":201";
@@ -51,12 +51,12 @@ impl Seckill {
         let terms =
             format!(r#"{{"id":"{PROMOTION}","name":"hot","coupons":{},"discount":0.5}}"#, u32::MAX);
         let offer = Ask::post("/v1/promotions".parse()?, terms.into());
-        let first = grab_path()?;
+        let first: Uri = grab_path().parse()?;
         let deadline = Instant::now() + SOON;
         loop {
             let offered = fleet.send(&offer).await.is_ok_and(|reply| reply.status < 300);
             let body = r#"{"customer_id":"the first"}"#.to_owned();
-            let grabbed = fleet.send(&Ask::post(first.parse()?, body.into())).await;
+            let grabbed = fleet.send(&Ask::post(first.clone(), body.into())).await;
             if offered && grabbed.is_ok_and(|reply| reply.status < 300) {
                 break;
             }
@@ -85,8 +85,10 @@ impl Shop for Seckill {
     async fn buyer(&self) -> Result<Box<dyn Buyer>> {
         let port = self.server.port;
         Ok(match self.way {
-            Way::Requests => Box::new(Requests(fleet(port)?)),
-            Way::Batches => Box::new(Batches(fleet(port)?)),
+            Way::Requests => Box::new(Requests(fleet(port)?, grab_path().parse()?)),
+            Way::Batches => {
+                Box::new(Batches(fleet(port)?, format!("{}:batch", grab_path()).parse()?))
+            }
             Way::Stream => Box::new(Stream::open(port).await?),
         })
     }
@@ -96,18 +98,18 @@ fn fleet(port: u16) -> Result<Fleet> {
     Fleet::new(&[format!("http://127.0.0.1:{port}")], TIMEOUT)
 }
 
-fn grab_path() -> Result<String> {
-    Ok(format!("/v1/promotions/{PROMOTION}/grabs"))
+fn grab_path() -> String {
+    format!("/v1/promotions/{PROMOTION}/grabs")
 }
 
-struct Requests(Fleet);
+struct Requests(Fleet, Uri);
 
 #[async_trait]
 impl Buyer for Requests {
     async fn grab(&mut self, customers: Vec<String>) -> Result<()> {
         for customer in customers {
             let body = format!(r#"{{"customer_id":"{customer}"}}"#);
-            let answered = self.0.send(&Ask::post(grab_path()?.parse()?, body.into())).await;
+            let answered = self.0.send(&Ask::post(self.1.clone(), body.into())).await;
             let reply = answered.map_err(|error| anyhow::anyhow!("no answer: {error:?}"))?;
             ensure!(reply.status == 201, "not granted but {}", reply.status);
         }
@@ -115,15 +117,14 @@ impl Buyer for Requests {
     }
 }
 
-struct Batches(Fleet);
+struct Batches(Fleet, Uri);
 
 #[async_trait]
 impl Buyer for Batches {
     async fn grab(&mut self, customers: Vec<String>) -> Result<()> {
         let grabs = customers.iter().map(|customer| format!(r#"{{"customer_id":"{customer}"}}"#));
         let body = format!(r#"{{"grabs":[{}]}}"#, grabs.collect::<Vec<_>>().join(","));
-        let path = format!("{}:batch", grab_path()?);
-        let answered = self.0.send(&Ask::post(path.parse()?, body.into())).await;
+        let answered = self.0.send(&Ask::post(self.1.clone(), body.into())).await;
         let reply = answered.map_err(|error| anyhow::anyhow!("no answer: {error:?}"))?;
         let granted = std::str::from_utf8(&reply.body)?.matches(GRANTED).count();
         ensure!(granted == customers.len(), "{granted} of {} were granted", customers.len());
@@ -138,13 +139,9 @@ struct Stream {
 
 impl Stream {
     async fn open(port: u16) -> Result<Self> {
-        let (requests, sent) = mpsc::channel(1_000);
-        let sent = stream::unfold(sent, async |mut sent: mpsc::Receiver<_>| {
-            Some((sent.recv().await?, sent))
-        });
         let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?;
-        let channel = endpoint.tcp_nodelay(true).connect().await?;
-        let replies = GrabsClient::new(channel).grab(sent).await?.into_inner();
+        let opened = grab_stream(&endpoint.tcp_nodelay(true)).await;
+        let (requests, replies) = opened.map_err(anyhow::Error::msg)?;
         Ok(Self { requests, replies })
     }
 }

@@ -1,6 +1,5 @@
 //! Command nodes in processes of their own.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use seckill_load::{Ask, Fleet};
+
+use crate::machine::free_port;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
@@ -81,8 +82,4 @@ impl Node {
         let pid = Pid::from_raw(child.id().cast_signed()).context("it has no number")?;
         Ok(kill_process(pid, Signal::TERM)?)
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

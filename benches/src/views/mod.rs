@@ -25,6 +25,7 @@ use crate::embedded::EmbeddedEngine;
 use crate::engine::Engine;
 use crate::fill;
 use crate::kafka::KafkaEngine;
+use crate::lap::turns;
 use crate::machine::{Machine, load_average, quiet};
 use crate::statistics::Spread;
 
@@ -70,11 +71,7 @@ async fn measure(args: &ViewsArgs, engine: &Engine) -> anyhow::Result<Report> {
     let records = fill(&*log, args.coupons).await?;
     let mut laps: [Vec<f64>; TURNS.len()] = Default::default();
     for round in 0..args.rounds {
-        let mut turns: Vec<usize> = (0..TURNS.len()).collect();
-        if round % 2 == 1 {
-            turns.reverse();
-        }
-        for turn in turns {
+        for turn in turns(round, TURNS.len()) {
             quiet().await;
             let per_second = lap(args, engine, &log, turn, records).await;
             let per_second = per_second.with_context(|| TURNS[turn])?;

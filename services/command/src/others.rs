@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use seckill_log::weight;
 use seckill_proto::v1::{NodeStatus, OwnerHint, ServedPartition};
 use tokio::time::Instant;
-use twox_hash::XxHash3_64;
 
 /// How long a node that was lost is still tried; after that, only where another node names it.
 pub(crate) const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
@@ -142,11 +142,6 @@ impl Others {
 
 fn term_of(served: &ServedPartition) -> u64 {
     served.owner.as_ref().map_or(0, |owner| owner.term)
-}
-
-/// By this the nodes are in another order for every partition, and in the same one at every node.
-fn weight(partition: u32, endpoint: &str) -> u64 {
-    XxHash3_64::oneshot_with_seed(u64::from(partition), endpoint.as_bytes())
 }
 
 #[cfg(test)]

@@ -28,5 +28,5 @@ pub use header::{idempotency_key, may_forward, position_header};
 pub use identifier::{PathId, checked};
 pub use observe::{describe_metrics, observe};
 pub use problem::{PROBLEM_JSON, Problem};
-pub use serve::{not_found, serve, wrong_method};
+pub use serve::{LAST_REQUESTS, not_found, serve, wrong_method};
 pub use time::{Moment, now_ms, timestamp};

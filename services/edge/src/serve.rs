@@ -19,7 +19,7 @@ use crate::connections::{Attendant, Connections};
 /// How long clients that keep their connections may go on asking once the listener stops: each gets
 /// its answer and is told to close. A connection that is closed while a request is on its way to it
 /// would be a request without an answer.
-const LAST_REQUESTS: Duration = Duration::from_millis(500);
+pub const LAST_REQUESTS: Duration = Duration::from_millis(500);
 /// How long requests may then take to finish.
 const DRAIN: Duration = Duration::from_secs(8);
 /// After a connection could not be taken, for want of descriptors as a rule.

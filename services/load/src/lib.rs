@@ -43,4 +43,5 @@ pub use report::{
 };
 pub use run::{Verdict, run, run_until};
 pub use running::Running;
+pub use stream::grab_stream;
 pub use target::{Ask, Fleet, Unanswered};

@@ -51,7 +51,7 @@ impl Streams {
             let endpoint = endpoint.connect_timeout(request_timeout).tcp_nodelay(true);
             Ok(Place { endpoint, url: url.clone(), stream: tokio::sync::Mutex::default() })
         };
-        // In turn, so that whoever is not reached is followed by another.
+        // The nodes alternate: the place after one that is not reached is of another node.
         let places = (0..STREAMS).flat_map(|_| urls.iter().map(place)).collect::<Result<_>>()?;
         Ok(Self { places, next: AtomicUsize::default(), request_timeout })
     }
@@ -107,13 +107,7 @@ struct Stream {
 
 impl Stream {
     async fn open(endpoint: &Endpoint) -> Result<Arc<Self>, String> {
-        let (requests, sent) = mpsc::channel(UNSENT);
-        let sent = stream::unfold(sent, async |mut sent: mpsc::Receiver<_>| {
-            Some((sent.recv().await?, sent))
-        });
-        let channel = endpoint.connect().await.map_err(|error| describe(&error))?;
-        let replies = GrabsClient::new(channel).grab(sent).await;
-        let replies = replies.map_err(|status| status.to_string())?.into_inner();
+        let (requests, replies) = grab_stream(endpoint).await?;
         let stream = Arc::new(Self {
             requests: Mutex::new(Some(requests)),
             next: AtomicU64::default(),
@@ -161,6 +155,21 @@ impl Stream {
             let _ = told.send(Err(Unanswered::Lost(reason.clone())));
         }
     }
+}
+
+/// Opens a stream: where grabs go in, and answers come out.
+///
+/// # Errors
+/// Nobody listens there, or takes no stream, as text.
+pub async fn grab_stream(
+    endpoint: &Endpoint,
+) -> Result<(mpsc::Sender<GrabRequest>, Streaming<GrabReply>), String> {
+    let (requests, sent) = mpsc::channel(UNSENT);
+    let sent =
+        stream::unfold(sent, async |mut sent: mpsc::Receiver<_>| Some((sent.recv().await?, sent)));
+    let channel = endpoint.connect().await.map_err(|error| describe(&error))?;
+    let replies = GrabsClient::new(channel).grab(sent).await;
+    Ok((requests, replies.map_err(|status| status.to_string())?.into_inner()))
 }
 
 fn describe(error: &tonic::transport::Error) -> String {

@@ -260,7 +260,9 @@ fn partitions_of(heartbeat: &Heartbeat) -> impl Iterator<Item = u32> {
     heartbeat.assigned.iter().chain(&heartbeat.adopted).copied()
 }
 
-fn weight(partition: u32, name: &str) -> u64 {
+/// By this names are in another order for every partition, and in the same one in every process.
+#[must_use]
+pub fn weight(partition: u32, name: &str) -> u64 {
     XxHash3_64::oneshot_with_seed(u64::from(partition), name.as_bytes())
 }
 
@@ -272,7 +274,6 @@ mod tests {
 
     /// Members who see each other: what each has, and whether it lives.
     struct Group {
-        beat: u64,
         members: Vec<(Members, Heartbeat, bool)>,
     }
 
@@ -281,7 +282,7 @@ mod tests {
             let member = |name: &str| {
                 (Members::new(name.to_owned(), PARTITIONS), Heartbeat::default(), true)
             };
-            Self { beat: 0, members: names.map(member).into() }
+            Self { members: names.map(member).into() }
         }
 
         fn give(&mut self, to: usize, partitions: std::ops::Range<u32>) {
@@ -290,7 +291,6 @@ mod tests {
 
         /// Each looks once: what each has adopted by then.
         fn look(&mut self) -> Vec<BTreeSet<u32>> {
-            self.beat += 1;
             for index in 0..self.members.len() {
                 let alive = self.members[index].2;
                 self.members[index].1.beat += u64::from(alive);

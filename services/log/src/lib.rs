@@ -36,7 +36,7 @@ pub use error::{Damage, LogError};
 pub use evidence::{COMMAND_MARK, Contradiction, PROJECTOR_MARK, Witness, contradiction};
 pub use feed::{Fed, Feed, FeedRecord, FeedWriter};
 pub use fold::{Fold, FoldError, Folded};
-pub use heartbeat::keep_partitions_attended;
+pub use heartbeat::{keep_partitions_attended, weight};
 pub use history::History;
 pub use membership::{Committer, Group, Membership, Standing};
 pub use owner::{CaughtUp, LEASE_MS, Look, Owner, Phase, Settled};

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::future::ready;
-use std::time::Duration;
 
 use axum::Router;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, FuturesUnordered, ReadyChunks};
 use futures::{FutureExt, StreamExt};
-use seckill_edge::{Problem, checked};
+use seckill_edge::{LAST_REQUESTS, Problem, checked};
 use seckill_proto::Position;
 use seckill_proto::v1::grab_reply::Reply;
 use seckill_proto::v1::grabs_server::{self, GrabsServer};
@@ -26,8 +25,6 @@ const MAX_REQUEST_BYTES: usize = 1_024;
 const CHUNK: usize = 1_000;
 /// Of one stream, so many may be without an answer; while there are more, no more are taken.
 const UNDER_WAY: usize = 4_096;
-/// How long a stream takes grabs after it has said that it is about to end.
-const LAST_GRABS: Duration = Duration::from_millis(500);
 
 /// The way in for streams, until `closing`.
 pub(crate) fn routes(dispatcher: Dispatcher, closing: CancellationToken) -> OpenApiRouter {
@@ -79,7 +76,7 @@ struct GrabStream {
     /// Grabs that are under way.
     waiting: usize,
     closing: CancellationToken,
-    /// When it takes no more, once it is about to end.
+    /// When it takes no more, once it has said that it is about to end.
     until: Option<Instant>,
 }
 
@@ -97,7 +94,7 @@ impl GrabStream {
                     return Some(Ok(replies));
                 }
                 () = closing.cancelled(), if is_open && until.is_none() => {
-                    *until = Some(Instant::now() + LAST_GRABS);
+                    *until = Some(Instant::now() + LAST_REQUESTS);
                     return Some(Ok(vec![reply(0, Reply::Closing(Closing {}))]));
                 }
                 () = sleep_until(closes_at), if is_open && until.is_some() => self.requests = None,

@@ -108,14 +108,5 @@ async fn a_thousand_are_decided_in_their_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_in_batches_is_told_the_truth() {
-    let mut sale = System::open(Engines::Embedded).await;
-    let (target, history) = (sale.url(), sale.history().display().to_string());
-    let flags = ["--target", &target, "--batch", "100", "--clients", "300", "--promotions", "3"];
-    let more = ["--coupons", "2000", "--customers", "8000", "--history", &history, "--quiet"];
-    let flags: Vec<String> = flags.iter().chain(&more).map(|flag| (*flag).to_owned()).collect();
-    let loaded = tokio::task::block_in_place(|| crate::system::run("load", &flags));
-    let said = crate::system::text(&loaded);
-    assert!(loaded.status.success() && said.contains("audit passed"), "{said}");
-    sale.stop();
-    sale.assert_kept_its_word();
+    System::open(Engines::Embedded).await.assert_a_crowd_is_told_the_truth(["--batch", "100"]);
 }

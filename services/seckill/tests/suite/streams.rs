@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::stream;
+use seckill_load::grab_stream;
 use seckill_proto::v1::grab_reply::Reply;
-use seckill_proto::v1::grabs_client::GrabsClient;
 use seckill_proto::v1::{GrabReply, GrabRequest};
 use tokio::sync::mpsc;
 use tonic::Streaming;
@@ -17,13 +16,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// A stream to a system: where grabs go in, and answers come out.
 async fn open(sale: &System) -> (mpsc::Sender<GrabRequest>, Streaming<GrabReply>) {
-    let (requests, sent) = mpsc::channel(10_000);
-    let sent =
-        stream::unfold(sent, async |mut sent: mpsc::Receiver<_>| Some((sent.recv().await?, sent)));
-    let endpoint = Endpoint::from_shared(sale.url()).expect("a URL");
-    let channel = endpoint.connect().await.expect("a connection");
-    let replies = GrabsClient::new(channel).grab(sent).await.expect("a stream");
-    (requests, replies.into_inner())
+    grab_stream(&Endpoint::from_shared(sale.url()).expect("a URL")).await.expect("a stream")
 }
 
 fn grab(number: u64, promotion: &str, customer: &str) -> GrabRequest {
@@ -159,17 +152,7 @@ async fn a_stream_that_the_server_ends_says_so_first_and_answers_what_was_sent()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_in_streams_is_told_the_truth() {
-    let mut sale = System::open(Engines::Embedded).await;
-    let (target, history) = (sale.url(), sale.history().display().to_string());
-    let flags =
-        ["--target", &target, "--protocol", "grpc", "--clients", "300", "--promotions", "3"];
-    let more = ["--coupons", "2000", "--customers", "8000", "--history", &history, "--quiet"];
-    let flags: Vec<String> = flags.iter().chain(&more).map(|flag| (*flag).to_owned()).collect();
-    let loaded = tokio::task::block_in_place(|| crate::system::run("load", &flags));
-    let said = crate::system::text(&loaded);
-    assert!(loaded.status.success() && said.contains("audit passed"), "{said}");
-    sale.stop();
-    sale.assert_kept_its_word();
+    System::open(Engines::Embedded).await.assert_a_crowd_is_told_the_truth(["--protocol", "grpc"]);
 }
 
 #[tokio::test]

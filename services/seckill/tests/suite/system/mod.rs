@@ -235,6 +235,21 @@ impl System {
         self.data().with_file_name("history.jsonl")
     }
 
+    /// Has a crowd come for three sales, by a way that flags of `seckill load` name, and holds the log against what it was
+    /// told.
+    pub(crate) fn assert_a_crowd_is_told_the_truth(mut self, way: [&str; 2]) {
+        let (target, history) = (self.url(), self.history().display().to_string());
+        let flags = ["--target", &target, "--clients", "300", "--promotions", "3"];
+        let more = ["--coupons", "2000", "--customers", "8000", "--history", &history, "--quiet"];
+        let flags: Vec<String> =
+            flags.iter().chain(&way).chain(&more).map(|flag| (*flag).to_owned()).collect();
+        let loaded = tokio::task::block_in_place(|| run("load", &flags));
+        let said = text(&loaded);
+        assert!(loaded.status.success() && said.contains("audit passed"), "{said}");
+        self.stop();
+        self.assert_kept_its_word();
+    }
+
     /// `seckill verify` of a system that was stopped, with what its crowd was told.
     #[track_caller]
     pub(crate) fn assert_kept_its_word(&self) {

@@ -18,8 +18,9 @@ use crate::fault::Writing;
 
 /// Records of each kind that are written at once.
 const RECORDS: usize = 3;
-/// An operator tries again for so long, as views and owners may stand still meanwhile.
-const SKIPPED_WITHIN: Duration = Duration::from_secs(90);
+/// An operator tries again for so long. Skipping needs the broker, the owner and the database at once, each of them is away for
+/// up to half a minute after a fault, and there is a fault of some kind every two seconds.
+const SKIPPED_WITHIN: Duration = Duration::from_secs(180);
 const TRY_EVERY: Duration = Duration::from_millis(500);
 const ASK_TIMEOUT: Duration = Duration::from_secs(20);
 

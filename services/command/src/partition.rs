@@ -34,6 +34,9 @@ use crate::takeover::{self, Attempt, Identity, TakeoverError};
 const MAX_BURST: usize = 2_048;
 /// Bursts on their way to the log; while there are so many, commands wait in the mailbox.
 const MAX_BURSTS: usize = 8;
+/// With so many records on their way, commands gather in the mailbox too: few large bursts cost less than many small ones,
+/// and where there are fewer nobody waits longer than for the log.
+const GATHER_BEHIND: usize = 16;
 /// A log that has not answered for so long is not answering: let nobody else wait for it.
 const STALLED: Duration = Duration::from_secs(1);
 /// How often the end of the log is looked at while nothing is written: without word from the log for
@@ -96,6 +99,7 @@ struct Burst {
     since: Instant,
     sent_ms: u64,
     decided_ms: i64,
+    records: usize,
 }
 
 /// What serving needs, and what is dropped as a whole when it ends.
@@ -129,6 +133,12 @@ impl Session {
             heard: now,
             tidy_at: now,
         }
+    }
+
+    /// Whether another burst may be on its way.
+    fn has_room(&self) -> bool {
+        let on_their_way: usize = self.since.iter().map(|burst| burst.records).sum();
+        self.bursts.len() < MAX_BURSTS && on_their_way < GATHER_BEHIND
     }
 }
 
@@ -301,7 +311,7 @@ impl Partition {
         let departure = Arc::clone(&self.departure);
         let mut envelopes = Vec::with_capacity(MAX_BURST);
         while let Phase::Serving { .. } = owner.phase() {
-            let (room, has_space) = (session.bursts.len() < MAX_BURSTS, self.no_room().is_none());
+            let (room, has_space) = (session.has_room(), self.no_room().is_none());
             let stalled = session.since.front().map(|burst| burst.since + STALLED);
             self.begin_look(owner, session);
             self.tidy_up(owner, session);
@@ -422,9 +432,10 @@ impl Partition {
         metrics::histogram!("seckill_burst_records").record(records.len() as f64);
         // Before they are sent: a process may stand still in between.
         let (since, sent_ms) = (Instant::now(), self.clock.since_boot_ms());
+        let burst = Burst { since, sent_ms, decided_ms, records: records.len() };
         let appending = self.log.append_traced(self.partition, records, traced);
         session.bursts.push_back(Box::pin(appending.deliveries()));
-        session.since.push_back(Burst { since, sent_ms, decided_ms });
+        session.since.push_back(burst);
     }
 
     fn confirm(&self, owner: &mut Owner<Waiting>, session: &mut Session, deliveries: &[Delivery]) {

@@ -20,6 +20,11 @@ use crate::rows::{RowMaker, SessionError};
 
 /// How long a read waits for records.
 const STEP: Duration = Duration::from_millis(200);
+/// Between the beginnings of two writes, as long as records come in small numbers: a write costs as much as the rows of many
+/// coupons. One that comes alone is written at once.
+const WRITE_EVERY: Duration = Duration::from_millis(5);
+/// Of so many records nobody waits for more.
+const MANY: usize = 500;
 /// How often the views are asked how far they are. A database that restarts takes longer than
 /// this, so one that lost its last writes is always noticed.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -50,8 +55,22 @@ struct Session {
     reader: Box<dyn Reader>,
     rows: RowMaker,
     checked: Instant,
+    /// When the next write may begin.
+    write_at: Instant,
     /// What the last mark in the table of owners says.
     marked: Checkpoint,
+}
+
+impl Session {
+    /// Records that are to be written now.
+    async fn next(&mut self) -> Result<Vec<(u64, Bytes)>, LogError> {
+        tokio::time::sleep_until(self.write_at).await;
+        let records = self.reader.next(STEP).await?;
+        if (1..MANY).contains(&records.len()) {
+            self.write_at = Instant::now() + WRITE_EVERY;
+        }
+        Ok(records)
+    }
 }
 
 impl Follower {
@@ -169,11 +188,8 @@ impl Follower {
                 tracing::info!(partition = self.partition, offset = target, "views are up to date");
             }
             beside.follow(&mut session.rows).await?;
-            let records = tokio::select! {
-                biased;
-                () = stop.cancelled() => break,
-                records = session.reader.next(STEP) => records?,
-            };
+            let next = stop.run_until_cancelled(session.next()).await;
+            let Some(records) = next.transpose()? else { break };
             self.project(&mut session, beside, records).await?;
             self.check(&mut session, beside).await?;
         }
@@ -190,8 +206,8 @@ impl Follower {
         let rows = RowMaker::begin(&self.log, self.partition, &checkpoint, &stored).await?;
         self.committer.commit(self.partition, rows.next_offset());
         let reader = self.log.read(self.partition, rows.next_offset()).await?;
-        let (checked, marked) = (Instant::now(), checkpoint);
-        Ok(Session { reader, rows, checked, marked })
+        let now = Instant::now();
+        Ok(Session { reader, rows, checked: now, write_at: now, marked: checkpoint })
     }
 
     /// Leaves word in the table of owners how far the views have seen the log.

@@ -77,10 +77,13 @@ impl fmt::Display for Key {
     }
 }
 
+/// Few keys have more.
+const USUAL_BYTES: usize = 64;
+
 /// Bytes that sort as the parts do. NUL, which no text holds, ends a text, and sorts before everything
 /// that a longer text goes on with.
 pub(crate) fn bytes<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
     for part in parts {
         match part {
             Part::Number(number) => bytes.extend_from_slice(&number.to_be_bytes()),

@@ -324,24 +324,27 @@ impl Store {
 
     /// One batch: the rows that are newer than the stored ones, and how far all of the tables are.
     fn write(&self, sets: &[TableSet], changes: &Changes) -> Result<(), ViewsError> {
-        let ids = sets.iter().flat_map(|set| &set.tables);
-        let tables: Vec<_> = ids.map(|id| self.table(*id)).collect::<Result<_, _>>()?;
+        let tables_of = |set: &TableSet| {
+            let tables = set.tables.iter().map(|id| self.table(*id));
+            Ok((set.progress, tables.collect::<Result<Vec<_>, ViewsError>>()?))
+        };
+        let sets = sets.iter().map(tables_of).collect::<Result<Vec<_>, ViewsError>>()?;
         let _writing = self.writing();
         let mut batch = self.database.batch();
         let mut in_memory = Vec::new();
-        for table in &tables {
-            let mut put = Vec::new();
-            for entry in table.id.view.entries(changes) {
-                if table.put(&mut batch, &entry)? && table.is_in_memory() {
-                    put.push(table.row_of(&entry)?);
+        for (id, tables) in &sets {
+            let stored = self.progress(*id, changes.progress.partition)?;
+            let from = stored.map_or(0, |stored| stored.next_offset);
+            for table in tables {
+                let put = table.put_all(&mut batch, changes, from)?;
+                if !put.is_empty() {
+                    in_memory.extend(table.lock().map(|rows| (rows, put)));
                 }
             }
-            if !put.is_empty() {
-                in_memory.extend(table.lock().map(|rows| (rows, put)));
+            // At the same place the later write counts, since all writers are in this process.
+            if from <= changes.progress.next_offset {
+                self.put_progress(&mut batch, *id, &changes.progress_of(*id))?;
             }
-        }
-        for id in sets.iter().map(|set| set.progress) {
-            self.put_progress(&mut batch, id, &changes.progress_of(id))?;
         }
         batch.commit().map_err(failed("committing a batch"))?;
         // Nobody reads them before: whoever sees the progress sees these rows. A map is whole after every

@@ -1,5 +1,4 @@
-//! Progress: JSON by partition; the greater `next_offset` wins, and at the same one the later
-//! write, since all writers are in this process.
+//! Progress: JSON by partition.
 
 use fjall::{Keyspace, OwnedWriteBatch};
 
@@ -25,10 +24,6 @@ impl Store {
         progress: &Progress,
     ) -> Result<(), ViewsError> {
         let table = self.progress_table(id)?;
-        let stored = read(id, &table, progress.partition)?;
-        if stored.is_some_and(|stored| stored.next_offset > progress.next_offset) {
-            return Ok(());
-        }
         let json = serde_json::to_vec(&progress.normal()).expect("a progress is plain JSON");
         batch.insert(&table, progress.partition.to_be_bytes(), json);
         Ok(())

@@ -8,6 +8,7 @@ use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use fjall::{Guard, Keyspace, KvPair, OwnedWriteBatch, Readable, Snapshot};
 
 use super::failed;
+use crate::changes::Changes;
 use crate::engine::{Range, Walk};
 use crate::error::ViewsError;
 use crate::generation::TableId;
@@ -40,10 +41,6 @@ impl Table {
             table.in_memory = Some(RwLock::new(rows.collect::<Result<_, ViewsError>>()?));
         }
         Ok(table)
-    }
-
-    pub(super) fn is_in_memory(&self) -> bool {
-        self.in_memory.is_some()
     }
 
     /// Whether its rows are in memory, and nobody changes them.
@@ -80,16 +77,36 @@ impl Table {
         Ok(rows)
     }
 
+    /// Adds to a batch the rows of this table that a stretch of the log has changed, where the tables have got to `from`. What
+    /// is to be kept in memory of that.
+    pub(super) fn put_all(
+        &self,
+        batch: &mut OwnedWriteBatch,
+        changes: &Changes,
+        from: u64,
+    ) -> Result<Vec<(Vec<u8>, AnyRow)>, ViewsError> {
+        let mut put = Vec::new();
+        for entry in self.id.view.entries(changes) {
+            if self.put(batch, &entry, from)? && self.in_memory.is_some() {
+                put.push(self.row_of(&entry)?);
+            }
+        }
+        Ok(put)
+    }
+
     /// Adds a row to a batch unless the stored one is of a later position. Tells whether it did.
-    /// Rows of one key are all of one partition, so that offsets compare.
-    pub(super) fn put(
+    /// Rows of one key are all of one partition, so that offsets compare. `from` is where the tables have got to: a row of
+    /// what follows that no later event changes cannot be there, and looking for it would cost more than writing it.
+    fn put(
         &self,
         batch: &mut OwnedWriteBatch,
         entry: &Entry,
+        from: u64,
     ) -> Result<bool, ViewsError> {
         let (key, offset) = (entry.key.to_bytes(), entry.position.offset);
-        let stored = self.keyspace.get(&key).map_err(failed("comparing positions"))?;
-        if let Some(value) = stored
+        let may_be_there = offset < from || self.id.view.is_rewritten();
+        if may_be_there
+            && let Some(value) = self.keyspace.get(&key).map_err(failed("comparing positions"))?
             && self.split(&entry.key, &value)?.0 > offset
         {
             return Ok(false);
@@ -113,7 +130,7 @@ impl Table {
     }
 
     /// The row of an entry with its key, as it is kept in memory.
-    pub(super) fn row_of(&self, entry: &Entry) -> Result<(Vec<u8>, AnyRow), ViewsError> {
+    fn row_of(&self, entry: &Entry) -> Result<(Vec<u8>, AnyRow), ViewsError> {
         let row = self.id.view.decode_json(&entry.json);
         let row = row.map_err(|reason| corrupt(&self.id.to_string(), &entry.key, reason))?;
         Ok((entry.key.to_bytes(), row))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use seckill_log::Log;
+use seckill_telemetry::say;
 use uuid::Uuid;
 
 use crate::args::GrabsArgs;
@@ -54,7 +55,7 @@ pub async fn grabs(args: GrabsArgs) -> anyhow::Result<()> {
     };
     let cleaned = engine.clean_up().await;
     let report = measured?;
-    println!("{report}");
+    say!("{report}");
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&report)?;
         std::fs::write(path, json).with_context(|| format!("{}", path.display()))?;

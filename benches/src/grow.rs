@@ -14,6 +14,7 @@ use comfy_table::Table;
 use seckill_load::Crowd;
 use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
+use seckill_telemetry::say;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -42,7 +43,7 @@ struct Measured {
 /// # Errors
 /// The disk, or a grab that was not granted.
 pub async fn grow(args: GrowArgs) -> anyhow::Result<()> {
-    println!("{:?}, load average {}", machine::Machine::look(), machine::load_average());
+    say!("{:?}, load average {}", machine::Machine::look(), machine::load_average());
     fs::create_dir_all(&args.data)?;
     let directory = tempfile::Builder::new().prefix("seckill-grow-").tempdir_in(&args.data)?;
     let mut table = Table::new();
@@ -84,7 +85,7 @@ pub async fn grow(args: GrowArgs) -> anyhow::Result<()> {
         ];
         table.add_row(numbers.map(|number| number.to_string()));
     }
-    println!("{table}");
+    say!("{table}");
     Ok(())
 }
 
@@ -132,7 +133,7 @@ pub async fn grow_step(args: GrowStepArgs) -> anyhow::Result<()> {
     }
     (measured.resident_mb, measured.peak_mb) = (memory("VmRSS")?, memory("VmHWM")?);
     owned.stop().await?;
-    println!("{}", serde_json::to_string(&measured)?);
+    say!("{}", serde_json::to_string(&measured)?);
     Ok(())
 }
 

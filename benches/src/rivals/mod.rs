@@ -25,6 +25,7 @@ use crate::statistics::Spread;
 use postgres::Postgres;
 use redis::Redis;
 use seckill::{Seckill, Way};
+use seckill_telemetry::say;
 use shop::Shop;
 
 /// Between two turns: what a server does later is its own matter until then.
@@ -82,7 +83,7 @@ pub async fn rivals(args: RivalsArgs) -> Result<()> {
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
     let report = measured?;
-    println!("{report}");
+    say!("{report}");
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&report)?;
         std::fs::write(path, json).with_context(|| format!("{}", path.display()))?;

@@ -11,6 +11,7 @@ use comfy_table::Table;
 use futures::future::try_join_all;
 use seckill_command::Dispatcher;
 use seckill_load::Crowd;
+use seckill_telemetry::say;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -51,7 +52,7 @@ pub async fn takeover(args: TakeoverArgs) -> Result<()> {
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
     let cleaned = (warm.clean_up().await, cold.clean_up().await);
-    println!("{}", measured?);
+    say!("{}", measured?);
     cleaned.0.and(cleaned.1)
 }
 

@@ -14,7 +14,7 @@ use comfy_table::Table;
 use seckill_log::Log;
 use seckill_projector::Projector;
 use seckill_replay::{Replay, Selection};
-use seckill_telemetry::Health;
+use seckill_telemetry::{Health, say};
 use seckill_views::{CqlConfig, Views};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +61,7 @@ pub async fn views(args: ViewsArgs) -> anyhow::Result<()> {
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
     let cleaned = engine.clean_up().await;
-    println!("{}", measured?);
+    say!("{}", measured?);
     cleaned
 }
 

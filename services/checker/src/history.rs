@@ -1,12 +1,17 @@
 //! What a run was asked, what it answered, and what was wrong with that.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Error, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rustix::time::{ClockId, clock_gettime};
 use seckill_proto::Position;
 use serde::{Deserialize, Serialize};
+
+/// How a history is named in a folder of several.
+const HISTORY: &str = "history-";
+const JSON_LINES: &str = ".jsonl";
 
 /// One request for one coupon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +31,39 @@ pub struct Attempt {
     pub outcome: Outcome,
 }
 
-/// Reads what was written down: one attempt a line, as JSON.
+/// The clock of histories: microseconds since this machine was started. Whatever is written on one machine shares it.
+#[must_use]
+pub fn now_us() -> u64 {
+    let time = clock_gettime(ClockId::Boottime);
+    let (seconds, nanos) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
+    seconds * 1_000_000 + nanos / 1_000
+}
+
+/// Reads what was written down: one attempt a line, as JSON. Of a folder, all files in it that a drill names its
+/// histories, as one history.
 ///
 /// # Errors
 /// The file cannot be read, or one of its lines.
 pub fn read_history(file: &Path) -> Result<Vec<Attempt>> {
+    if !file.is_dir() {
+        return read_file(file);
+    }
+    let attempts: Result<Vec<_>> = files(file)?.iter().map(|file| read_file(file)).collect();
+    Ok(attempts?.into_iter().flatten().collect())
+}
+
+/// The histories in a folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let mut paths = paths.collect::<Result<Vec<_>>>()?;
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let is_history = |name: String| name.starts_with(HISTORY) && name.ends_with(JSON_LINES);
+    paths.retain(|path| name(path).is_some_and(is_history));
+    paths.sort();
+    Ok(paths)
+}
+
+fn read_file(file: &Path) -> Result<Vec<Attempt>> {
     let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", file.display()));
     read(BufReader::new(File::open(file).map_err(named)?)).map_err(named)
 }

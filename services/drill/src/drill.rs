@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use seckill_edge::now_ms;
+use seckill_telemetry::say;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -59,7 +60,7 @@ pub(crate) async fn run(
         (waves, ()) = async { tokio::join!(coming, happening.all(planned, seed)) } => waves,
         error = happening.look_after() => return Err(error),
     };
-    println!("stopping all processes, and judging");
+    say!("stopping all processes, and judging");
     let mut wrong = std::mem::take(&mut *happening.wrong.lock());
     wrong.extend(cluster.stop().await);
     let judged = judge(cluster.engines.as_deref(), flags, folder, waves, wrong, begun_ms);
@@ -95,7 +96,7 @@ fn report(
         requests,
         of_log,
         faults,
-        takeovers_at_seconds: since(begun_ms, &takeovers_ms),
+        first_events_of_owners_at_seconds: since(begun_ms, &takeovers_ms),
         timeline,
     }
 }
@@ -158,7 +159,7 @@ impl Happening {
             all.spawn(async move { happening.one(planned, random).await });
         }
         all.join_all().await;
-        println!("faults are over; waiting until everything is ready and everybody has an answer");
+        say!("faults are over; waiting until everything is ready and everybody has an answer");
         if let Err(error) = self.recover().await {
             self.wrong.lock().push(error.to_string());
         }
@@ -184,10 +185,12 @@ impl Happening {
         tokio::time::sleep_until(self.begun + planned.at).await;
         let fault = planned.fault.to_string();
         let at_seconds = self.begun.elapsed().as_secs_f64();
-        println!("{at_seconds:>8.1} s  {fault}, for {:.1} s", planned.lasts.as_secs_f64());
+        say!("{at_seconds:>8.1} s  {fault}, for {:.1} s", planned.lasts.as_secs_f64());
         match self.inflict(&planned, random).await {
             Ok(true) => {}
-            Ok(false) => return println!("{:>10}  left out, it has not recovered: {fault}", ""),
+            Ok(false) => {
+                return say!("{:>10}  left out, it has not recovered: {fault}", "");
+            }
             Err(error) => {
                 let after = format!("after {fault}, at {at_seconds:.1} s");
                 self.note(&planned.fault, error.context(after));

@@ -102,7 +102,7 @@ fn chart(report: &Report, title: &str, series: &[Series], scale: f64, unit: &str
         most * scale,
         MARGIN - 6.0
     );
-    for at in &report.takeovers_at_seconds {
+    for at in &report.first_events_of_owners_at_seconds {
         let x = x(report, *at);
         let _ = write!(
             svg,

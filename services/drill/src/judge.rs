@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use seckill_checker::{
@@ -55,10 +54,8 @@ pub(crate) async fn judge(
     let read = ledger.read_log(&*log).await;
     let unread = |error: ReadError| vec![Violation { rule: PROMISES[0], what: error.to_string() }];
     let mut broken = read.unwrap_or_else(unread);
-    let told: Vec<_> = waves.iter().map(told).collect::<Result<_>>()?;
-    for (_, attempts) in &told {
-        broken.extend(check(&ledger, attempts, REFUSALS_OLD_US));
-    }
+    let told = waves.iter().map(told).collect::<Result<Vec<_>>>()?.concat();
+    broken.extend(check(&ledger, &told, REFUSALS_OLD_US));
     let mut promises = of_checker(broken);
     promises.push(Promise::of(VIEWS, waves.into_iter().flat_map(audited).collect()));
     let verified = verify(flags).unwrap_or_else(|error| vec![format!("{error:#}")]);
@@ -80,10 +77,12 @@ fn misdated(ledger: &Ledger, begun_ms: i64) -> Option<String> {
         .then(|| format!("by {early_ms} ms too early, or by {late_ms} ms too late"))
 }
 
-/// When a wave came, and what it was told; nothing where it could not begin.
-fn told(wave: &Wave) -> Result<(Duration, Vec<Attempt>)> {
-    let attempts = if wave.history.exists() { read_history(&wave.history)? } else { Vec::new() };
-    Ok((wave.at, attempts))
+/// What a wave was told; nothing where it could not begin.
+fn told(wave: &Wave) -> Result<Vec<Attempt>> {
+    if !wave.history.exists() {
+        return Ok(Vec::new());
+    }
+    Ok(read_history(&wave.history)?)
 }
 
 async fn open(engines: Option<&Engines>, folder: &Path) -> Result<Arc<dyn Log>> {

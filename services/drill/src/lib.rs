@@ -27,6 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use seckill_telemetry::say;
 
 use crate::cluster::Cluster;
 use crate::engines::Engines;
@@ -67,21 +69,32 @@ async fn drill(args: DrillArgs) -> Result<bool> {
         format!("{folder} cannot be made for this drill; name another folder with --out")
     })?;
     let folder = folder.canonicalize()?; // as the script of the engines names it
-    println!("drill {seed}: {} faults within {:?}", planned.len(), args.duration);
+    say!("drill {seed}: {} faults within {:?}", planned.len(), args.duration);
+    leave_cores();
     let (cluster, flags) = cluster(&args, shape, &folder).await?;
     let drilled = tokio::select! {
         drilled = Box::pin(drill::run(&args, seed, planned, &cluster, &flags, &folder)) => drilled,
         () = stop.cancelled() => {
-            println!("stopping; whatever was started is ended");
+            say!("stopping; whatever was started is ended");
             Err(anyhow!("told to stop"))
         }
     };
     tokio::task::block_in_place(|| cluster.end());
     let report = drilled?;
     report.write(&folder)?;
-    println!("{report}");
-    println!("report: {}", folder.join("report.html").display());
+    say!("{report}");
+    say!("report: {}", folder.join("report.html").display());
+    if args.engines.is_none() {
+        let (data, folder) = (folder.join("data"), folder.display());
+        say!("judged again by: seckill verify --data {} --history {folder}", data.display());
+    }
     Ok(report.passed)
+}
+
+/// A process that crashes leaves its core, as far as the system lets it: it may not crash again soon.
+fn leave_cores() {
+    let limit = getrlimit(Resource::Core);
+    let _ = setrlimit(Resource::Core, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The plan; what cannot be done on this machine is left out of it.
@@ -91,7 +104,7 @@ fn planned(seed: u64, shape: Shape, args: &DrillArgs) -> Result<Vec<Planned>> {
         bail!("--only: no fault is described so. There are:\n{}", descriptions(shape).join("\n"));
     }
     if clock::library().is_none() {
-        println!("clocks do not leap: {NO_LIBRARY}");
+        say!("clocks do not leap: {NO_LIBRARY}");
         planned.retain(|planned| !planned.fault.is_of_clock());
     }
     if planned.is_empty() {

@@ -102,6 +102,10 @@ impl Process {
         let mut command = Command::new(&self.program);
         let listen = format!("127.0.0.1:{}", self.port);
         command.args(&self.args).args(["--listen", &listen]).stdin(Stdio::null()).process_group(0);
+        // Where systems put a core by its name alone, it stands beside what the process said.
+        if let Some(folder) = self.said.parent() {
+            command.current_dir(folder);
+        }
         self.clock.iter().for_each(|clock| clock.give_to(&mut command));
         command
     }

@@ -43,8 +43,8 @@ pub struct Report {
     pub of_log: OfLog,
     /// What was done.
     pub faults: Vec<Happened>,
-    /// When the first event of a new term was decided, since the crowd came.
-    pub takeovers_at_seconds: Vec<f64>,
+    /// When the first event of a new owner was decided, since the crowd came: some time after it has taken over.
+    pub first_events_of_owners_at_seconds: Vec<f64>,
     /// Moment by moment.
     pub timeline: Timeline,
 }
@@ -96,22 +96,25 @@ impl Report {
             only => format!("only faults of {}", only.join(", ")),
         };
         let Self { version, began_at, system, rate_per_second, duration_seconds, .. } = self;
+        let within_seconds = self.requests.came_within_ms as f64 / 1_000.0;
         format!(
-            "seckill {version}, {began_at:.0}, {system}; {faults}, {rate_per_second} customers a second for \
-             {duration_seconds} s"
+            "seckill {version}, {began_at:.0}, {system}; {faults}; {rate_per_second} customers a second planned for \
+             {duration_seconds} s, who came within {within_seconds:.0} s"
         )
     }
 
     /// What was counted, with its name.
-    pub(crate) fn counts(&self) -> [(u64, &'static str); 10] {
-        let Requests { sent, granted, refused, turned_away, unknown } = self.requests;
+    pub(crate) fn counts(&self) -> [(u64, &'static str); 11] {
+        let Requests { customers, sent, granted, refused, turned_away, unknown, .. } =
+            self.requests;
         let OfLog { coupons, events, void_records, takeovers } = self.of_log;
         [
+            (customers, "customers"),
             (sent, "requests"),
             (granted, "answered with a coupon"),
             (refused, "refused"),
             (turned_away, "turned away, and asked again"),
-            (unknown, "whose outcome nobody knew, and asked again"),
+            (unknown, "cut off or timed out, so that nobody knew, and asked again"),
             (coupons, "coupons given"),
             (events, "events"),
             (void_records, "records that count for nobody"),

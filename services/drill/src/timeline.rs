@@ -1,5 +1,6 @@
 //! How a drill went, moment by moment, from what customers were told.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -42,6 +43,11 @@ pub struct Timeline {
 /// What requests came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Requests {
+    /// Who wanted a coupon.
+    pub customers: u64,
+    /// When the last one of them came, since the first one: later than planned where those who were there before were not
+    /// answered soon.
+    pub came_within_ms: u64,
     /// All that were sent.
     pub sent: u64,
     /// Answered with a coupon, new or had already.
@@ -54,23 +60,39 @@ pub struct Requests {
     pub unknown: u64,
 }
 
-/// When a request was answered, or asked where no answer came: since the crowd came, where the clock of the attempt
-/// began later than that.
-fn told(clock: Duration, attempt: &Attempt) -> Duration {
-    clock + Duration::from_micros(attempt.answered.unwrap_or(attempt.asked))
+/// When a request was answered, or asked where no answer came, by its clock.
+fn told_us(attempt: &Attempt) -> u64 {
+    attempt.answered.unwrap_or(attempt.asked)
 }
 
-/// What the crowd was told, from its first wave to its last answer.
-pub(crate) fn timeline(waves: &[(Duration, Vec<Attempt>)]) -> (Timeline, Requests) {
-    let all = || waves.iter().flat_map(|(at, attempts)| attempts.iter().map(|of| (*at, of)));
-    let end = all().map(|(at, attempt)| told(at, attempt)).max().unwrap_or_default();
-    let mut watch = Watch::over(end);
-    all().for_each(|(at, attempt)| watch.add(at, attempt));
-    watch.end()
+/// What the crowd was told, from its first request to its last answer.
+pub(crate) fn timeline(attempts: &[Attempt]) -> (Timeline, Requests) {
+    let begun_us = attempts.iter().map(|attempt| attempt.asked).min().unwrap_or_default();
+    let end_us = attempts.iter().map(told_us).max().unwrap_or_default();
+    let mut watch = Watch::over(begun_us, Duration::from_micros(end_us - begun_us));
+    attempts.iter().for_each(|attempt| watch.add(attempt));
+    let (timeline, mut requests) = watch.end();
+    let came_us = came_us(attempts);
+    requests.customers = came_us.len() as u64;
+    let last_us = came_us.into_iter().max().unwrap_or_default();
+    requests.came_within_ms = (last_us - begun_us) / 1_000;
+    (timeline, requests)
+}
+
+/// When each customer asked first.
+fn came_us(attempts: &[Attempt]) -> Vec<u64> {
+    let mut came_us = HashMap::new();
+    for Attempt { promotion_id, customer_id, key, asked, .. } in attempts {
+        let first = came_us.entry((promotion_id, customer_id, key)).or_insert(*asked);
+        *first = (*first).min(*asked);
+    }
+    came_us.into_values().collect()
 }
 
 /// Puts a timeline together.
 struct Watch {
+    /// When it begins, by the clock of the attempts.
+    begun_us: u64,
     /// How long each is.
     moment: Duration,
     timeline: Timeline,
@@ -80,7 +102,7 @@ struct Watch {
 
 impl Watch {
     /// Over so long a time.
-    fn over(duration: Duration) -> Self {
+    fn over(begun_us: u64, duration: Duration) -> Self {
         let length = (duration / MOMENTS).max(SHORTEST);
         let moment = length.as_secs_f64();
         let count = (duration.as_secs_f64() / moment).ceil().max(1.0);
@@ -90,12 +112,12 @@ impl Watch {
         let timeline = Timeline { moment_seconds: moment, moments: moments.collect() };
         let latency = || Histogram::new_with_bounds(1, 3_600_000_000, 2).expect("bounds that fit");
         let latencies = timeline.moments.iter().map(|_| latency()).collect();
-        Self { moment: length, timeline, latencies, requests: Requests::default() }
+        Self { begun_us, moment: length, timeline, latencies, requests: Requests::default() }
     }
 
-    /// Adds what somebody was told, by a clock that began at a time since the crowd came.
-    fn add(&mut self, clock: Duration, attempt: &Attempt) {
-        let index = self.index(told(clock, attempt));
+    /// Adds what somebody was told.
+    fn add(&mut self, attempt: &Attempt) {
+        let index = self.index(Duration::from_micros(told_us(attempt) - self.begun_us));
         let (moment, requests) = (&mut self.timeline.moments[index], &mut self.requests);
         let (of_moment, of_all, is_definite) = match attempt.outcome {
             Outcome::Granted { .. } => (&mut moment.granted, &mut requests.granted, true),
@@ -131,6 +153,8 @@ mod tests {
     use super::*;
     use seckill_proto::Position;
 
+    const SECOND: u64 = 1_000_000;
+
     fn attempt(asked: u64, answered: Option<u64>, outcome: Outcome) -> Attempt {
         let (promotion_id, customer_id) = ("p".to_owned(), "c".to_owned());
         Attempt { promotion_id, customer_id, key: String::new(), asked, answered, outcome }
@@ -138,17 +162,13 @@ mod tests {
 
     #[test]
     fn what_was_told_stands_in_its_moment() {
-        let mut watch = Watch::over(Duration::from_secs(75));
+        let mut watch = Watch::over(5 * SECOND, Duration::from_secs(75));
         let position = Position { partition: 0, offset: 1 };
         let granted = Outcome::Granted { serial: 1, position, repeated: false };
-        let second = 1_000_000;
-        watch.add(Duration::ZERO, &attempt(0, Some(2_000), granted.clone()));
-        watch.add(
-            Duration::from_secs(10),
-            &attempt(second, Some(second + 500), Outcome::NotAccepted),
-        );
-        watch.add(Duration::from_secs(10), &attempt(second, None, Outcome::Unknown));
-        watch.add(Duration::from_secs(70), &attempt(10 * second, Some(90 * second), granted));
+        watch.add(&attempt(5 * SECOND, Some(5 * SECOND + 2_000), granted.clone()));
+        watch.add(&attempt(16 * SECOND, Some(16 * SECOND + 500), Outcome::NotAccepted));
+        watch.add(&attempt(16 * SECOND, None, Outcome::Unknown));
+        watch.add(&attempt(85 * SECOND, Some(165 * SECOND), granted));
         let (timeline, requests) = watch.end();
         assert_eq!((timeline.moments.len(), timeline.moment_seconds), (300, 0.25));
         let moment = &timeline.moments[44];
@@ -157,5 +177,15 @@ mod tests {
         assert!((1.9..2.1).contains(&timeline.moments[0].p99_ms), "{:?}", timeline.moments[0]);
         assert_eq!(timeline.moments[299].granted, 1); // after the end counts to it
         assert_eq!((requests.sent, requests.granted), (4, 2));
+    }
+
+    #[test]
+    fn customers_are_counted_once_and_come_when_they_first_ask() {
+        let first = attempt(5 * SECOND, Some(6 * SECOND), Outcome::NotAccepted);
+        let again = attempt(90 * SECOND, None, Outcome::Unknown);
+        let other = attempt(8 * SECOND, Some(9 * SECOND), Outcome::NotAccepted);
+        let other = Attempt { customer_id: "d".to_owned(), ..other };
+        let (_, requests) = timeline(&[again, first, other]);
+        assert_eq!((requests.customers, requests.came_within_ms), (2, 3_000));
     }
 }

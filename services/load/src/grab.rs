@@ -8,6 +8,7 @@ mod streamed;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use seckill_checker::now_us;
 use seckill_proto::Position;
 
 use crate::backoff::Backoff;
@@ -87,7 +88,7 @@ impl Counter {
             answer,
         };
         while Instant::now() < deadline {
-            let asked = self.history.as_ref().map(History::now);
+            let asked = self.history.as_ref().map(|_| now_us());
             let (meaning, retry_after) = self.ask_once(&visit.sale, &customer_id, doubted).await;
             if let (Some(history), Some(asked)) = (&self.history, asked) {
                 history.note(asked, &visit.sale, &customer_id, &meaning);

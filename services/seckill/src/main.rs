@@ -30,14 +30,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use seckill_drill::{DrillArgs, NotJudged};
+use seckill_drill::DrillArgs;
 use seckill_load::{LoadArgs, Verdict};
+use seckill_log::LogError;
 use seckill_projector::VerifyError;
+use seckill_views::ViewsError;
 
 use crate::given::{AdminArgs, CommandArgs, EmbeddedArgs, Given, ProjectorArgs, QueryArgs};
 use crate::settings::Role;
 
-/// The exit code where there is nothing to judge: no log, no views, or a drill that did not come to its end.
+/// The exit code where nothing was judged: no log, no views, a system that is not reached, a drill that did not come to its end.
 const UNDECIDED: u8 = 2;
 
 /// How long calls that block may go on at the very end.
@@ -95,6 +97,13 @@ enum Verb {
     },
 }
 
+impl Verb {
+    /// Whether it says if promises are kept.
+    fn judges(&self) -> bool {
+        matches!(self, Self::Load(_) | Self::Verify(_) | Self::Simulate(_) | Self::Drill(_))
+    }
+}
+
 fn main() -> ExitCode {
     raise_open_files();
     let runtime = match tokio::runtime::Runtime::new() {
@@ -105,7 +114,12 @@ fn main() -> ExitCode {
         }
     };
     let args: Vec<_> = std::env::args_os().collect();
-    let ended = runtime.block_on(async { run(Cli::given(&args)?.verb).await });
+    let mut judges = false;
+    let ended = runtime.block_on(async {
+        let verb = Cli::given(&args)?.verb;
+        judges = verb.judges();
+        run(verb).await
+    });
     // Everything is done or given up by now; a question to an absent broker keeps nobody waiting.
     runtime.shutdown_timeout(LAST_MOMENT);
     match ended {
@@ -113,12 +127,26 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}"); // nobody may be reading
-            let unused =
-                matches!(error.downcast_ref(), Some(VerifyError::Unused | VerifyError::NoTables));
-            let absent = unused || engines::is_absent(&error);
-            if absent || error.is::<NotJudged>() { UNDECIDED.into() } else { ExitCode::FAILURE }
+            let undecided = engines::is_absent(&error) || (judges && !is_damage(&error));
+            if undecided { UNDECIDED.into() } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Whether what was to be judged is there, and is not as it was written.
+fn is_damage(error: &anyhow::Error) -> bool {
+    let log = |error: &LogError| {
+        matches!(error, LogError::Damaged(_) | LogError::Lost { .. } | LogError::Broken(_))
+    };
+    let views = |error: &ViewsError| matches!(error, ViewsError::Corrupt { .. });
+    let verify = |error: &VerifyError| match error {
+        VerifyError::Log(error) => log(error),
+        VerifyError::Views(error) => views(error),
+        error => !matches!(error, VerifyError::Unused | VerifyError::NoTables),
+    };
+    error.downcast_ref().is_some_and(log)
+        || error.downcast_ref().is_some_and(views)
+        || error.downcast_ref().is_some_and(verify)
 }
 
 /// Connections, segments and tables each take a descriptor: the soft limit is often 1,024, and the hard

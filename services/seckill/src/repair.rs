@@ -22,7 +22,7 @@ use seckill_log::{
 use seckill_promotion::Book;
 use seckill_proto::v1::{AcceptedLoss, Checkpoint, Fence};
 use seckill_proto::{CouponId, encode_fence};
-use seckill_telemetry::start_tracing;
+use seckill_telemetry::{say, start_tracing};
 use seckill_views::{CouponRow, CouponsByPromotion, Scanned, Views};
 
 use crate::engines;
@@ -66,8 +66,8 @@ pub(crate) async fn run(args: RepairArgs) -> anyhow::Result<bool> {
     let Some((cuts, _)) = cuts.zip(feed_cuts) else {
         let left = EmbeddedLog::open_what_is_left(&settings.data.join("log"))?;
         lost(&left, &settings).await?;
-        println!(
-            "Nothing was changed. `--accept-loss` cuts the log there and goes on without the rest."
+        say!(
+            "Nothing was changed. `--accept-loss` cuts the log there and goes on without the rest.",
         );
         return Ok(false);
     };
@@ -78,16 +78,16 @@ pub(crate) async fn run(args: RepairArgs) -> anyhow::Result<bool> {
     };
     let lost = lost(&*log, &settings).await?;
     if !settle_loss(&log, &settings, &lost, &cuts, args.accept_loss).await? {
-        println!("Nothing was changed. `--accept-loss` goes on without the lost records.");
+        say!("Nothing was changed. `--accept-loss` goes on without the lost records.");
         return Ok(false); // nothing else is written to a log that has lost records
     }
     if !settle_loss_of_feed(&*log, args.accept_loss).await? {
-        println!("Nothing was changed. `--accept-loss` feeds again what is missing.");
+        say!("Nothing was changed. `--accept-loss` feeds again what is missing.");
         return Ok(false);
     }
     let timely = settle_clock(&*log, args.reset_clock).await?;
     if timely {
-        println!("The log is whole.");
+        say!("The log is whole.");
     }
     Ok(timely)
 }
@@ -105,13 +105,13 @@ async fn settle_files(directory: &Path, accept: bool) -> anyhow::Result<Option<V
     let survey = move || {
         let survey = EmbeddedLog::survey(&directory)?;
         for damage in &survey.damages {
-            println!("DAMAGED: {damage}");
+            say!("DAMAGED: {damage}");
         }
         if survey.damages.is_empty() || !accept {
             return Ok(survey.damages.is_empty().then(Vec::new));
         }
         let cuts = EmbeddedLog::cut_damage(&directory)?;
-        println!("CUT: what was cut is kept in the folders lost-N of {}.", directory.display());
+        say!("CUT: what was cut is kept in the folders lost-N of {}.", directory.display());
         Ok::<_, LogError>(Some(cuts))
     };
     tokio::task::spawn_blocking(survey).await?.context("the log cannot be read")
@@ -124,7 +124,7 @@ async fn lost(log: &dyn Log, settings: &Settings) -> anyhow::Result<Lost> {
     let views = match settings.cql.is_some() || settings.data.join("views").exists() {
         true => {
             let views = engines::views_to_read(settings, log.partitions()).await;
-            views.inspect_err(|error| println!("The views cannot be asked: {error:#}")).ok()
+            views.inspect_err(|error| say!("The views cannot be asked: {error:#}")).ok()
         }
         false => None,
     };
@@ -144,9 +144,9 @@ async fn lost(log: &dyn Log, settings: &Settings) -> anyhow::Result<Lost> {
     lost.retain(|_, contradictions| !contradictions.is_empty());
     for contradictions in lost.values() {
         let furthest = contradictions.iter().max_by_key(|found| found.checkpoint.next_offset);
-        furthest.iter().for_each(|found| println!("LOST: {}", found.what()));
+        furthest.iter().for_each(|found| say!("LOST: {}", found.what()));
         let others = contradictions.iter().map(|found| found.witness.as_str());
-        println!("  seen by {}", others.collect::<Vec<_>>().join(", "));
+        say!("  seen by {}", others.collect::<Vec<_>>().join(", "));
     }
     if let Some((views, _)) = views {
         show_lost_coupons(log, &views, &lost).await?;
@@ -178,14 +178,14 @@ async fn show_lost_coupons(log: &dyn Log, views: &Views, lost: &Lost) -> anyhow:
         }
     };
     views.scan::<CouponsByPromotion>(&mut note).await?;
-    println!("{} coupons are in the views and not in the log.", coupons.len());
+    say!("{} coupons are in the views and not in the log.", coupons.len());
     coupons.sort_by_key(|row| row.position);
     for row in coupons.iter().take(SHOWN) {
         let CouponRow { id, customer_id, grabbed_at, position, .. } = row;
-        println!("  {id} of {customer_id:?}, given {grabbed_at}, at {position}");
+        say!("  {id} of {customer_id:?}, given {grabbed_at}, at {position}");
     }
     if coupons.len() > SHOWN {
-        println!("  and {} more", coupons.len() - SHOWN);
+        say!("  and {} more", coupons.len() - SHOWN);
     }
     Ok(())
 }
@@ -215,7 +215,7 @@ async fn settle_loss(
         let end = log.end(partition).await?;
         let accepted_loss = Some(AcceptedLoss { end, refuted });
         let at = append(&**log, partition, Fence { accepted_loss, ..fence() }).await?;
-        println!("ACCEPTED: partition {partition} goes on from offset {end}; it says so at {at}.");
+        say!("ACCEPTED: partition {partition} goes on from offset {end}; it says so at {at}.");
     }
     settle_feed(&**log).await?;
     for partition in partitions {
@@ -229,7 +229,7 @@ async fn settle_loss(
 async fn settle_feed(log: &dyn Log) -> anyhow::Result<()> {
     let lost = accept_feed_loss(log).await.context("the feed")?;
     if lost > 0 {
-        println!("{lost} coupons are in the feed and not in the log. They stay there.");
+        say!("{lost} coupons are in the feed and not in the log. They stay there.");
     }
     Ok(())
 }
@@ -241,10 +241,10 @@ async fn settle_loss_of_feed(log: &dyn Log, accept: bool) -> anyhow::Result<bool
     if lost == 0 {
         return Ok(true);
     }
-    println!("LOST: the feed of other programs ends {lost} records before it was seen to end.");
+    say!("LOST: the feed of other programs ends {lost} records before it was seen to end.");
     if accept {
         settle_feed(log).await?;
-        println!(
+        say!(
             "The coupons that are missing in it are fed again, and get numbers that others had: whoever reads \
              it, by /sync or with a Kafka client, has to begin again."
         );
@@ -260,7 +260,7 @@ async fn clear_views(settings: &Settings, partitions: u32) -> anyhow::Result<()>
     let directory = settings.data.join("views");
     if directory.exists() {
         let aside = engines::put_aside(&directory, "before-repair")?;
-        println!("The views are put aside in {} and made again from the log.", aside.display());
+        say!("The views are put aside in {} and made again from the log.", aside.display());
     }
     Ok(())
 }
@@ -274,14 +274,12 @@ async fn settle_clock(log: &dyn Log, reset: bool) -> anyhow::Result<bool> {
             continue;
         }
         let ahead_s = ahead_ms / 1_000;
-        println!("AHEAD: the time of partition {partition} is {ahead_s} s ahead of the clock.");
+        say!("AHEAD: the time of partition {partition} is {ahead_s} s ahead of the clock.");
         if reset {
             let at = append(log, partition, Fence { clock_ms: Some(now_ms), ..fence() }).await?;
-            println!(
-                "RESET: the time of partition {partition} goes on from now; it says so at {at}."
-            );
+            say!("RESET: the time of partition {partition} goes on from now; it says so at {at}.");
         } else {
-            println!(
+            say!(
                 "  New promotions there may be refused. `--reset-clock` lets time go on from now."
             );
             timely = false;

@@ -13,7 +13,7 @@ use seckill_edge::{Bound, now_ms};
 use seckill_log::Log;
 use seckill_log::embedded::EmbeddedLog;
 use seckill_replay::{Import, Item, Replay, Selection, export, to_json};
-use seckill_telemetry::start_tracing;
+use seckill_telemetry::{say, start_tracing};
 
 use crate::bar::{bar, show};
 use crate::engines;
@@ -149,7 +149,7 @@ pub(crate) async fn export_log(args: ExportArgs) -> anyhow::Result<()> {
     });
     let records =
         finished.with_context(named).inspect_err(|_| drop(std::fs::remove_file(&path)))?;
-    println!("{records} records are in {}.", path.display());
+    say!("{records} records are in {}.", path.display());
     Ok(())
 }
 
@@ -164,9 +164,7 @@ pub(crate) async fn import(args: ImportArgs) -> anyhow::Result<()> {
         Some(_) => write(&import, engines::log(&settings).await?).await?,
         None => import_embedded(&import, &settings.data).await?,
     };
-    println!(
-        "{records} records were imported. The views are made from them by `up`, or a projector."
-    );
+    say!("{records} records were imported. The views are made from them by `up`, or a projector.");
     Ok(())
 }
 

@@ -18,12 +18,12 @@ pub(crate) async fn add(
     let mut ledger = Ledger::default();
     let mut broken = ledger.read_log(log).await?;
     for attempts in &attempts {
-        broken.extend(check(&ledger, attempts, REFUSALS_OLD_US)); // each has a clock of its own
+        broken.extend(check(&ledger, attempts, REFUSALS_OLD_US)); // each may have a clock of its own
     }
     let all = attempts.iter().flatten();
     let open = all.clone().filter(|of| of.outcome == Outcome::Unknown).count();
     report.count("requests of histories", all.count() as u64);
-    report.count("of them without a definite answer", open as u64);
+    report.count("requests of histories without a definite answer", open as u64);
     broken.iter().for_each(|violation| report.differ(|| violation.to_string()));
     Ok(())
 }

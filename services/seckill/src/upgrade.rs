@@ -1,7 +1,7 @@
 //! `seckill upgrade`: makes data of an earlier version data of this one.
 
 use seckill_log::embedded::EmbeddedLog;
-use seckill_telemetry::start_tracing;
+use seckill_telemetry::{say, start_tracing};
 
 use crate::settings::Settings;
 
@@ -9,16 +9,13 @@ use crate::settings::Settings;
 pub(crate) async fn run(settings: Settings) -> anyhow::Result<()> {
     start_tracing("warn", settings.log_format)?;
     let Some(upgraded) = EmbeddedLog::upgrade(&settings.data.join("log")).await? else {
-        println!("The log is of this version already.");
+        say!("The log is of this version already.");
         return Ok(());
     };
     for (partition, records) in upgraded.records.iter().enumerate() {
-        println!("partition {partition}: {records} records");
+        say!("partition {partition}: {records} records");
     }
-    println!(
-        "Moved. The old log is kept in {}; delete it once all is well.",
-        upgraded.kept.display()
-    );
-    println!("The views are made again from the log when `seckill up` starts.");
+    say!("Moved. The old log is kept in {}; delete it once all is well.", upgraded.kept.display());
+    say!("The views are made again from the log when `seckill up` starts.");
     Ok(())
 }

@@ -11,7 +11,8 @@ use reqwest::Response;
 use seckill_command::newest_snapshots;
 use seckill_log::{Log, LogError};
 use seckill_projector::{AskClaims, Claim, Report, Stage, Verifying, verify_watched};
-use seckill_telemetry::start_tracing;
+use seckill_telemetry::{say, start_tracing};
+use seckill_views::VIEWS;
 
 use crate::bar::{bar, show};
 use crate::engines;
@@ -22,8 +23,8 @@ use crate::told;
 /// An engine that is there answers sooner; one that is not shall not keep anybody waiting.
 const ENGINE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Compare every row of the views with the log; exit code 0 when they are equal, 1 when they are not, or
-/// something is damaged or in use, 2 when there is no log or are no views
+/// Compare every row of the views with the log; exit code 0 when they are equal, 1 when they are not or something is
+/// damaged, 2 when they were not compared: there is no log or are no views, or something is in use or cannot be read
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
@@ -35,9 +36,9 @@ pub(crate) struct VerifyArgs {
     /// Compare the tables beside those that are read: the new ones of a rebuild, or those before it
     #[arg(long)]
     beside: bool,
-    /// Also hold what `seckill load --history` or a drill wrote against the log; repeatable. What breaks a promise is a
-    /// difference. Not with --target: it reads the log itself, and embedded engines have to be stopped first
-    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    /// Also hold what `seckill load --history` wrote against the log, or the folder of a drill; repeatable. What breaks a
+    /// promise is a difference. Not with --target: it reads the log itself, and embedded engines have to be stopped first
+    #[arg(long, value_name = "FILE|DIR", conflicts_with = "target")]
     history: Vec<PathBuf>,
     /// Print one object of JSON
     #[arg(long)]
@@ -69,7 +70,7 @@ pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<bool> {
     bar.finish_and_clear();
     let report = report?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print(&report);
     }
@@ -78,21 +79,19 @@ pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<bool> {
 
 fn print(report: &Report) {
     for (what, count) in &report.counts {
-        println!("{count:>12}  {what}");
+        let is_view = VIEWS.iter().any(|view| view.name() == what);
+        say!("{count:>12}  {}{what}", if is_view { "rows of " } else { "" });
     }
     for repair in &report.repairs {
-        println!("REPAIRED: {repair}");
+        say!("REPAIRED: {repair}");
     }
     for difference in &report.differences {
-        println!("DIFFERENT: {difference}");
+        say!("DIFFERENT: {difference}");
     }
     let shown = report.differences.len() as u64;
-    let of_them = if shown < report.different {
-        format!("; the first {shown} are above")
-    } else {
-        String::new()
-    };
-    println!("{:>12}  differences{of_them}", report.different);
+    let first = (shown < report.different).then(|| format!("; the first {shown} are above"));
+    let of_them = first.unwrap_or_default();
+    say!("{:>12}  differences{of_them}", report.different);
 }
 
 /// Has a node compare, and shows how it goes.

@@ -15,7 +15,7 @@ fn play(seeds: impl Iterator<Item = u64>) -> Totals {
             Err(_) => {
                 let run = Run { trace: true, ..shortest(Run::new(seed)) };
                 let failed = simulate(run).expect_err("it failed a moment ago");
-                failed.trace.iter().for_each(|line| println!("{line}"));
+                failed.trace.iter().for_each(|line| eprintln!("{line}"));
                 panic!("seed {seed}: {:#?}", failed.broken);
             }
         }

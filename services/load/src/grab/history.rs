@@ -4,11 +4,10 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
-use seckill_checker::{Attempt, Outcome, Reason};
+use seckill_checker::{Attempt, Outcome, Reason, now_us};
 
 use super::Meaning;
 use crate::ledger::{Answer, Refusal, Trouble};
@@ -17,7 +16,6 @@ use crate::promotion::Offer;
 const CANNOT_WRITE: &str = "--history: it cannot be written";
 
 pub(crate) struct History {
-    begun: Instant,
     /// The file, until it could not be written.
     file: Mutex<Result<BufWriter<File>, std::io::Error>>,
 }
@@ -27,7 +25,7 @@ impl History {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::options().create(true).truncate(false).write(true).open(path);
         let file = file.with_context(|| format!("--history {}", path.display()))?;
-        Ok(Self { begun: Instant::now(), file: Mutex::new(Ok(BufWriter::new(file))) })
+        Ok(Self { file: Mutex::new(Ok(BufWriter::new(file))) })
     }
 
     /// Whatever the file had is gone.
@@ -37,15 +35,10 @@ impl History {
         begun.context(CANNOT_WRITE)
     }
 
-    /// Microseconds since the beginning.
-    pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-
     /// Takes note of a request that was asked at a time, and of its answer, which came now.
     pub(crate) fn note(&self, asked: u64, sale: &Offer, customer_id: &str, meaning: &Meaning) {
         let outcome = outcome(meaning);
-        let answered = (outcome != Outcome::Unknown).then(|| self.now());
+        let answered = (outcome != Outcome::Unknown).then(now_us);
         let key = if sale.limit_per_customer > 1 { customer_id } else { "" };
         let attempt = Attempt {
             promotion_id: sale.id.clone(),

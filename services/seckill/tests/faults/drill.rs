@@ -74,7 +74,7 @@ async fn a_cluster_keeps_every_promise() {
     assert!(number(&report, "/of_log/coupons") > 1_000, "{report}");
     assert!(number(&report, "/requests/refused") > 100, "{report}");
     // Eight partitions have an owner at the beginning, and get others.
-    let takeovers = report["takeovers_at_seconds"].as_array().expect("a list").len();
+    let takeovers = report["first_events_of_owners_at_seconds"].as_array().expect("a list").len();
     assert!(takeovers > 16, "{report}");
     assert!(report["faults"].as_array().is_some_and(|faults| faults.len() > 20), "{report}");
 }

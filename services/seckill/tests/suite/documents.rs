@@ -86,6 +86,10 @@ fn the_proof_is_run_as_told() {
         assert!(output.status.success() && !said.contains("BROKEN"), "{flags:?}: {said}");
         assert!(said.lines().count() > 5, "{flags:?}: {said}");
     }
+    let proof = std::fs::read_to_string(top().join("docs/proof.md")).expect("a document");
+    for promise in seckill_checker::PROMISES {
+        assert!(proof.contains(&format!("| {promise} |")), "{promise}");
+    }
     // Drills are run among the tests under faults; here they are only understood.
     for mut flags in drills {
         flags.extend(["--only", "what nobody does"].map(str::to_owned));

@@ -2002,7 +2002,7 @@ async fn what_does_not_fit_a_system_that_exists_is_named() {
     assert!(!touched, "the port is taken before any engine is touched");
 
     let verify = run("verify", &sale.flags());
-    assert_eq!(verify.status.code(), Some(1), "a running system has its data to itself");
+    assert_eq!(verify.status.code(), Some(2), "a running system has its data to itself");
     assert!(said(&verify).contains(&data), "{}", said(&verify));
 
     let health = |path: &str| {

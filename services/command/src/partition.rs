@@ -338,12 +338,26 @@ impl Partition {
                     if received == 0 {
                         return;
                     }
+                    self.gather(&mut envelopes).await;
                     self.decide(owner, session, &mut envelopes);
                 }
                 () = sleep_until_due(&self.clock, &session.book), if room && has_space => {
                     self.wake(owner, session);
                 }
             }
+        }
+    }
+
+    /// Lets those come in too who are at the door: other tasks that can run now have their turn first.
+    async fn gather(&mut self, envelopes: &mut Vec<Envelope>) {
+        if envelopes.len() >= GATHER_BEHIND {
+            return;
+        }
+        tokio::task::yield_now().await;
+        while envelopes.len() < MAX_BURST
+            && let Ok(envelope) = self.incoming.envelopes.try_recv()
+        {
+            envelopes.push(envelope);
         }
     }
 

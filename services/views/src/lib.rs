@@ -162,7 +162,7 @@ mod tests {
             let parts = [schema.group, schema.within, schema.values].map(columns);
             now.insert(format!("{} {version} columns {}", view.name(), parts.join(" | ")));
             for entry in view.entries(&changes) {
-                let json = String::from_utf8(entry.json.clone()).expect("JSON is text");
+                let json = String::from_utf8(entry.json.to_vec()).expect("JSON is text");
                 let row = view.decode_json(&entry.json).expect("a row");
                 assert_eq!(view.entry(&row), entry, "{json}");
                 now.insert(format!("{} {version} row {} {json}", view.name(), entry.key));

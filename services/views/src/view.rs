@@ -3,11 +3,13 @@
 //! A view implements [`View`] in one file and stands in [`crate::VIEWS`]. The engines know views only
 //! as [`AnyView`], without the type of their rows.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use scylla::deserialize::row::DeserializeRow;
 use scylla::response::query_result::QueryRowsResult;
 use scylla::serialize::row::SerializeRow;
@@ -103,7 +105,22 @@ pub struct Entry {
     /// The last event that it reflects.
     pub position: Position,
     /// The row as JSON.
-    pub json: Vec<u8>,
+    pub json: Bytes,
+}
+
+/// The JSON of rows of a stretch of the log, made once for all views that have the same row.
+#[derive(Default)]
+pub(crate) struct Texts<'changes> {
+    by_row: HashMap<(TypeId, usize), Bytes>,
+    of: PhantomData<&'changes Changes>,
+}
+
+impl<'changes> Texts<'changes> {
+    /// Of a row that lies where it is for as long as these texts live.
+    fn of<R: Row>(&mut self, row: &'changes R) -> Bytes {
+        let place = (TypeId::of::<R>(), std::ptr::from_ref(row).addr());
+        self.by_row.entry(place).or_insert_with(|| json(row)).clone()
+    }
 }
 
 /// A row to be written to CQL.
@@ -133,7 +150,16 @@ impl AnyView {
     /// The rows of it that a stretch of the log has changed.
     #[must_use]
     pub fn entries(self, changes: &Changes) -> Vec<Entry> {
-        self.0.entries(changes)
+        self.entries_sharing(changes, &mut Texts::default())
+    }
+
+    /// The same, for who asks several views.
+    pub(crate) fn entries_sharing<'changes>(
+        self,
+        changes: &'changes Changes,
+        texts: &mut Texts<'changes>,
+    ) -> Vec<Entry> {
+        self.0.entries(changes, texts)
     }
 
     /// Whether a later event may change a row of it.
@@ -190,7 +216,11 @@ impl fmt::Debug for AnyView {
 /// A view behind a pointer.
 trait Erased: Send + Sync {
     fn schema(&self) -> &'static Schema;
-    fn entries(&self, changes: &Changes) -> Vec<Entry>;
+    fn entries<'changes>(
+        &self,
+        changes: &'changes Changes,
+        texts: &mut Texts<'changes>,
+    ) -> Vec<Entry>;
     fn cql_rows(&self, changes: &Changes) -> Vec<CqlRow>;
     fn assert_belongs(&self, changes: &Changes, partitions: u32);
     fn entry(&self, row: &AnyRow) -> Entry;
@@ -208,8 +238,12 @@ impl<V: View> Erased for PhantomData<V> {
         &V::SCHEMA
     }
 
-    fn entries(&self, changes: &Changes) -> Vec<Entry> {
-        V::changed(changes).map(entry::<V>).collect()
+    fn entries<'changes>(
+        &self,
+        changes: &'changes Changes,
+        texts: &mut Texts<'changes>,
+    ) -> Vec<Entry> {
+        V::changed(changes).map(|row| entry::<V>(row, texts.of(row))).collect()
     }
 
     fn cql_rows(&self, changes: &Changes) -> Vec<CqlRow> {
@@ -232,7 +266,8 @@ impl<V: View> Erased for PhantomData<V> {
     }
 
     fn entry(&self, row: &AnyRow) -> Entry {
-        entry::<V>(as_typed::<V>(row))
+        let row = as_typed::<V>(row);
+        entry::<V>(row, json(row))
     }
 
     fn place(&self, row: &AnyRow) -> (Key, Position) {
@@ -259,9 +294,12 @@ impl<V: View> Erased for PhantomData<V> {
     }
 }
 
-fn entry<V: View>(row: &V::Row) -> Entry {
-    let json = serde_json::to_vec(row).expect("a row is plain JSON, and memory takes it");
+fn entry<V: View>(row: &V::Row, json: Bytes) -> Entry {
     Entry { key: V::key(row), position: row.position(), json }
+}
+
+fn json(row: &impl Row) -> Bytes {
+    serde_json::to_vec(row).expect("a row is plain JSON, and memory takes it").into()
 }
 
 fn as_typed<V: View>(row: &AnyRow) -> &V::Row {

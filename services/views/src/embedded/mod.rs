@@ -39,8 +39,8 @@ use crate::error::ViewsError;
 use crate::generation::{Generation, ProgressId, TableId, TableSet, is_former};
 use crate::key::Key;
 use crate::progress::Progress;
-use crate::view::Scanned;
 use crate::view::{AnyRow, corrupt};
+use crate::view::{Scanned, Texts};
 use table::Table;
 
 /// A file that is there while tables are made or deleted.
@@ -331,12 +331,12 @@ impl Store {
         let sets = sets.iter().map(tables_of).collect::<Result<Vec<_>, ViewsError>>()?;
         let _writing = self.writing();
         let mut batch = self.database.batch();
-        let mut in_memory = Vec::new();
+        let (mut in_memory, mut texts) = (Vec::new(), Texts::default());
         for (id, tables) in &sets {
             let stored = self.progress(*id, changes.progress.partition)?;
             let from = stored.map_or(0, |stored| stored.next_offset);
             for table in tables {
-                let put = table.put_all(&mut batch, changes, from)?;
+                let put = table.put_all(&mut batch, (changes, &mut texts), from)?;
                 if !put.is_empty() {
                     in_memory.extend(table.lock().map(|rows| (rows, put)));
                 }

@@ -13,7 +13,7 @@ use crate::engine::{Range, Walk};
 use crate::error::ViewsError;
 use crate::generation::TableId;
 use crate::key::Key;
-use crate::view::{AnyRow, Entry, Scanned, corrupt};
+use crate::view::{AnyRow, Entry, Scanned, Texts, corrupt};
 
 /// What a scan found, and under which key.
 pub(super) type Found = (Vec<u8>, Scanned<AnyRow>);
@@ -79,14 +79,14 @@ impl Table {
 
     /// Adds to a batch the rows of this table that a stretch of the log has changed, where the tables have got to `from`. What
     /// is to be kept in memory of that.
-    pub(super) fn put_all(
+    pub(super) fn put_all<'changes>(
         &self,
         batch: &mut OwnedWriteBatch,
-        changes: &Changes,
+        (changes, texts): (&'changes Changes, &mut Texts<'changes>),
         from: u64,
     ) -> Result<Vec<(Vec<u8>, AnyRow)>, ViewsError> {
         let mut put = Vec::new();
-        for entry in self.id.view.entries(changes) {
+        for entry in self.id.view.entries_sharing(changes, texts) {
             if self.put(batch, &entry, from)? && self.in_memory.is_some() {
                 put.push(self.row_of(&entry)?);
             }

@@ -4,13 +4,63 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
 
-/// Measures what a grab costs beside the least that it could cost, on this machine.
+/// Measures what a grab costs beside the least that it could cost, and beside rivals, on this machine.
+///
+/// Without a command: `grabs`, `views` and `rivals`, one after another, and one table of their ratios. Use a release build.
 #[derive(Debug, Parser)]
-#[command(name = "seckill-benches", version, max_term_width = 100)]
+#[command(
+    name = "seckill-benches",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
     /// What to measure.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+    /// How everything is measured.
+    #[command(flatten)]
+    pub everything: EverythingArgs,
+}
+
+/// Where a report goes, besides the standard output.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Output {
+    /// Also writes everything as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Also writes a page with plots, which needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// How everything is measured.
+#[derive(Debug, Clone, Args)]
+pub struct EverythingArgs {
+    /// Two rounds with short turns: under three minutes on embedded engines
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Also on Kafka, at this broker
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kafka: Option<String>,
+
+    /// Also views in ScyllaDB or Cassandra, at this node
+    #[arg(long, value_name = "HOST:PORT", requires = "kafka")]
+    pub cql: Option<String>,
+
+    /// The program to be measured beside rivals
+    #[arg(long, value_name = "FILE", default_value = "target/release/seckill")]
+    pub program: PathBuf,
+
+    /// Where directories are made; on a real disk, or there is no fsync to measure
+    #[arg(long, value_name = "DIR", default_value = "target/benches")]
+    pub data: PathBuf,
+
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// What to measure.
@@ -86,6 +136,10 @@ pub struct ViewsArgs {
     /// Grabs a second at most, for the same
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = value_parser!(u32).range(100..=100_000))]
     pub fresh_rate: u32,
+
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// How rivals are measured.
@@ -115,9 +169,9 @@ pub struct RivalsArgs {
     #[arg(long, value_name = "S", default_value_t = 5, value_parser = value_parser!(u64).range(1..=60))]
     pub seconds: u64,
 
-    /// Also writes everything as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 fn count(least: usize, most: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
@@ -199,9 +253,9 @@ pub struct GrabsArgs {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = value_parser!(u32).range(1..=8192))]
     pub clients: u32,
 
-    /// HTTP connections, each with one request under way
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..=4096))]
-    pub connections: u32,
+    /// HTTP connections, each with one request under way; for each number http and noop are contestants
+    #[arg(long, value_name = "N,...", default_value = "64,512", value_delimiter = ',', value_parser = value_parser!(u32).range(1..=4096))]
+    pub connections: Vec<u32>,
 
     /// Rounds in which every contestant has one turn
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
@@ -216,9 +270,9 @@ pub struct GrabsArgs {
     #[arg(long, value_name = "MS,...", default_value = "0,5", value_delimiter = ',', value_parser = linger_ms)]
     pub linger_ms: Vec<f64>,
 
-    /// Also writes everything as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 fn linger_ms(text: &str) -> Result<f64, String> {

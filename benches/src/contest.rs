@@ -5,22 +5,21 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use seckill_log::Log;
-use seckill_telemetry::say;
 use uuid::Uuid;
 
 use crate::args::GrabsArgs;
 use crate::engine::{Engine, Rival};
 use crate::lap::{Lap, Tally, turns};
-use crate::machine::{Machine, cpu_time, load_average, quiet};
+use crate::machine::{Processes, listener, quiet};
 use crate::owner;
 use crate::record;
-use crate::report::{Report, Role, Setting, Standing};
+use crate::report::{Contest, Ratio, Report, Standing, Target};
 use crate::sale::{MOST, OpenSale, Owned};
 use crate::server::Server;
 use crate::shopper::{Shoppers, Wish};
 
 /// What this process says of itself while it measures: only what must not happen.
-const LOG_FILTER: &str = "warn,fjall=error,lsm_tree=error,rdkafka=error";
+pub(crate) const LOG_FILTER: &str = "warn,fjall=error,lsm_tree=error,rdkafka=error";
 
 enum Contestant {
     Raw(Rival),
@@ -30,12 +29,13 @@ enum Contestant {
 }
 
 /// Everything that a run needs.
-struct Contest {
+struct Run {
     log: Arc<dyn Log>,
     owned: Owned,
     server: Server,
     sale: Arc<OpenSale>,
     contestants: Vec<Contestant>,
+    processes: Processes,
     record_bytes: usize,
     /// Grabs that were answered as durable.
     promised: u64,
@@ -47,45 +47,50 @@ struct Contest {
 /// The engine does not work, or the system did not keep what it promised.
 pub async fn grabs(args: GrabsArgs) -> anyhow::Result<()> {
     seckill_telemetry::start_tracing(LOG_FILTER, seckill_telemetry::LogFormat::Text)?;
+    let report = Report::begin();
+    report.of(measured(&args).await?).end(&args.output)
+}
+
+/// Measures, and deletes what was made.
+pub(crate) async fn measured(args: &GrabsArgs) -> anyhow::Result<Contest> {
     let run: String = Uuid::new_v4().simple().to_string().chars().take(8).collect();
-    let engine = Engine::chosen(&args, &run)?;
+    let engine = Engine::chosen(args, &run)?;
     let measured = tokio::select! {
-        measured = measure(&args, &engine) => measured,
+        measured = measure(args, &engine) => measured,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
     let cleaned = engine.clean_up().await;
-    let report = measured?;
-    say!("{report}");
-    if let Some(path) = &args.json {
-        let json = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, json).with_context(|| format!("{}", path.display()))?;
-    }
-    cleaned
+    let contest = measured?;
+    cleaned.map(|()| contest)
 }
 
-async fn measure(args: &GrabsArgs, engine: &Engine) -> anyhow::Result<Report> {
-    let load_before = load_average();
-    let mut contest = Contest::prepare(args, engine).await?;
-    let laps = contest.run(args).await?;
-    let setting = Setting {
-        engine: engine.describe(),
-        rounds: args.rounds,
-        seconds: args.seconds,
-        partitions: contest.log.partitions(),
-        promotions: args.promotions,
-        clients: args.clients,
-        connections: args.connections,
-        record_bytes: contest.record_bytes,
-        load_before,
-        load_after: load_average(),
-        machine: Machine::look(),
-    };
-    let standings = contest.standings(laps)?;
-    contest.end().await?;
-    Report::new(setting, standings)
+async fn measure(args: &GrabsArgs, engine: &Engine) -> anyhow::Result<Contest> {
+    let mut run = Run::prepare(args, engine).await?;
+    let laps = run.run(args).await?;
+    let setting = vec![
+        engine.describe(),
+        format!(
+            "partitions: {}; promotions: {}; records of {} bytes; under way at once: {} (raw, owner)",
+            run.log.partitions(),
+            args.promotions,
+            run.record_bytes,
+            args.clients
+        ),
+        rounds(args.rounds, args.seconds),
+    ];
+    let standings = run.standings(laps)?;
+    let ratios = run.ratios(&standings);
+    run.end().await?;
+    let name = if args.kafka.is_some() { "Grabs on Kafka" } else { "Grabs on the embedded log" };
+    Ok(Contest { name: name.to_owned(), setting, standings, ratios })
 }
 
-impl Contest {
+/// What the figures of a contest are.
+pub(crate) fn rounds(rounds: u32, seconds: u64) -> String {
+    format!("rounds: {rounds} of {seconds} s for each; figures are median (least..most) of them")
+}
+
+impl Run {
     async fn prepare(args: &GrabsArgs, engine: &Engine) -> anyhow::Result<Self> {
         let log = engine.log().await?;
         let owned = Owned::start(Arc::clone(&log)).await?;
@@ -96,13 +101,16 @@ impl Contest {
         let records = Arc::new(record::of_sale(&sale));
         let record_bytes = record::mean_bytes(&records);
         let rivals = engine.rivals(args, records).await?;
-        let shoppers = |wish| Shoppers::new(wish, &sale, server.address, args.connections);
-        let (http, noop) = (shoppers(Wish::Grab)?, shoppers(Wish::Noop)?);
-        server.noop_answers(http.ask_once().await?);
+        let shoppers = |wish, connections| Shoppers::new(wish, &sale, server.address, connections);
+        server.noop_answers(shoppers(Wish::Grab, 1)?.ask_once().await?);
         let mut contestants: Vec<Contestant> = rivals.into_iter().map(Contestant::Raw).collect();
         contestants.push(Contestant::Owner { sale: Arc::clone(&sale), clients: args.clients });
-        contestants.extend([Contestant::Http(http), Contestant::Noop(noop)]);
-        Ok(Self { log, owned, server, sale, contestants, record_bytes, promised: 0 })
+        for connections in &args.connections {
+            contestants.push(Contestant::Http(shoppers(Wish::Grab, *connections)?));
+            contestants.push(Contestant::Noop(shoppers(Wish::Noop, *connections)?));
+        }
+        let processes = Processes::own().and("broker", args.kafka.as_deref().and_then(listener));
+        Ok(Self { log, owned, server, sale, contestants, processes, record_bytes, promised: 0 })
     }
 
     /// The laps of each contestant.
@@ -124,23 +132,40 @@ impl Contest {
         self.server.scrape().await?;
         quiet().await;
         let contestant = &self.contestants[turn];
-        let before = cpu_time();
+        let before = self.processes.times();
         let tally = contestant.lap(length).await.with_context(|| contestant.name())?;
-        let cpu = cpu_time().zip(before).map(|(after, before)| after.saturating_sub(before));
+        let spent = self.processes.since(&before);
         ensure!(
             self.sale.next_customer().is_some(),
             "all {MOST} customers have come: fewer --rounds or --seconds"
         );
-        match contestant.role() {
-            Role::Owner | Role::Http => self.promised += tally.answered,
-            Role::Raw | Role::Noop => {}
+        match contestant {
+            Contestant::Owner { .. } | Contestant::Http(_) => self.promised += tally.answered,
+            Contestant::Raw(_) | Contestant::Noop(_) => {}
         }
-        Lap::new(tally, cpu).with_context(|| contestant.name())
+        Lap::new(tally, spent).with_context(|| contestant.name())
     }
 
     fn standings(&self, laps: Vec<Vec<Lap>>) -> anyhow::Result<Vec<Standing>> {
         let pairs = self.contestants.iter().zip(laps);
         pairs.map(|(contestant, laps)| contestant.standing(laps)).collect()
+    }
+
+    /// The owner by the best of the raw ones, and grabs over HTTP by the no-op with as many connections.
+    fn ratios(&self, standings: &[Standing]) -> Vec<Ratio> {
+        let pairs = || self.contestants.iter().zip(standings);
+        let raw = pairs().filter(|(contestant, _)| matches!(contestant, Contestant::Raw(_)));
+        let best = raw.max_by(|(_, a), (_, b)| a.per_second.median.total_cmp(&b.per_second.median));
+        let owner = pairs().find(|(contestant, _)| matches!(contestant, Contestant::Owner { .. }));
+        let with_owner = best.zip(owner).into_iter().flat_map(|((_, raw), (_, owner))| {
+            let rate = Ratio::of("rate", (owner, raw), rate, Some(Target::AtLeast(0.8)));
+            [rate, Ratio::of("CPU", (owner, raw), cpu, Some(Target::AtMost(1.5)))]
+        });
+        let over_http = pairs().zip(pairs().skip(1)).filter_map(|((http, of), (_, noop))| {
+            let target = Some(Target::AtLeast(0.6));
+            matches!(http, Contestant::Http(_)).then(|| Ratio::of("rate", (of, noop), rate, target))
+        });
+        with_owner.chain(over_http).flatten().collect()
     }
 
     /// Checks that the log holds what was promised, and stops.
@@ -164,17 +189,8 @@ impl Contestant {
         match self {
             Self::Raw(rival) => rival.name(),
             Self::Owner { .. } => "owner".to_owned(),
-            Self::Http(_) => "http".to_owned(),
-            Self::Noop(_) => "noop".to_owned(),
-        }
-    }
-
-    fn role(&self) -> Role {
-        match self {
-            Self::Raw(_) => Role::Raw,
-            Self::Owner { .. } => Role::Owner,
-            Self::Http(_) => Role::Http,
-            Self::Noop(_) => Role::Noop,
+            Self::Http(shoppers) => format!("http, {} connections", shoppers.connections()),
+            Self::Noop(shoppers) => format!("noop, {} connections", shoppers.connections()),
         }
     }
 
@@ -187,6 +203,20 @@ impl Contestant {
     }
 
     fn standing(&self, laps: Vec<Lap>) -> anyhow::Result<Standing> {
-        Standing::new(self.role(), self.name(), laps)
+        let unit = match self {
+            Self::Raw(_) => "records",
+            Self::Owner { .. } | Self::Http(_) => "grabs",
+            Self::Noop(_) => "answers",
+        };
+        Standing::new(self.name(), unit, laps)
     }
+}
+
+fn rate(lap: &Lap) -> Option<f64> {
+    Some(lap.per_second)
+}
+
+/// Of this process.
+fn cpu(lap: &Lap) -> Option<f64> {
+    lap.cpu.first().map(|(_, micros)| *micros)
 }

@@ -96,33 +96,45 @@ impl Tally {
 }
 
 /// What a turn comes to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Lap {
     /// Answered in the window, by its length.
     pub(crate) per_second: f64,
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
-    /// Of this process, in user and kernel, for each answer; unknown where /proc does not tell.
-    pub(crate) cpu_micros_each: Option<f64>,
+    pub(crate) p50_ms: Option<f64>,
+    pub(crate) p99_ms: Option<f64>,
+    /// Microseconds of each process, in user and kernel, for each answer.
+    pub(crate) cpu: Vec<(&'static str, f64)>,
     pub(crate) failed: u64,
 }
 
 impl Lap {
     /// # Errors
     /// Nothing was answered.
-    pub(crate) fn new(tally: Tally, cpu: Option<Duration>) -> anyhow::Result<Self> {
+    pub(crate) fn new(tally: Tally, spent: Vec<(&'static str, Duration)>) -> anyhow::Result<Self> {
         anyhow::ensure!(!tally.micros.is_empty(), "nothing was answered");
         let mut micros = Histogram::<u64>::new(3)?;
         tally.micros.iter().try_for_each(|latency| micros.record(u64::from(*latency)))?;
-        let ms = |quantile| micros.value_at_quantile(quantile) as f64 / 1e3;
+        let ms = |quantile| Some(micros.value_at_quantile(quantile) as f64 / 1e3);
         Ok(Self {
             per_second: tally.micros.len() as f64 / tally.window.seconds(),
             p50_ms: ms(0.5),
             p99_ms: ms(0.99),
-            cpu_micros_each: cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / tally.answered as f64),
+            cpu: each(spent, tally.answered),
             failed: tally.failed,
         })
     }
+
+    /// Of so many that were done in a time, and whose latencies say nothing.
+    pub(crate) fn of(count: u64, took: Duration, spent: Vec<(&'static str, Duration)>) -> Self {
+        let per_second = count as f64 / took.as_secs_f64();
+        Self { per_second, cpu: each(spent, count), ..Self::default() }
+    }
+}
+
+/// Microseconds for each of so many.
+fn each(spent: Vec<(&'static str, Duration)>, count: u64) -> Vec<(&'static str, f64)> {
+    let micros = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
+    spent.into_iter().map(|(process, time)| (process, micros(time))).collect()
 }
 
 #[cfg(test)]
@@ -138,7 +150,7 @@ mod tests {
         let now = Instant::now();
         let mut tally = Tally::new(window(now + Duration::from_secs(60)));
         tally.answered(now);
-        assert!(Lap::new(tally, None).is_err(), "warming up");
+        assert!(Lap::new(tally, Vec::new()).is_err(), "warming up");
 
         let mut tally = Tally::new(window(now));
         let mut other = Tally::new(window(now));
@@ -146,9 +158,10 @@ mod tests {
         other.answered(now - Duration::from_millis(500));
         other.failed();
         tally.absorb(other);
-        let lap = Lap::new(tally, Some(Duration::from_micros(10))).expect("a lap");
+        let spent = vec![("bench", Duration::from_micros(10))];
+        let lap = Lap::new(tally, spent).expect("a lap");
         assert_eq!((lap.per_second, lap.failed), (1.0, 1));
-        assert_eq!(lap.cpu_micros_each, Some(5.0));
-        assert!(lap.p50_ms < 500.0 && lap.p99_ms >= 500.0, "{lap:?}");
+        assert_eq!(lap.cpu, [("bench", 5.0)]);
+        assert!(lap.p50_ms < Some(500.0) && lap.p99_ms >= Some(500.0), "{lap:?}");
     }
 }

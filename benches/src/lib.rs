@@ -27,6 +27,7 @@ mod args;
 mod contest;
 mod embedded;
 mod engine;
+mod everything;
 mod fill;
 mod grow;
 mod kafka;
@@ -34,6 +35,7 @@ mod lap;
 mod machine;
 mod noop;
 mod owner;
+mod page;
 mod record;
 mod report;
 mod rivals;
@@ -45,9 +47,11 @@ mod takeover;
 mod views;
 
 pub use args::{
-    Cli, Command, GrabsArgs, GrowArgs, GrowStepArgs, RivalsArgs, TakeoverArgs, ViewsArgs,
+    Cli, Command, EverythingArgs, GrabsArgs, GrowArgs, GrowStepArgs, Output, RivalsArgs,
+    TakeoverArgs, ViewsArgs,
 };
 pub use contest::grabs;
+pub use everything::everything;
 pub use grow::{grow, grow_step};
 pub use rivals::rivals;
 pub use takeover::takeover;

@@ -7,7 +7,7 @@ use seckill_benches::{Cli, Command};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse().command).await {
+    match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -16,7 +16,10 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let Some(command) = cli.command else {
+        return seckill_benches::everything(cli.everything).await;
+    };
     match command {
         Command::Grabs(args) => seckill_benches::grabs(args).await,
         Command::Views(args) => seckill_benches::views(args).await,

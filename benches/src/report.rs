@@ -1,211 +1,252 @@
-//! What a run showed: a table for people, JSON for programs. Field names carry their units.
+//! What a run showed: tables for people, JSON for programs, a page with plots for both. Field names carry their units.
 
 use std::fmt;
+use std::fs;
+use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use comfy_table::{Cell, CellAlignment, Row, Table, presets};
+use seckill_telemetry::say;
 use serde::Serialize;
 
+use crate::args::Output;
 use crate::lap::Lap;
-use crate::machine::Machine;
+use crate::machine::{Machine, load_average};
+use crate::page;
 use crate::statistics::Spread;
 
 /// Everything about a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    setting: Setting,
-    standings: Vec<Standing>,
-    ratios: Vec<Ratio>,
-}
-
-/// Under what circumstances it was measured.
-#[derive(Debug, Serialize)]
-pub(crate) struct Setting {
-    pub(crate) engine: String,
-    pub(crate) rounds: u32,
-    pub(crate) seconds: u64,
-    pub(crate) partitions: u32,
-    pub(crate) promotions: u32,
-    /// Grabs, or raw records, under way.
-    pub(crate) clients: u32,
-    /// HTTP requests under way.
-    pub(crate) connections: u32,
-    pub(crate) record_bytes: usize,
+    pub(crate) machine: Machine,
     pub(crate) load_before: String,
     pub(crate) load_after: String,
-    pub(crate) machine: Machine,
+    pub(crate) contests: Vec<Contest>,
+    /// What was not measured, and why.
+    pub(crate) left_out: Vec<String>,
 }
 
-/// What a contestant is compared as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Role {
-    Raw,
-    Owner,
-    Http,
-    Noop,
+/// What was measured side by side, in turns.
+#[derive(Debug, Serialize)]
+pub(crate) struct Contest {
+    pub(crate) name: String,
+    /// Under what circumstances.
+    pub(crate) setting: Vec<String>,
+    pub(crate) standings: Vec<Standing>,
+    pub(crate) ratios: Vec<Ratio>,
 }
 
 /// A contestant over all rounds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Standing {
-    role: Role,
-    name: String,
-    per_second: Spread,
-    p50_ms: Spread,
-    p99_ms: Spread,
-    cpu_micros_each: Option<Spread>,
-    failed: u64,
-    laps: Vec<Lap>,
+    pub(crate) name: String,
+    /// What is counted.
+    pub(crate) unit: &'static str,
+    pub(crate) per_second: Spread,
+    pub(crate) p50_ms: Option<Spread>,
+    pub(crate) p99_ms: Option<Spread>,
+    /// Of each process, for one of the unit.
+    pub(crate) cpu: Vec<Cpu>,
+    pub(crate) failed: u64,
+    pub(crate) laps: Vec<Lap>,
+}
+
+/// Processor time of a process.
+#[derive(Debug, Serialize)]
+pub(crate) struct Cpu {
+    pub(crate) process: &'static str,
+    pub(crate) micros_each: Spread,
 }
 
 /// One contestant by another, each round by itself.
 #[derive(Debug, Serialize)]
-struct Ratio {
-    name: String,
-    per_second: Spread,
-    p50: Spread,
-    p99: Spread,
+pub(crate) struct Ratio {
+    pub(crate) name: String,
+    pub(crate) value: Spread,
+    pub(crate) target: Option<Target>,
+}
+
+/// What a ratio is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Target {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Target {
+    pub(crate) fn is_met(self, value: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => value >= least,
+            Self::AtMost(most) => value <= most,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(least) => write!(f, ">= {least}"),
+            Self::AtMost(most) => write!(f, "<= {most}"),
+        }
+    }
 }
 
 impl Standing {
     /// # Errors
     /// There was no round.
-    pub(crate) fn new(role: Role, name: String, laps: Vec<Lap>) -> anyhow::Result<Self> {
-        let cpu: Option<Vec<f64>> = laps.iter().map(|lap| lap.cpu_micros_each).collect();
+    pub(crate) fn new(name: impl Into<String>, unit: &'static str, laps: Vec<Lap>) -> Result<Self> {
+        let of = |quantity: fn(&Lap) -> Option<f64>| {
+            let values: Option<Vec<f64>> = laps.iter().map(quantity).collect();
+            values.and_then(|values| Spread::of(&values))
+        };
+        let processes = laps.first().into_iter().flat_map(|lap| &lap.cpu);
+        let cpu = processes.enumerate().filter_map(|(index, (process, _))| {
+            let micros: Option<Vec<f64>> =
+                laps.iter().map(|lap| Some(lap.cpu.get(index)?.1)).collect();
+            Some(Cpu { process, micros_each: Spread::of(&micros?)? })
+        });
         Ok(Self {
-            role,
-            name,
-            per_second: spread(laps.iter().map(|lap| lap.per_second))?,
-            p50_ms: spread(laps.iter().map(|lap| lap.p50_ms))?,
-            p99_ms: spread(laps.iter().map(|lap| lap.p99_ms))?,
-            cpu_micros_each: cpu.and_then(|cpu| Spread::of(&cpu)),
+            name: name.into(),
+            unit,
+            per_second: of(|lap| Some(lap.per_second)).context("there was no round")?,
+            p50_ms: of(|lap| lap.p50_ms),
+            p99_ms: of(|lap| lap.p99_ms),
+            cpu: cpu.collect(),
             failed: laps.iter().map(|lap| lap.failed).sum(),
             laps,
         })
     }
 
     fn row(&self) -> Row {
-        let cpu = self.cpu_micros_each.map_or_else(|| "?".to_owned(), |cpu| text(cpu, 1));
+        let ms = |spread: Option<Spread>| spread.map_or_else(String::new, |ms| text(ms, 2));
+        let cpu = self
+            .cpu
+            .iter()
+            .map(|Cpu { process, micros_each }| format!("{process} {}", text(*micros_each, 1)));
         Row::from(vec![
             Cell::new(&self.name),
-            number(text(self.per_second, 0)),
-            number(text(self.p50_ms, 2)),
-            number(text(self.p99_ms, 2)),
-            number(cpu),
+            number(format!("{} {}", text(self.per_second, 0), self.unit)),
+            number(ms(self.p50_ms)),
+            number(ms(self.p99_ms)),
+            number(cpu.collect::<Vec<_>>().join("\n")),
             number(self.failed),
         ])
     }
 }
 
 impl Ratio {
-    fn new(upper: &Standing, lower: &Standing) -> anyhow::Result<Self> {
-        let ratio = |quantity: fn(&Lap) -> f64| {
-            let pairs = upper.laps.iter().zip(&lower.laps);
-            spread(pairs.map(|(upper, lower)| quantity(upper) / quantity(lower)))
-        };
-        Ok(Self {
-            name: format!("{} / {}", upper.name, lower.name),
-            per_second: ratio(|lap| lap.per_second)?,
-            p50: ratio(|lap| lap.p50_ms)?,
-            p99: ratio(|lap| lap.p99_ms)?,
-        })
+    /// Of a quantity of two contestants that had their turns in the same rounds.
+    pub(crate) fn of(
+        what: &str,
+        (upper, lower): (&Standing, &Standing),
+        quantity: fn(&Lap) -> Option<f64>,
+        target: Option<Target>,
+    ) -> Option<Self> {
+        let pairs = upper.laps.iter().zip(&lower.laps);
+        let ratios: Option<Vec<f64>> =
+            pairs.map(|(upper, lower)| Some(quantity(upper)? / quantity(lower)?)).collect();
+        let name = format!("{what}: {} / {}", upper.name, lower.name);
+        Some(Self { name, value: Spread::of(&ratios?)?, target })
     }
 
-    fn row(&self) -> Row {
-        Row::from(vec![
-            Cell::new(&self.name),
-            number(text(self.per_second, 2)),
-            number(text(self.p50, 2)),
-            number(text(self.p99, 2)),
-        ])
+    fn row(&self, contest: &str) -> Row {
+        let target = self.target.map_or_else(String::new, |target| {
+            let verdict = if target.is_met(self.value.median) { "met" } else { "missed" };
+            format!("{target}: {verdict}")
+        });
+        let cells = [contest, &self.name].map(Cell::new).into_iter();
+        Row::from(cells.chain([number(text(self.value, 2)), number(target)]).collect::<Vec<_>>())
     }
 }
 
 impl Report {
+    /// To be begun before anything is measured.
+    pub(crate) fn begin() -> Self {
+        Self {
+            machine: Machine::look(),
+            load_before: load_average(),
+            load_after: String::new(),
+            contests: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Of one contest.
+    pub(crate) fn of(mut self, contest: Contest) -> Self {
+        self.contests.push(contest);
+        self
+    }
+
+    /// Prints it, and writes it where that was asked for.
+    ///
     /// # Errors
-    /// A contestant is missing.
-    pub(crate) fn new(setting: Setting, standings: Vec<Standing>) -> anyhow::Result<Self> {
-        let ratios = vec![
-            Ratio::new(best(&standings, Role::Owner)?, best(&standings, Role::Raw)?)?,
-            Ratio::new(best(&standings, Role::Http)?, best(&standings, Role::Noop)?)?,
-        ];
-        Ok(Self { setting, standings, ratios })
+    /// A file cannot be written.
+    pub(crate) fn end(mut self, output: &Output) -> Result<()> {
+        self.load_after = load_average();
+        say!("{self}");
+        if let Some(path) = &output.json {
+            write(path, &serde_json::to_string_pretty(&self)?)?;
+        }
+        output.html.as_ref().map_or(Ok(()), |path| write(path, &page::page(&self)))
+    }
+
+    fn ratios(&self) -> Table {
+        let mut table = table(["", "ratio", "median (least..most)", "target"]);
+        for contest in &self.contests {
+            table.add_rows(contest.ratios.iter().map(|ratio| ratio.row(&contest.name)));
+        }
+        table
     }
 }
 
-/// Who of a role did the most.
-fn best(standings: &[Standing], role: Role) -> anyhow::Result<&Standing> {
-    let of_role = standings.iter().filter(|standing| standing.role == role);
-    of_role
-        .max_by(|a, b| a.per_second.median.total_cmp(&b.per_second.median))
-        .with_context(|| format!("nobody ran as {role:?}"))
-}
-
-fn spread(values: impl Iterator<Item = f64>) -> anyhow::Result<Spread> {
-    Spread::of(&values.collect::<Vec<_>>()).context("no round was run")
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("{}", path.display()))
 }
 
 impl fmt::Display for Report {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "{}", self.setting)?;
-        writeln!(formatter, "{}", standings_table(&self.standings))?;
-        writeln!(formatter, "{}", ratios_table(&self.ratios))?;
-        write!(formatter, "{}", self.setting.machine)?;
-        let Setting { load_before, load_after, .. } = &self.setting;
-        write!(formatter, "load average {load_before} before, {load_after} after")
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.contests.iter().try_for_each(|contest| writeln!(f, "{contest}\n"))?;
+        if self.contests.iter().any(|contest| !contest.ratios.is_empty()) {
+            writeln!(f, "{}", self.ratios())?;
+        }
+        self.left_out.iter().try_for_each(|what| writeln!(f, "left out: {what}"))?;
+        write!(f, "{}", self.machine)?;
+        let Self { load_before, load_after, .. } = self;
+        write!(f, "load average {load_before} before, {load_after} after")
     }
 }
 
-impl fmt::Display for Setting {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { engine, rounds, seconds, partitions, promotions, .. } = self;
-        let Self { clients, connections, record_bytes, .. } = self;
-        writeln!(formatter, "on {engine}")?;
-        writeln!(
-            formatter,
-            "partitions: {partitions}; promotions: {promotions}; records of {record_bytes} bytes"
-        )?;
-        writeln!(
-            formatter,
-            "under way at once: {clients} (raw, owner), {connections} (http, noop)"
-        )?;
-        write!(
-            formatter,
-            "rounds: {rounds} of {seconds} s for each; figures are median (least..most) of them"
-        )
+impl fmt::Display for Contest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.name)?;
+        self.setting.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        let mut table = table(["", "per second", "p50 ms", "p99 ms", "CPU µs each", "failed"]);
+        table.add_rows(self.standings.iter().map(Standing::row));
+        write!(f, "{table}")
     }
 }
 
 impl fmt::Display for Machine {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cpu, cores, kernel, release_build, versions } = self;
-        writeln!(formatter, "{cpu}, {cores} cores shared by everything, Linux {kernel}")?;
-        writeln!(formatter, "{}", versions.join(", "))?;
+        writeln!(f, "{cpu}, {cores} cores shared by everything, Linux {kernel}")?;
+        writeln!(f, "{}", versions.join(", "))?;
         if !release_build {
-            writeln!(formatter, "NOT A RELEASE BUILD: these figures mean little")?;
+            writeln!(f, "NOT A RELEASE BUILD: these figures mean little")?;
         }
         Ok(())
     }
 }
 
-fn standings_table(standings: &[Standing]) -> Table {
+fn table<const COLUMNS: usize>(header: [&str; COLUMNS]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header(["", "per second", "p50 ms", "p99 ms", "CPU µs each", "failed"]);
-    table.add_rows(standings.iter().map(Standing::row));
+    table.set_header(header);
     table
 }
 
-fn ratios_table(ratios: &[Ratio]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header(["ratio", "per second", "p50", "p99"]);
-    table.add_rows(ratios.iter().map(Ratio::row));
-    table
-}
-
-fn text(spread: Spread, digits: usize) -> String {
+pub(crate) fn text(spread: Spread, digits: usize) -> String {
     let Spread { median, min, max } = spread;
     format!("{median:.digits$} ({min:.digits$}..{max:.digits$})")
 }
@@ -218,30 +259,22 @@ fn number(value: impl ToString) -> Cell {
 mod tests {
     use super::*;
 
-    fn standing(role: Role, name: &str, rates: [f64; 3]) -> Standing {
-        let lap = |per_second| Lap {
-            per_second,
-            p50_ms: 1.0,
-            p99_ms: 1e3 / per_second,
-            cpu_micros_each: None,
-            failed: 1,
-        };
-        Standing::new(role, name.to_owned(), rates.map(lap).to_vec()).expect("a standing")
+    fn standing(name: &str, rates: [f64; 3]) -> Standing {
+        let lap = |per_second| Lap { per_second, failed: 1, ..Lap::default() };
+        Standing::new(name, "grabs", rates.map(lap).to_vec()).expect("a standing")
     }
 
     #[test]
-    fn the_owner_is_compared_with_the_best_raw_one_round_by_round() {
-        let standings = vec![
-            standing(Role::Raw, "slow", [10.0, 10.0, 10.0]),
-            standing(Role::Raw, "fast", [100.0, 200.0, 400.0]),
-            standing(Role::Owner, "owner", [50.0, 100.0, 100.0]),
-        ];
-        assert_eq!(standings[2].failed, 3);
-        let fast = best(&standings, Role::Raw).expect("a raw one");
-        let ratio = Ratio::new(&standings[2], fast).expect("a ratio");
-        assert_eq!(ratio.name, "owner / fast");
-        assert_eq!(ratio.per_second, Spread { median: 0.5, min: 0.25, max: 0.5 });
-        assert_eq!(ratio.p99, Spread { median: 2.0, min: 2.0, max: 4.0 });
-        assert!(best(&standings, Role::Noop).is_err());
+    fn contestants_are_compared_round_by_round() {
+        let (raw, owner) =
+            (standing("raw", [100.0, 200.0, 400.0]), standing("owner", [50.0, 100.0, 100.0]));
+        assert_eq!(owner.failed, 3);
+        let target = Some(Target::AtLeast(0.5));
+        let rate = Ratio::of("rate", (&owner, &raw), |lap| Some(lap.per_second), target);
+        let rate = rate.expect("a ratio");
+        assert_eq!(rate.name, "rate: owner / raw");
+        assert_eq!(rate.value, Spread { median: 0.5, min: 0.25, max: 0.5 });
+        assert!(Target::AtLeast(0.5).is_met(0.5) && !Target::AtMost(0.4).is_met(0.5));
+        assert!(Ratio::of("p99", (&owner, &raw), |lap| lap.p99_ms, None).is_none());
     }
 }

@@ -57,6 +57,10 @@ impl Shoppers {
         Ok(Self { wish, sale: Arc::clone(sale), address, server, connections })
     }
 
+    pub(crate) fn connections(&self) -> u32 {
+        self.connections
+    }
+
     pub(crate) async fn lap(&self, length: Duration) -> anyhow::Result<Tally> {
         // Connections belong to the runtime that made them.
         let shoppers = Self { server: Arc::new(fleet(self.address)?), ..self.clone() };

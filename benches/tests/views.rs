@@ -24,9 +24,9 @@ fn replay_projection_and_freshness_are_measured() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     for row in
-        ["| raw consumer, records", "| replay, records", "| raw inserts, rows", "| projector, rows"]
+        ["raw consumer ", "replay ", "raw inserts ", "projector ", "rate: replay / raw consumer"]
     {
-        assert!(said.contains(row), "{said}");
+        assert!(said.contains(row), "{row}: {said}");
     }
     assert!(said.contains("its coupon readable, at 200 grabs/s: p50"), "{said}");
     let left = std::fs::read_dir(data.path()).expect("a directory").count();

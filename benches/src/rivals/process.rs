@@ -10,13 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::machine::{TICKS_PER_SECOND, stat_fields};
-
 const UP_WITHIN: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(50);
-/// Of /proc/PID/stat, after the name: the parent; time of its own in user and kernel; of children that have ended.
-const PARENT: usize = 1;
-const TIMES: std::ops::Range<usize> = 11..15;
 
 /// It is stopped when dropped.
 pub(super) struct Server {
@@ -51,17 +46,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Processor time of it and its children so far.
-    pub(super) fn cpu_time(&self) -> Duration {
-        let own = self.child.id();
-        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let ticks = ids.filter_map(|id| {
-            let fields = stat_fields(&read_to_string(format!("/proc/{id}/stat")).ok()?)?;
-            let is_of_it = id == own || *fields.get(PARENT)? == u64::from(own);
-            is_of_it.then(|| fields.get(TIMES).into_iter().flatten().sum::<u64>())
-        });
-        Duration::from_millis(ticks.sum::<u64>() * 1_000 / TICKS_PER_SECOND)
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
     }
 }
 

@@ -19,6 +19,8 @@ use super::process::Server;
 use super::shop::{Buyer, Shop};
 use crate::machine::free_port;
 
+/// What its names begin with.
+pub(super) const NAME: &str = "seckill";
 const PROMOTION: &str = "hot";
 const GRANTED: &str = "\"status\":201";
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,7 +77,7 @@ impl Shop for Seckill {
             Way::Batches => "batches",
             Way::Stream => "gRPC",
         };
-        format!("seckill {way}")
+        format!("{NAME} {way}")
     }
 
     fn server(&self) -> &Server {

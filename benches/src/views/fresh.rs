@@ -1,5 +1,6 @@
 //! How long it takes from the answer to a grab until its coupon can be read.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,11 +24,24 @@ const LOOK: Duration = Duration::from_millis(1);
 const WATCHED: u64 = 16;
 const PROMOTIONS: u32 = 4;
 
+/// In milliseconds, of so many grabs at a rate.
 pub(super) struct Fresh {
-    pub(super) p50: f64,
-    pub(super) p99: f64,
-    pub(super) max: f64,
-    pub(super) count: u64,
+    p50: f64,
+    p99: f64,
+    max: f64,
+    count: u64,
+    rate: f64,
+}
+
+impl fmt::Display for Fresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { p50, p99, max, count, rate } = self;
+        write!(
+            f,
+            "grab answered -> its coupon readable, at {rate:.0} grabs/s: p50 {p50:.1} ms, p99 {p99:.1} ms, \
+             most {max:.1} ms ({count} grabs)"
+        )
+    }
 }
 
 /// Grabs come at this rate, whatever became of those before.
@@ -66,6 +80,7 @@ pub(super) async fn measure(
         p99: ms(histogram.value_at_quantile(0.99)),
         max: ms(histogram.max()),
         count: histogram.len(),
+        rate,
     })
 }
 

@@ -4,17 +4,15 @@ mod fresh;
 mod insert;
 mod raw;
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use comfy_table::Table;
 use seckill_log::Log;
 use seckill_projector::Projector;
 use seckill_replay::{Replay, Selection};
-use seckill_telemetry::{Health, say};
+use seckill_telemetry::Health;
 use seckill_views::{CqlConfig, Views};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -25,9 +23,9 @@ use crate::embedded::EmbeddedEngine;
 use crate::engine::Engine;
 use crate::fill;
 use crate::kafka::KafkaEngine;
-use crate::lap::turns;
-use crate::machine::{Machine, load_average, quiet};
-use crate::statistics::Spread;
+use crate::lap::{Lap, turns};
+use crate::machine::{Processes, listener, quiet};
+use crate::report::{Contest, Ratio, Report, Standing, Target};
 
 const PARTITIONS: u32 = 4;
 /// Tables that have a row of every coupon.
@@ -36,8 +34,13 @@ const LOOK: Duration = Duration::from_millis(5);
 const TIMEOUT: Duration = Duration::from_secs(900);
 const LOG_FILTER: &str = "warn,fjall=error,lsm_tree=error,rdkafka=error,scylla=error";
 
-/// What is measured, each in a turn.
-const TURNS: [&str; 4] = ["raw consumer", "replay", "raw inserts", "projector"];
+/// What is measured, each in a turn, and what is counted.
+const TURNS: [(&str, &str); 4] = [
+    ("raw consumer", "records"),
+    ("replay", "records"),
+    ("raw inserts", "rows"),
+    ("projector", "rows"),
+];
 
 /// Where views are made.
 enum Store {
@@ -51,80 +54,107 @@ enum Store {
 /// An engine does not work, or rows are missing.
 pub async fn views(args: ViewsArgs) -> anyhow::Result<()> {
     seckill_telemetry::start_tracing(LOG_FILTER, seckill_telemetry::LogFormat::Text)?;
+    let report = Report::begin();
+    report.of(measured(&args).await?).end(&args.output)
+}
+
+/// Measures, and deletes what was made.
+pub(crate) async fn measured(args: &ViewsArgs) -> anyhow::Result<Contest> {
     let run: String = Uuid::new_v4().simple().to_string().chars().take(8).collect();
     let engine = match &args.kafka {
         Some(brokers) => Engine::Kafka(KafkaEngine::new(brokers, &run, Some(PARTITIONS))),
         None => Engine::Embedded(EmbeddedEngine::new(&args.data, Some(PARTITIONS))?),
     };
     let measured = tokio::select! {
-        measured = measure(&args, &engine) => measured,
+        measured = measure(args, &engine) => measured,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
     };
     let cleaned = engine.clean_up().await;
-    say!("{}", measured?);
-    cleaned
+    let contest = measured?;
+    cleaned.map(|()| contest)
 }
 
-async fn measure(args: &ViewsArgs, engine: &Engine) -> anyhow::Result<Report> {
-    let load_before = load_average();
+async fn measure(args: &ViewsArgs, engine: &Engine) -> anyhow::Result<Contest> {
     let log = engine.log().await?;
     let records = fill(&*log, args.coupons).await?;
-    let mut laps: [Vec<f64>; TURNS.len()] = Default::default();
+    let processes = Processes::own()
+        .and("broker", args.kafka.as_deref().and_then(listener))
+        .and("database", args.cql.as_deref().and_then(listener));
+    let mut laps: [Vec<Lap>; TURNS.len()] = Default::default();
     for round in 0..args.rounds {
         for turn in turns(round, TURNS.len()) {
             quiet().await;
-            let per_second = lap(args, engine, &log, turn, records).await;
-            let per_second = per_second.with_context(|| TURNS[turn])?;
-            eprintln!("round {}: {}: {per_second:.0} per second", round + 1, TURNS[turn]);
-            laps[turn].push(per_second);
+            let before = processes.times();
+            let done = lap(args, engine, &log, turn, records).await;
+            let (count, took) = done.with_context(|| TURNS[turn].0)?;
+            let lap = Lap::of(count, took, processes.since(&before));
+            eprintln!("round {}: {}: {:.0} per second", round + 1, TURNS[turn].0, lap.per_second);
+            laps[turn].push(lap);
         }
     }
-    let spreads = laps.map(|laps| Spread::of(&laps).expect("there is a round"));
-    let coupons_per_second = spreads[3].median / ROWS_OF_A_COUPON as f64;
+    let standings = TURNS.into_iter().zip(laps);
+    let standings = standings.map(|((name, unit), laps)| Standing::new(name, unit, laps));
+    let standings = standings.collect::<anyhow::Result<Vec<_>>>()?;
+    let fresh = fresh(args, log, standings[3].per_second.median).await?;
+    let rate = |lap: &Lap| Some(lap.per_second);
+    let target = Some(Target::AtLeast(0.8));
+    let ratios = [(1, 0), (3, 2)].into_iter().filter_map(|(upper, lower)| {
+        Ratio::of("rate", (&standings[upper], &standings[lower]), rate, target)
+    });
+    let ratios = ratios.collect();
+    let engines =
+        format!("{}; views: {}", engine.describe(), args.cql.as_deref().unwrap_or("embedded"));
+    let setting =
+        vec![engines, format!("{records} records; {} rounds", args.rounds), fresh.to_string()];
+    let views = if args.cql.is_some() { "in CQL" } else { "embedded" };
+    let log = if args.kafka.is_some() { "Kafka" } else { "the embedded log" };
+    Ok(Contest { name: format!("Views {views}, of {log}"), setting, standings, ratios })
+}
+
+/// How soon coupons can be read, at half of the projector's speed.
+async fn fresh(
+    args: &ViewsArgs,
+    log: Arc<dyn Log>,
+    rows_per_second: f64,
+) -> anyhow::Result<fresh::Fresh> {
+    let coupons_per_second = rows_per_second / ROWS_OF_A_COUPON as f64;
     let rate = (coupons_per_second / 2.0).clamp(100.0, f64::from(args.fresh_rate));
     let store = Store::new(args)?;
     let length = Duration::from_secs(args.seconds);
     let fresh = fresh::measure(log, store.create().await?, rate, length).await?;
     store.delete().await?;
-    let engines =
-        format!("{}; views: {}", engine.describe(), args.cql.as_deref().unwrap_or("embedded"));
-    let loads = (load_before, load_average());
-    Ok(Report { engines, records, rounds: args.rounds, spreads, rate, fresh, loads })
+    Ok(fresh)
 }
 
+/// How many were done, and in what time.
 async fn lap(
     args: &ViewsArgs,
     engine: &Engine,
     log: &Arc<dyn Log>,
     turn: usize,
     records: u64,
-) -> anyhow::Result<f64> {
-    let per_second = |count: u64, took: Duration| count as f64 / took.as_secs_f64();
+) -> anyhow::Result<(u64, Duration)> {
     let begun = Instant::now();
+    let rows = ROWS_OF_A_COUPON * u64::from(args.coupons);
     match turn {
         0 => {
             match engine {
                 Engine::Kafka(kafka) => raw::consume(kafka, records).await?,
                 Engine::Embedded(_) => raw::read(&**log).await?,
             }
-            Ok(per_second(records, begun.elapsed()))
+            Ok((records, begun.elapsed()))
         }
         1 => {
-            let mut replay = Replay::open(&**log, Selection::default()).await?;
-            let mut events = 0;
-            while replay.next().await?.is_some() {
-                events += 1;
-            }
-            ensure!(events + u64::from(PARTITIONS) == records, "{events} events of {records}");
-            Ok(per_second(records, begun.elapsed()))
+            replay(&**log, records).await?;
+            Ok((records, begun.elapsed()))
         }
         2 => {
-            let rows = insert::Rows::of(args.coupons);
+            let of = insert::Rows::of(args.coupons);
             let took = match &args.cql {
-                Some(nodes) => insert::into_cql(nodes, rows).await?,
-                None => insert::into_embedded(&args.data, rows).await?,
+                Some(nodes) => insert::into_cql(nodes, of).await?,
+                None => insert::into_embedded(&args.data, of).await?,
             };
-            Ok(per_second(ROWS_OF_A_COUPON * u64::from(args.coupons), took))
+            Ok((rows, took))
         }
         _ => {
             let store = Store::new(args)?;
@@ -132,9 +162,19 @@ async fn lap(
             let took = project(log, &views).await?;
             drop(views);
             store.delete().await?;
-            Ok(per_second(ROWS_OF_A_COUPON * u64::from(args.coupons), took))
+            Ok((rows, took))
         }
     }
+}
+
+async fn replay(log: &dyn Log, records: u64) -> anyhow::Result<()> {
+    let mut replay = Replay::open(log, Selection::default()).await?;
+    let mut events = 0;
+    while replay.next().await?.is_some() {
+        events += 1;
+    }
+    ensure!(events + u64::from(PARTITIONS) == records, "{events} events of {records}");
+    Ok(())
 }
 
 impl Store {
@@ -212,45 +252,5 @@ impl Store {
             Self::Embedded(directory) => directory.close().context("it could not be deleted"),
             Self::Cql(nodes) => insert::drop_keyspace(&nodes).await,
         }
-    }
-}
-
-struct Report {
-    engines: String,
-    records: u64,
-    rounds: u32,
-    spreads: [Spread; TURNS.len()],
-    rate: f64,
-    fresh: fresh::Fresh,
-    loads: (String, String),
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Machine { cpu, cores, kernel, release_build, .. } = Machine::look();
-        let build =
-            if release_build { "release" } else { "debug: figures of a debug build mean little" };
-        writeln!(f, "{cpu}, {cores} cores, Linux {kernel}, {build}")?;
-        writeln!(f, "{}; {} records; {} rounds", self.engines, self.records, self.rounds)?;
-        let mut table = Table::new();
-        table.set_header(["", "per second", "least", "most", "of the raw one"]);
-        for (turn, spread) in self.spreads.iter().enumerate() {
-            let raw = self.spreads[turn / 2 * 2].median;
-            let what = if turn < 2 { "records" } else { "rows" };
-            let figures =
-                [spread.median, spread.min, spread.max].map(|figure| format!("{figure:.0}"));
-            let [median, min, max] = figures;
-            let of_raw = format!("{:.2}", spread.median / raw);
-            table.add_row([format!("{}, {what}", TURNS[turn]), median, min, max, of_raw]);
-        }
-        writeln!(f, "{table}")?;
-        let fresh::Fresh { p50, p99, max, count } = &self.fresh;
-        writeln!(
-            f,
-            "grab answered -> its coupon readable, at {:.0} grabs/s: p50 {p50:.1} ms, p99 {p99:.1} ms, \
-             most {max:.1} ms ({count} grabs)",
-            self.rate
-        )?;
-        write!(f, "load average before {}, after {}", self.loads.0, self.loads.1)
     }
 }

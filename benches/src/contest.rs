@@ -19,7 +19,7 @@ use crate::server::Server;
 use crate::shopper::{Shoppers, Wish};
 
 /// What this process says of itself while it measures: only what must not happen.
-pub(crate) const LOG_FILTER: &str = "warn,fjall=error,lsm_tree=error,rdkafka=error";
+pub(crate) const LOG_FILTER: &str = "warn,fjall=error,lsm_tree=error,rdkafka=error,scylla=error";
 
 enum Contestant {
     Raw(Rival),
@@ -109,7 +109,9 @@ impl Run {
             contestants.push(Contestant::Http(shoppers(Wish::Grab, *connections)?));
             contestants.push(Contestant::Noop(shoppers(Wish::Noop, *connections)?));
         }
-        let processes = Processes::own().and("broker", args.kafka.as_deref().and_then(listener));
+        let processes = Processes::default()
+            .and("bench", Some(std::process::id()))
+            .and("broker", args.kafka.as_deref().and_then(listener));
         Ok(Self { log, owned, server, sale, contestants, processes, record_bytes, promised: 0 })
     }
 
@@ -158,12 +160,13 @@ impl Run {
         let best = raw.max_by(|(_, a), (_, b)| a.per_second.median.total_cmp(&b.per_second.median));
         let owner = pairs().find(|(contestant, _)| matches!(contestant, Contestant::Owner { .. }));
         let with_owner = best.zip(owner).into_iter().flat_map(|((_, raw), (_, owner))| {
-            let rate = Ratio::of("rate", (owner, raw), rate, Some(Target::AtLeast(0.8)));
-            [rate, Ratio::of("CPU", (owner, raw), cpu, Some(Target::AtMost(1.5)))]
+            let rate = Ratio::of("rate", (owner, raw), Lap::rate, Some(Target::AtLeast(0.8)));
+            [rate, Ratio::of("CPU", (owner, raw), Lap::cpu, Some(Target::AtMost(1.5)))]
         });
         let over_http = pairs().zip(pairs().skip(1)).filter_map(|((http, of), (_, noop))| {
             let target = Some(Target::AtLeast(0.6));
-            matches!(http, Contestant::Http(_)).then(|| Ratio::of("rate", (of, noop), rate, target))
+            matches!(http, Contestant::Http(_))
+                .then(|| Ratio::of("rate", (of, noop), Lap::rate, target))
         });
         with_owner.chain(over_http).flatten().collect()
     }
@@ -210,13 +213,4 @@ impl Contestant {
         };
         Standing::new(self.name(), unit, laps)
     }
-}
-
-fn rate(lap: &Lap) -> Option<f64> {
-    Some(lap.per_second)
-}
-
-/// Of this process.
-fn cpu(lap: &Lap) -> Option<f64> {
-    lap.cpu.first().map(|(_, micros)| *micros)
 }

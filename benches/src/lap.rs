@@ -124,6 +124,16 @@ impl Lap {
         })
     }
 
+    /// For ratios, as every quantity of a lap.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        Some(self.per_second)
+    }
+
+    /// Of the first process.
+    pub(crate) fn cpu(&self) -> Option<f64> {
+        self.cpu.first().map(|(_, micros)| *micros)
+    }
+
     /// Of so many that were done in a time, and whose latencies say nothing.
     pub(crate) fn of(count: u64, took: Duration, spent: Vec<(&'static str, Duration)>) -> Self {
         let per_second = count as f64 / took.as_secs_f64();

@@ -78,7 +78,7 @@ const PARENT: usize = 1;
 const TIMES: std::ops::Range<usize> = 11..15;
 
 /// Processor time of a process and its children so far.
-pub(crate) fn time_of(process: u32) -> Duration {
+fn time_of(process: u32) -> Duration {
     let ticks = ids().filter_map(|id| {
         let fields = stat_fields(&read_to_string(format!("/proc/{id}/stat")).ok()?)?;
         let is_of_it = id == process || *fields.get(PARENT)? == u64::from(process);
@@ -93,15 +93,10 @@ fn ids() -> impl Iterator<Item = u32> {
 }
 
 /// Processes whose time is taken, each with a name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Processes(Vec<(&'static str, u32)>);
 
 impl Processes {
-    /// This one.
-    pub(crate) fn own() -> Self {
-        Self(vec![("bench", std::process::id())])
-    }
-
     /// And one more, unless it is not known.
     pub(crate) fn and(mut self, name: &'static str, process: Option<u32>) -> Self {
         self.0.extend(process.map(|process| (name, process)));

@@ -77,14 +77,10 @@ fn contest(contest: &Contest) -> String {
 }
 
 fn cpu(standings: &[Standing]) -> Vec<Bar<'_>> {
-    let of = |standing: &'_ Standing| {
-        let bars = standing.cpu.iter().enumerate();
-        bars.map(|(index, Cpu { micros_each, .. })| (index, *micros_each)).collect::<Vec<_>>()
-    };
     let bars = standings.iter().flat_map(|standing| {
-        of(standing).into_iter().map(move |(index, micros)| {
+        standing.cpu.iter().enumerate().map(|(index, Cpu { micros_each, .. })| {
             let class = if index == 0 { "cpu" } else { "other" };
-            (standing.name.as_str(), class, micros)
+            (standing.name.as_str(), class, *micros_each)
         })
     });
     bars.collect()

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::args::RivalsArgs;
 use crate::contest::rounds;
 use crate::lap::{Lap, Tally, Window, turns};
-use crate::machine::time_of;
+use crate::machine::Processes;
 use crate::report::{Contest, Ratio, Report, Standing, Target};
 use postgres::Postgres;
 use redis::Redis;
@@ -135,15 +135,15 @@ impl Class {
     /// From a thread of its own, as if the buyers were another process.
     async fn lap(&self, shop: &Arc<dyn Shop>, length: Duration) -> Result<Lap> {
         let (of_buyers, connections, at_once) = (Arc::clone(shop), self.connections, self.at_once);
-        let server = shop.server().id();
-        let before = time_of(server);
+        let server = Processes::default().and("server", Some(shop.server().id()));
+        let before = server.times();
         let buying = move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(buy(of_buyers, connections, at_once, length))
         };
         let bought = tokio::task::spawn_blocking(buying).await;
         let tally = bought.context("the generator ended badly")??;
-        Lap::new(tally, vec![("server", time_of(server).saturating_sub(before))])
+        Lap::new(tally, server.since(&before))
     }
 }
 
@@ -184,11 +184,12 @@ fn next_customer() -> String {
 fn ratios(standings: &[Standing]) -> Vec<Ratio> {
     let (ours, rivals): (Vec<_>, Vec<_>) =
         standings.iter().partition(|standing| standing.name.starts_with(seckill::NAME));
-    let rate = |lap: &Lap| Some(lap.per_second);
     let many = ours.len() > 1;
     let pairs = ours.iter().flat_map(|our| rivals.iter().map(move |rival| (*our, *rival)));
     pairs
-        .filter_map(|(our, rival)| Ratio::of("rate", (our, rival), rate, target(&rival.name, many)))
+        .filter_map(|(our, rival)| {
+            Ratio::of("rate", (our, rival), Lap::rate, target(&rival.name, many))
+        })
         .collect()
 }
 

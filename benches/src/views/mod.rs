@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::args::ViewsArgs;
+use crate::contest::LOG_FILTER;
 use crate::embedded::EmbeddedEngine;
 use crate::engine::Engine;
 use crate::fill;
@@ -32,7 +33,6 @@ const PARTITIONS: u32 = 4;
 const ROWS_OF_A_COUPON: u64 = 3;
 const LOOK: Duration = Duration::from_millis(5);
 const TIMEOUT: Duration = Duration::from_secs(900);
-const LOG_FILTER: &str = "warn,fjall=error,lsm_tree=error,rdkafka=error,scylla=error";
 
 /// What is measured, each in a turn, and what is counted.
 const TURNS: [(&str, &str); 4] = [
@@ -77,7 +77,8 @@ pub(crate) async fn measured(args: &ViewsArgs) -> anyhow::Result<Contest> {
 async fn measure(args: &ViewsArgs, engine: &Engine) -> anyhow::Result<Contest> {
     let log = engine.log().await?;
     let records = fill(&*log, args.coupons).await?;
-    let processes = Processes::own()
+    let processes = Processes::default()
+        .and("bench", Some(std::process::id()))
         .and("broker", args.kafka.as_deref().and_then(listener))
         .and("database", args.cql.as_deref().and_then(listener));
     let mut laps: [Vec<Lap>; TURNS.len()] = Default::default();
@@ -96,10 +97,9 @@ async fn measure(args: &ViewsArgs, engine: &Engine) -> anyhow::Result<Contest> {
     let standings = standings.map(|((name, unit), laps)| Standing::new(name, unit, laps));
     let standings = standings.collect::<anyhow::Result<Vec<_>>>()?;
     let fresh = fresh(args, log, standings[3].per_second.median).await?;
-    let rate = |lap: &Lap| Some(lap.per_second);
     let target = Some(Target::AtLeast(0.8));
     let ratios = [(1, 0), (3, 2)].into_iter().filter_map(|(upper, lower)| {
-        Ratio::of("rate", (&standings[upper], &standings[lower]), rate, target)
+        Ratio::of("rate", (&standings[upper], &standings[lower]), Lap::rate, target)
     });
     let ratios = ratios.collect();
     let engines =

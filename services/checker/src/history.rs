@@ -9,7 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 use seckill_proto::Position;
 use serde::{Deserialize, Serialize};
 
-/// How a history is named in a folder of several.
+/// What such a name begins and ends with.
 const HISTORY: &str = "history-";
 const JSON_LINES: &str = ".jsonl";
 
@@ -50,6 +50,12 @@ pub fn read_history(file: &Path) -> Result<Vec<Attempt>> {
     }
     let attempts: Result<Vec<_>> = files(file)?.iter().map(|file| read_file(file)).collect();
     Ok(attempts?.into_iter().flatten().collect())
+}
+
+/// How a history is named in a folder of several.
+#[must_use]
+pub fn history_name(number: usize) -> String {
+    format!("{HISTORY}{number}{JSON_LINES}")
 }
 
 /// The histories in a folder.

@@ -15,5 +15,5 @@ mod ledger;
 mod tests;
 
 pub use check::{PROMISES, REFUSALS_OLD_US, check};
-pub use history::{Attempt, Outcome, Reason, Violation, now_us, read_history};
+pub use history::{Attempt, Outcome, Reason, Violation, history_name, now_us, read_history};
 pub use ledger::{Ledger, ReadError, Reading};

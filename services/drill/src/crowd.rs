@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use rand::RngExt;
 use rand::rngs::StdRng;
+use seckill_checker::history_name;
 use seckill_load::{LoadArgs, Report, Running};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -64,7 +65,7 @@ impl Crowd {
         let mut number = 0;
         while begun.elapsed() < duration {
             let lasts = WAVE.min(duration - begun.elapsed());
-            let history = self.folder.join(format!("history-{number}.jsonl"));
+            let history = self.folder.join(history_name(number));
             let flags = self.flags(lasts, &mut random, &history);
             let at = begun.elapsed();
             waves.spawn(async move { Wave { at, report: wave(flags).await, history } });

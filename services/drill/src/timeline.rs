@@ -115,7 +115,7 @@ impl Watch {
         Self { begun_us, moment: length, timeline, latencies, requests: Requests::default() }
     }
 
-    /// Adds what somebody was told.
+    /// Counts an attempt in the moment of its answer.
     fn add(&mut self, attempt: &Attempt) {
         let index = self.index(Duration::from_micros(told_us(attempt) - self.begun_us));
         let (moment, requests) = (&mut self.timeline.moments[index], &mut self.requests);

@@ -1,10 +1,10 @@
-//! Words for whoever reads what a command prints.
+//! What commands print to the standard output.
 
 use std::fmt::Arguments;
 use std::io::Write;
 
-/// Prints a line. Whoever was reading may be gone, as `head` is after its first lines: work under way ends in good order all
-/// the same, where `println!` would panic.
+/// Prints a line to the standard output. Errors are ignored, so that a command finishes its work when the reader has closed the
+/// pipe (`| head -1`); `println!` would panic.
 #[macro_export]
 macro_rules! say {
     ($($words:tt)+) => {

@@ -39,8 +39,7 @@ use crate::error::ViewsError;
 use crate::generation::{Generation, ProgressId, TableId, TableSet, is_former};
 use crate::key::Key;
 use crate::progress::Progress;
-use crate::view::{AnyRow, corrupt};
-use crate::view::{Scanned, Texts};
+use crate::view::{AnyRow, Scanned, Texts, corrupt};
 use table::Table;
 
 /// A file that is there while tables are made or deleted.
@@ -333,7 +332,8 @@ impl Store {
         let mut batch = self.database.batch();
         let (mut in_memory, mut texts) = (Vec::new(), Texts::default());
         for (id, tables) in &sets {
-            let stored = self.progress(*id, changes.progress.partition)?;
+            let progress_table = self.progress_table(*id)?;
+            let stored = progress::read(*id, &progress_table, changes.progress.partition)?;
             let from = stored.map_or(0, |stored| stored.next_offset);
             for table in tables {
                 let put = table.put_all(&mut batch, (changes, &mut texts), from)?;
@@ -343,7 +343,7 @@ impl Store {
             }
             // At the same place the later write counts, since all writers are in this process.
             if from <= changes.progress.next_offset {
-                self.put_progress(&mut batch, *id, &changes.progress_of(*id))?;
+                progress::put(&mut batch, &progress_table, &changes.progress_of(*id));
             }
         }
         batch.commit().map_err(failed("committing a batch"))?;

@@ -16,21 +16,18 @@ impl Store {
     ) -> Result<Option<Progress>, ViewsError> {
         read(id, &self.progress_table(id)?, partition)
     }
-
-    pub(super) fn put_progress(
-        &self,
-        batch: &mut OwnedWriteBatch,
-        id: ProgressId,
-        progress: &Progress,
-    ) -> Result<(), ViewsError> {
-        let table = self.progress_table(id)?;
-        let json = serde_json::to_vec(&progress.normal()).expect("a progress is plain JSON");
-        batch.insert(&table, progress.partition.to_be_bytes(), json);
-        Ok(())
-    }
 }
 
-fn read(id: ProgressId, table: &Keyspace, partition: u32) -> Result<Option<Progress>, ViewsError> {
+pub(super) fn put(batch: &mut OwnedWriteBatch, table: &Keyspace, progress: &Progress) {
+    let json = serde_json::to_vec(&progress.normal()).expect("a progress is plain JSON");
+    batch.insert(table, progress.partition.to_be_bytes(), json);
+}
+
+pub(super) fn read(
+    id: ProgressId,
+    table: &Keyspace,
+    partition: u32,
+) -> Result<Option<Progress>, ViewsError> {
     let value = table.get(partition.to_be_bytes()).map_err(failed("reading the progress"))?;
     value
         .map(|value| serde_json::from_slice(&value))

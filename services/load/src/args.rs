@@ -128,6 +128,8 @@ pub struct LoadArgs {
 pub enum Protocol {
     /// A request each over HTTP/1.1, or for many with --batch
     Http,
+    /// The same over HTTP/2: all requests share a few connections
+    Http2,
     /// In streams of gRPC, over HTTP/2
     Grpc,
 }

@@ -1,6 +1,6 @@
-//! One HTTP/1.1 connection, driven by the task that uses it.
+//! Connections: of HTTP/1.1, driven by the task that uses it, and of HTTP/2, which many share.
 //!
-//! hyper wants its connection polled; the usual spawned task would cost two hand-overs between
+//! Of HTTP/1.1: hyper wants its connection polled; the usual spawned task would cost two hand-overs between
 //! tasks for every request, and the generator shares its cores with the server. So the exchange
 //! polls both. A connection is therefore blind while idle: that the server closed it shows at the
 //! next exchange, as a request that never left.
@@ -12,17 +12,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::{TrySendError, http2};
 use hyper::header::RETRY_AFTER;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 /// Polls of both sides before the task is handed back: head and body of an answer mostly arrive
 /// together, and take two.
 const ROUNDS: usize = 3;
 
-type Body = Full<Bytes>;
+pub(crate) type Body = Full<Bytes>;
 type Driver = http1::Connection<TokioIo<TcpStream>, Body>;
 
 /// What the server said.
@@ -54,10 +56,8 @@ impl Connection {
     /// # Errors
     /// Nobody listens there, as text.
     pub(crate) async fn open(address: &str) -> Result<Self, String> {
-        let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        let (sender, driver) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+        let stream = TokioIo::new(connect(address).await.map_err(|error| error.to_string())?);
+        let (sender, driver) = http1::handshake(stream).await.map_err(|error| describe(&error))?;
         Ok(Self { sender, driver: Some(Box::pin(driver)) })
     }
 
@@ -97,7 +97,45 @@ async fn ask(sender: &mut SendRequest<Body>, request: Request<Body>) -> Result<H
     if let Err(error) = sender.ready().await {
         return Err(Broken::Unsent(Box::new(request), error.to_string()));
     }
-    let response = sender.try_send_request(request).await.map_err(|mut refused| {
+    whole(sender.try_send_request(request).await).await
+}
+
+/// One connection of HTTP/2 from those who share it: each request is a stream of its own.
+#[derive(Clone)]
+pub(crate) struct Shared(http2::SendRequest<Body>);
+
+impl Shared {
+    /// # Errors
+    /// Nobody listens there, as text.
+    pub(crate) async fn open(address: &str) -> Result<Self, String> {
+        let stream = TokioIo::new(connect(address).await.map_err(|error| error.to_string())?);
+        let opened = http2::handshake(TokioExecutor::new(), stream).await;
+        let (sender, driver) = opened.map_err(|error| describe(&error))?;
+        tokio::spawn(driver); // ends with the last who shares it
+        Ok(Self(sender))
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !self.0.is_closed()
+    }
+
+    /// As [`Connection::exchange`], but dropped half-way it harms nobody else.
+    pub(crate) async fn exchange(&mut self, request: Request<Body>) -> Result<HttpReply, Broken> {
+        whole(self.0.try_send_request(request).await).await
+    }
+}
+
+async fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The whole answer.
+async fn whole(
+    sent: Result<Response<Incoming>, TrySendError<Request<Body>>>,
+) -> Result<HttpReply, Broken> {
+    let response = sent.map_err(|mut refused| {
         let request = refused.take_message();
         let error = refused.into_error();
         match request {

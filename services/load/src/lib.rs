@@ -34,6 +34,7 @@ mod stream;
 mod target;
 mod views;
 mod way;
+mod wire;
 
 pub use args::{Arrivals, LoadArgs, Model, Protocol};
 pub use connection::HttpReply;
@@ -45,3 +46,4 @@ pub use run::{Verdict, run, run_until};
 pub use running::Running;
 pub use stream::grab_stream;
 pub use target::{Ask, Fleet, Unanswered};
+pub use wire::Http;

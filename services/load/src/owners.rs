@@ -37,7 +37,7 @@ impl Owners {
         let known = self.0.read().get(promotion_id).cloned();
         let node = known.unwrap_or_else(|| fleet.next());
         let reply = self.ask(fleet, &node, ask, promotion_id).await?;
-        match self.told(&reply, promotion_id) {
+        match self.told(fleet, &reply, promotion_id) {
             Some(owner) => self.ask(fleet, &owner, ask, promotion_id).await,
             None => Ok(reply),
         }
@@ -67,7 +67,7 @@ impl Owners {
     }
 
     /// Another node that an answer names.
-    fn told(&self, reply: &HttpReply, promotion_id: &str) -> Option<Arc<Node>> {
+    fn told(&self, fleet: &Fleet, reply: &HttpReply, promotion_id: &str) -> Option<Arc<Node>> {
         if reply.status != MISDIRECTED {
             return None;
         }
@@ -76,7 +76,7 @@ impl Owners {
         let mut owners = self.0.write();
         // One that decides about another promotion too keeps its connections.
         let known = owners.values().find(|node| node.url() == url).cloned();
-        let owner = known.or_else(|| Node::new(&url).ok().map(Arc::new))?;
+        let owner = known.or_else(|| fleet.another(&url).ok().map(Arc::new))?;
         owners.insert(promotion_id.to_owned(), Arc::clone(&owner));
         Some(owner)
     }

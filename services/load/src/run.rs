@@ -23,6 +23,7 @@ use crate::stream::Streams;
 use crate::target::Fleet;
 use crate::views::Views;
 use crate::way::Way;
+use crate::wire::Http;
 use crate::{closed, open};
 
 /// What a run showed.
@@ -197,14 +198,15 @@ async fn serve(
 
 fn way(args: &LoadArgs) -> Result<Way> {
     let streams = match args.protocol {
-        Protocol::Http => None,
+        Protocol::Http | Protocol::Http2 => None,
         Protocol::Grpc => Some(Streams::new(&args.target, args.request_timeout)?),
     };
     if streams.is_some() && (args.batch.is_some() || args.direct) {
-        bail!("--batch and --direct are for --protocol http");
+        bail!("--batch and --direct are for --protocol http and http2");
     }
-    let batch = args.batch.map(usize::from);
-    Ok(Way::new(fleet(&args.target, args)?, args.direct, batch).over(streams))
+    let http = if args.protocol == Protocol::Http2 { Http::Two } else { Http::One };
+    let fleet = Fleet::over(http, &args.target, args.request_timeout)?;
+    Ok(Way::new(fleet, args.direct, args.batch.map(usize::from)).over(streams))
 }
 
 fn counter(args: &LoadArgs) -> Result<Counter> {

@@ -1,23 +1,20 @@
-//! Where requests go: the nodes of one role, and the idle connections to each.
+//! Where requests go: the nodes of one role.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request, Uri};
-use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::time::timeout;
 
-use crate::connection::{Broken, Connection, HttpReply};
+use crate::connection::{Body, HttpReply};
+use crate::wire::{Http, Wire};
 
-/// A connection that was not used for so long is closed.
-const IDLE: Duration = Duration::from_secs(10);
 /// How long the first connection to a node may take.
 const FIRST_CONNECTION: Duration = Duration::from_secs(1);
 
@@ -66,20 +63,29 @@ pub struct Fleet {
     nodes: Vec<Arc<Node>>,
     next: AtomicUsize,
     request_timeout: Duration,
+    http: Http,
 }
 
 impl Fleet {
-    /// The nodes at these URLs.
+    /// The nodes at these URLs, asked over HTTP/1.1.
     ///
     /// # Errors
     /// A URL that is not `http://HOST[:PORT]`.
     pub fn new(urls: &[String], request_timeout: Duration) -> Result<Self> {
-        let node = |url: &String| Node::new(url).map(Arc::new);
+        Self::over(Http::One, urls, request_timeout)
+    }
+
+    /// The nodes at these URLs.
+    ///
+    /// # Errors
+    /// As [`Fleet::new`].
+    pub fn over(http: Http, urls: &[String], request_timeout: Duration) -> Result<Self> {
+        let node = |url: &String| Node::new(url, http).map(Arc::new);
         let nodes = urls.iter().map(node).collect::<Result<Vec<_>>>()?;
         if nodes.is_empty() {
             bail!("no node to send to");
         }
-        Ok(Self { nodes, next: AtomicUsize::new(0), request_timeout })
+        Ok(Self { nodes, next: AtomicUsize::new(0), request_timeout, http })
     }
 
     /// # Errors
@@ -87,11 +93,8 @@ impl Fleet {
     pub(crate) async fn assert_somebody_answers(&self) -> Result<()> {
         let mut reasons = Vec::new();
         for node in &self.nodes {
-            match node.connect(FIRST_CONNECTION).await {
-                Ok(connection) => {
-                    node.keep(connection);
-                    return Ok(());
-                }
+            match node.wire.assert_reached(FIRST_CONNECTION).await {
+                Ok(()) => return Ok(()),
                 Err(Unanswered::Unsent(reason) | Unanswered::Lost(reason)) => reasons.push(reason),
             }
         }
@@ -114,6 +117,11 @@ impl Fleet {
         answered
     }
 
+    /// One more node, asked as these are.
+    pub(crate) fn another(&self, url: &str) -> Result<Node> {
+        Node::new(url, self.http)
+    }
+
     /// The node whose turn it is.
     pub(crate) fn next(&self) -> Arc<Node> {
         Arc::clone(self.node(self.next.fetch_add(1, Ordering::Relaxed)))
@@ -134,17 +142,16 @@ impl Fleet {
     }
 }
 
-/// One node, and the connections to it that carry nothing now.
+/// One node, and the connections to it.
 pub(crate) struct Node {
     url: String,
-    address: String,
+    authority: Authority,
     host: HeaderValue,
-    /// Each with the time since when; the last one is used next.
-    idle: Mutex<VecDeque<(Instant, Connection)>>,
+    wire: Wire,
 }
 
 impl Node {
-    pub(crate) fn new(url: &str) -> Result<Self> {
+    pub(crate) fn new(url: &str, http: Http) -> Result<Self> {
         let uri: Uri = url.parse().with_context(|| format!("{url} is not a URL"))?;
         let plain = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
         let (true, Some(authority)) = (plain, uri.authority()) else {
@@ -152,7 +159,8 @@ impl Node {
         };
         let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
         let host = HeaderValue::from_str(authority.as_str())?;
-        Ok(Self { url: url.to_owned(), address, host, idle: Mutex::default() })
+        let (authority, wire) = (authority.clone(), Wire::new(http, address));
+        Ok(Self { url: url.to_owned(), authority, host, wire })
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -160,33 +168,18 @@ impl Node {
     }
 
     async fn send(&self, ask: &Ask, limit: Duration) -> Result<HttpReply, Unanswered> {
-        let mut request = self.request(ask);
-        loop {
-            let idle = self.idle.lock().pop_back();
-            let reused = idle.is_some();
-            let mut connection = match idle {
-                Some((_, connection)) => connection,
-                None => self.connect(limit).await?,
-            };
-            match timeout(limit, connection.exchange(request)).await {
-                Ok(Ok(reply)) => {
-                    self.keep(connection);
-                    return Ok(reply);
-                }
-                Ok(Err(Broken::Unsent(back, _))) if reused => request = *back,
-                Ok(Err(Broken::Unsent(_, reason))) => return Err(Unanswered::Unsent(reason)),
-                Ok(Err(Broken::Lost(reason))) => return Err(Unanswered::Lost(reason)),
-                Err(_) => return Err(Unanswered::Lost(format!("no answer within {limit:?}"))),
-            }
-        }
+        let request = self.request(ask).map_err(|error| Unanswered::Unsent(error.to_string()))?;
+        self.wire.exchange(request, limit).await
     }
 
-    fn request(&self, ask: &Ask) -> Request<Full<Bytes>> {
+    fn request(&self, ask: &Ask) -> Result<Request<Body>> {
         let mut request = Request::new(Full::new(ask.body.clone()));
         *request.method_mut() = ask.method.clone();
-        *request.uri_mut() = ask.path.clone();
+        *request.uri_mut() = self.uri(&ask.path)?;
+        if self.wire.http() == Http::One {
+            request.headers_mut().insert(HOST, self.host.clone());
+        }
         let headers = request.headers_mut();
-        headers.insert(HOST, self.host.clone());
         if !ask.body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -196,30 +189,22 @@ impl Node {
         if let Some(key) = &ask.idempotency_key {
             headers.insert("idempotency-key", key.clone());
         }
-        request
+        Ok(request)
     }
 
-    async fn connect(&self, limit: Duration) -> Result<Connection, Unanswered> {
-        match timeout(limit, Connection::open(&self.address)).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(reason)) => Err(Unanswered::Unsent(format!("{}: {reason}", self.address))),
-            Err(_) => Err(Unanswered::Unsent(format!("{}: no connection", self.address))),
+    /// HTTP/2 names the host in the request's URI, HTTP/1.1 in a header.
+    fn uri(&self, path: &Uri) -> Result<Uri> {
+        if self.wire.http() == Http::One {
+            return Ok(path.clone());
         }
+        let mut parts = path.clone().into_parts();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(self.authority.clone());
+        Ok(Uri::from_parts(parts)?)
     }
 
     pub(crate) fn close_idle(&self) {
-        self.idle.lock().clear();
-    }
-
-    fn keep(&self, connection: Connection) {
-        if !connection.is_open() {
-            return;
-        }
-        let mut idle = self.idle.lock();
-        while idle.front().is_some_and(|(since, _)| since.elapsed() > IDLE) {
-            idle.pop_front();
-        }
-        idle.push_back((Instant::now(), connection));
+        self.wire.close_idle();
     }
 }
 
@@ -250,10 +235,10 @@ mod tests {
     #[test]
     fn only_plain_http_is_taken() {
         for url in ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:1/"] {
-            assert!(Node::new(url).is_ok(), "{url}");
+            assert!(Node::new(url, Http::One).is_ok(), "{url}");
         }
         for url in ["https://a", "localhost:8080", "http://a/b", "http://a?x", ""] {
-            assert!(Node::new(url).is_err(), "{url}");
+            assert!(Node::new(url, Http::One).is_err(), "{url}");
         }
     }
 

@@ -155,6 +155,12 @@ async fn a_crowd_in_streams_is_told_the_truth() {
     System::open(Engines::Embedded).await.assert_a_crowd_is_told_the_truth(["--protocol", "grpc"]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_over_http_2_is_told_the_truth() {
+    let sale = System::open(Engines::Embedded).await;
+    sale.assert_a_crowd_is_told_the_truth(["--protocol", "http2"]);
+}
+
 #[tokio::test]
 async fn http_2_takes_every_route() {
     let sale = System::open(Engines::Embedded).await;

@@ -26,8 +26,10 @@ use crate::{Archive, Dispatcher, HttpPeers, Peers, Random};
 /// How often the clock is looked at.
 const WATCH_CLOCK_EVERY: Duration = Duration::from_millis(500);
 
-/// How long the log may take to say what time it is.
-const TIME_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the log may take to say what time it is: as much as that, its word is out of date.
+const TIME_TIMEOUT: Duration = Duration::from_millis(JUMP_MS.unsigned_abs());
+/// Before it is asked again.
+const ASK_TIME_AGAIN: Duration = Duration::from_millis(500);
 
 /// What a node is made of beside its log.
 #[derive(Clone)]
@@ -136,8 +138,7 @@ impl Node {
         health: Health,
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
-        let asked = tokio::time::timeout(TIME_TIMEOUT, log.time_ms()).await;
-        asked.ok().flatten().into_iter().for_each(|time_ms| config.clock.hold_to(time_ms));
+        agree_on_time(&*log, &config.clock).await;
         let (alone, copies) = (config.hand_over.is_zero(), config.standbys);
         let (name, member) = (config.name.clone(), health.member("command/membership"));
         let (parts, dispatcher) = Shared::new(Arc::clone(&log), config, health, &stop);
@@ -218,6 +219,19 @@ impl Node {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the command node ended badly");
         }
+    }
+}
+
+/// Takes the time of the log's clock, where it has one that differs from this machine's. It is asked until it says: by a clock
+/// that was wrong at the start sales would start and finish at wrong times until the process ends.
+async fn agree_on_time(log: &dyn Log, clock: &Clock) {
+    let late = |_| Err(LogError::Unavailable(format!("no answer within {TIME_TIMEOUT:?}")));
+    loop {
+        match tokio::time::timeout(TIME_TIMEOUT, log.time_ms()).await.unwrap_or_else(late) {
+            Ok(time_ms) => return time_ms.into_iter().for_each(|time_ms| clock.hold_to(time_ms)),
+            Err(error) => tracing::warn!(%error, "the log is asked again what time it is"),
+        }
+        tokio::time::sleep(ASK_TIME_AGAIN).await;
     }
 }
 

@@ -114,9 +114,12 @@ pub trait Log: Send + Sync + 'static {
     fn feed(&self) -> Arc<dyn Feed>;
 
     /// The time by the engine's own clock, in milliseconds since 1970; none where it has none but this
-    /// machine's, or does not say.
-    async fn time_ms(&self) -> Option<i64> {
-        None
+    /// machine's.
+    ///
+    /// # Errors
+    /// It has one, and does not say.
+    async fn time_ms(&self) -> Result<Option<i64>, LogError> {
+        Ok(None)
     }
 
     /// Waits until the engine has failed for good, and says why. A process whose log has failed

@@ -59,7 +59,11 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
         )
     };
     let stop = CancellationToken::new();
-    let node = Node::start(log, config, app.health.clone(), stop.clone()).await?;
+    let starting = Node::start(log, config, app.health.clone(), stop.clone());
+    let node = match engines::open(&app, "node", async { Ok(starting.await?) }).await {
+        Ok(node) => node,
+        Err(error) => return Err(app.give_up(error).await),
+    };
     let dispatcher = node.dispatcher();
     let answered =
         seckill_command::internal_routes(dispatcher.clone(), node.neighbours(), app.close.clone());

@@ -100,7 +100,8 @@ impl System {
             )
         };
         let starting = Node::start(Arc::clone(&log), config, app.health.clone(), stop_node.clone());
-        let node = starting.await.context("the command node cannot start")?;
+        let node = async { starting.await.context("the command node cannot start") };
+        let node = engines::open(app, "node", node).await?;
         let (of_log, of_views) = (Arc::clone(&log), views.clone());
         let (health, stop) = (app.health.clone(), stop_projector.clone());
         let starting = Projector::start(of_log, of_views, health, stop);

@@ -12,8 +12,8 @@ use seckill_log::{
     Appending, Committer, Delivery, Entries, Feed, Fetched, Group, Log, LogError, Membership,
     Reader, Standing, Table,
 };
-use seckill_proto::encode_fence;
-use seckill_proto::v1::Fence;
+use seckill_proto::v1::{Fence, record};
+use seckill_proto::{decode_record, encode_fence};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::feed::{SimulatedFeed, Topic};
@@ -21,6 +21,8 @@ use crate::world::{Watched, World};
 
 /// Requests under way on one connection; of more nobody hears again.
 const UNDER_WAY: usize = 64;
+/// An event whose time is further from when it came is dated by a clock that was wrong.
+const DATED_MS: i64 = 60_000;
 /// Records that a read gives at once.
 const BATCH: usize = 40;
 
@@ -38,12 +40,18 @@ type Values = BTreeMap<String, Bytes>;
 
 struct Partition {
     records: Mutex<Vec<Bytes>>,
+    /// When each came, by a clock that is right.
+    came_ms: Mutex<Vec<i64>>,
     end: Watched<u64>,
 }
 
 impl Broker {
     pub(crate) fn new(world: &Arc<World>, partitions: u32) -> Arc<Self> {
-        let partition = |_| Partition { records: Mutex::default(), end: Watched::default() };
+        let partition = |_| Partition {
+            records: Mutex::default(),
+            came_ms: Mutex::default(),
+            end: Watched::default(),
+        };
         Arc::new(Self {
             world: Arc::clone(world),
             partitions: (0..partitions).map(partition).collect(),
@@ -67,8 +75,26 @@ impl Broker {
         let mut all = of.records.lock();
         let first = all.len() as u64;
         all.extend(records.iter().map(|record| Bytes::copy_from_slice(record)));
+        of.came_ms.lock().resize(all.len(), self.world.wall_ms());
         of.end.set(all.len() as u64);
         first
+    }
+
+    /// Events that are dated by a clock that was wrong, whether or not they count.
+    pub(crate) fn wrongly_dated(&self) -> Vec<String> {
+        let partitions = self.partitions.iter().enumerate();
+        let wrong = partitions.flat_map(|(partition, of)| {
+            let (records, came_ms) = (of.records.lock(), of.came_ms.lock());
+            let pairs = records.iter().zip(came_ms.iter()).enumerate();
+            let wrong = pairs.filter_map(|(offset, (record, came_ms))| {
+                let Ok(record::Kind::Event(event)) = decode_record(record) else { return None };
+                let early_ms = came_ms - event.at_ms;
+                let is_wrong = early_ms.abs() > DATED_MS;
+                is_wrong.then(|| format!("{partition}:{offset} is dated {early_ms} ms too early"))
+            });
+            wrong.collect::<Vec<_>>()
+        });
+        wrong.collect()
     }
 
     fn scan(&self, table: Table, partition: u32) -> Entries {
@@ -297,6 +323,13 @@ impl Log for SimulatedLog {
             true => Err(LogError::Unavailable("put: a simulated fault in its middle".into())),
             false => Ok(()),
         }
+    }
+
+    async fn time_ms(&self) -> Result<Option<i64>, LogError> {
+        self.call("time").await?;
+        let told_ms = self.world.wall_ms();
+        self.world.takes().await;
+        Ok(Some(told_ms))
     }
 
     async fn scan(&self, table: Table, partition: u32) -> Result<Entries, LogError> {

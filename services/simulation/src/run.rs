@@ -159,6 +159,7 @@ async fn play(world: &Arc<World>, run: Run) -> (Totals, Vec<String>) {
     let untrue = check(&ledger, &attempts, REFUSALS_OLD_US);
     broken.extend(untrue.iter().map(ToString::to_string));
     broken.extend(clients.unseen());
+    broken.extend(cluster.broker.wrongly_dated());
     let totals = count(world, &ledger, attempts.len(), run.faults);
     cluster.forget();
     (totals, broken)

@@ -220,8 +220,10 @@ impl Log for KafkaLog {
         Arc::clone(&self.feed) as Arc<dyn Feed>
     }
 
-    async fn time_ms(&self) -> Option<i64> {
-        self.producer.time_ms(&self.topics.owners, "time").await
+    async fn time_ms(&self) -> Result<Option<i64>, LogError> {
+        let told = self.producer.time_ms(&self.topics.owners, "time").await;
+        let silent = || LogError::Unavailable("the broker does not say what time it is".to_owned());
+        told.map(Some).ok_or_else(silent)
     }
 
     async fn join(&self, group: Group) -> Result<Membership, LogError> {

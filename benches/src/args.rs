@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, value_parser};
 
 /// Measures what a grab costs beside the least that it could cost, and beside rivals, on this machine.
 ///
-/// Without a command: `grabs`, `views` and `rivals`, one after another, and one table of their ratios. Use a release build.
+/// Without a command: `grabs`, `views`, `queries`, `rivals` and `crowd`, one after another, and one table of their ratios. Use a release build.
 #[derive(Debug, Parser)]
 #[command(
     name = "seckill-benches",
@@ -35,6 +35,48 @@ pub struct Output {
     pub html: Option<PathBuf>,
 }
 
+/// How long contestants are measured.
+#[derive(Debug, Clone, Args)]
+pub struct Turns {
+    /// Rounds in which each has one turn
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=20))]
+    pub rounds: u32,
+
+    /// Seconds measured in each turn, after one second of warming up
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+}
+
+impl Turns {
+    /// What figures of so many turns are.
+    pub(crate) fn describe(&self) -> String {
+        let Self { rounds, seconds } = self;
+        format!(
+            "rounds: {rounds} of {seconds} s for each; figures are median (least..most) of them"
+        )
+    }
+}
+
+/// The program that is measured.
+#[derive(Debug, Clone, Args)]
+pub struct Tried {
+    /// The program to be measured
+    #[arg(long, value_name = "FILE", default_value = "target/release/seckill")]
+    pub program: PathBuf,
+
+    /// Where servers make their directories; on a real disk, or there is no fsync to measure
+    #[arg(long, value_name = "DIR", default_value = "target/benches")]
+    pub data: PathBuf,
+}
+
+impl Tried {
+    /// A directory of a run's own, deleted when dropped.
+    pub(crate) fn folder(&self, prefix: &str) -> anyhow::Result<tempfile::TempDir> {
+        std::fs::create_dir_all(&self.data)?;
+        Ok(tempfile::Builder::new().prefix(prefix).tempdir_in(&self.data)?)
+    }
+}
+
 /// How everything is measured.
 #[derive(Debug, Clone, Args)]
 pub struct EverythingArgs {
@@ -50,13 +92,9 @@ pub struct EverythingArgs {
     #[arg(long, value_name = "HOST:PORT", requires = "kafka")]
     pub cql: Option<String>,
 
-    /// The program to be measured beside rivals
-    #[arg(long, value_name = "FILE", default_value = "target/release/seckill")]
-    pub program: PathBuf,
-
-    /// Where directories are made; on a real disk, or there is no fsync to measure
-    #[arg(long, value_name = "DIR", default_value = "target/benches")]
-    pub data: PathBuf,
+    /// What is measured, and where.
+    #[command(flatten)]
+    pub tried: Tried,
 
     /// Where the report goes.
     #[command(flatten)]
@@ -90,6 +128,25 @@ pub enum Command {
     /// its own, and has each sell to customers who come once, in turns: one grab at a time on many connections,
     /// and many at once. Ends all of them.
     Rivals(RivalsArgs),
+    /// A crowd that comes regardless: latency at half of the peak and at 70 %, goodput at three times the peak
+    ///
+    /// Starts `seckill up` and sends it crowds by `seckill load`, in processes of their own: first as many as are served
+    /// (closed model), then at parts and at a multiple of that rate (open model), and a crowd for a promotion that is sold out; beside
+    /// single records that are appended to an embedded log at half of the peak.
+    Crowd(CrowdArgs),
+    /// Coupons read one by one through the query gateway, and by the database's own client
+    ///
+    /// Starts `seckill up`, sells coupons, and reads them by their ids over HTTP. With --cql the driver selects the same rows;
+    /// without it `/healthz` is asked instead, which reads nothing.
+    Queries(QueriesArgs),
+    /// How long `seckill up` takes until it is ready, with nothing and with many coupons on its disk
+    ///
+    /// Sells so many coupons, stops it, starts it again, kills it, and starts it again. Ten million take about three minutes.
+    Start(StartArgs),
+    /// How rate, latency and processor time of a grab change with partitions, promotions, and coupons given
+    ///
+    /// Through the owner of the embedded log, one number after another, in this process.
+    Scale(ScaleArgs),
     /// How long nobody gets a coupon when a command node is killed, or told to stop; and taking over cold
     ///
     /// Starts three command nodes on Kafka, ends one of them again and again while customers ask the others for
@@ -126,7 +183,7 @@ pub struct ViewsArgs {
     pub coupons: u32,
 
     /// Rounds in which each has one turn
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=20))]
     pub rounds: u32,
 
     /// Seconds for which grabs come, to see how fresh the views are
@@ -145,13 +202,9 @@ pub struct ViewsArgs {
 /// How rivals are measured.
 #[derive(Debug, Clone, Args)]
 pub struct RivalsArgs {
-    /// The program to be measured
-    #[arg(long, value_name = "FILE", default_value = "target/release/seckill")]
-    pub program: PathBuf,
-
-    /// Where servers make their directories; on a real disk, or there is no fsync to measure
-    #[arg(long, value_name = "DIR", default_value = "target/benches")]
-    pub data: PathBuf,
+    /// What is measured, and where.
+    #[command(flatten)]
+    pub tried: Tried,
 
     /// Connections with one grab at a time; with many at once 16 at most
     #[arg(long, value_name = "N", default_value = "64", value_parser = count(1, 512))]
@@ -161,13 +214,113 @@ pub struct RivalsArgs {
     #[arg(long, value_name = "N", default_value = "100", value_parser = count(2, 1_000))]
     pub at_once: usize,
 
-    /// Rounds in which each has one turn
+    /// How long.
+    #[command(flatten)]
+    pub turns: Turns,
+
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// How crowds are measured.
+#[derive(Debug, Clone, Args)]
+pub struct CrowdArgs {
+    /// What is measured, and where.
+    #[command(flatten)]
+    pub tried: Tried,
+
+    /// Clients of the closed model
+    #[arg(long, value_name = "N", default_value = "512", value_parser = count(1, 4_096))]
+    pub clients: usize,
+
+    /// How long.
+    #[command(flatten)]
+    pub turns: Turns,
+
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// How queries are measured.
+#[derive(Debug, Clone, Args)]
+pub struct QueriesArgs {
+    /// What is measured, and where.
+    #[command(flatten)]
+    pub tried: Tried,
+
+    /// The log is in Kafka, at this broker [default: embedded]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kafka: Option<String>,
+
+    /// The views are in ScyllaDB or Cassandra, at this node [default: embedded]
+    #[arg(long, value_name = "HOST:PORT", requires = "kafka")]
+    pub cql: Option<String>,
+
+    /// Coupons to read
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = value_parser!(u32).range(100..=1_000_000))]
+    pub coupons: u32,
+
+    /// Connections, each with one request under way
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..=1_024))]
+    pub connections: u32,
+
+    /// How long.
+    #[command(flatten)]
+    pub turns: Turns,
+
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// How starting is measured.
+#[derive(Debug, Clone, Args)]
+pub struct StartArgs {
+    /// What is measured, and where.
+    #[command(flatten)]
+    pub tried: Tried,
+
+    /// Coupons on the disk, in rising order
+    #[arg(long, value_name = "N,...", default_value = "0,1000000,10000000", value_delimiter = ',', value_parser = value_parser!(u32).range(0..=10_000_000))]
+    pub coupons: Vec<u32>,
+
+    /// Starts after being told to stop, and after being killed, of each
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(1..=20))]
     pub rounds: u32,
 
-    /// Seconds measured in each turn, after one second of warming up
-    #[arg(long, value_name = "S", default_value_t = 5, value_parser = value_parser!(u64).range(1..=60))]
-    pub seconds: u64,
+    /// Where the report goes.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// How growth is measured.
+#[derive(Debug, Clone, Args)]
+pub struct ScaleArgs {
+    /// Where the embedded log makes its directories; on a real disk, or there is no fsync to measure
+    #[arg(long, value_name = "DIR", default_value = "target/benches")]
+    pub data: PathBuf,
+
+    /// Grabs under way at once
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = value_parser!(u32).range(1..=8_192))]
+    pub clients: u32,
+
+    /// Partitions, each with one promotion
+    #[arg(long, value_name = "N,...", default_value = "1,4,16,64", value_delimiter = ',', value_parser = value_parser!(u32).range(1..=256))]
+    pub partitions: Vec<u32>,
+
+    /// Promotions in one partition
+    #[arg(long, value_name = "N,...", default_value = "1,10,100,1000,10000,100000", value_delimiter = ',', value_parser = value_parser!(u32).range(1..=100_000))]
+    pub promotions: Vec<u32>,
+
+    /// Coupons that a promotion has given before
+    #[arg(long, value_name = "N,...", default_value = "10000,100000,1000000,10000000", value_delimiter = ',', value_parser = value_parser!(u32).range(1..=10_000_000))]
+    pub coupons: Vec<u32>,
+
+    /// How long.
+    #[command(flatten)]
+    pub turns: Turns,
 
     /// Where the report goes.
     #[command(flatten)]
@@ -257,13 +410,9 @@ pub struct GrabsArgs {
     #[arg(long, value_name = "N,...", default_value = "64,512", value_delimiter = ',', value_parser = value_parser!(u32).range(1..=4096))]
     pub connections: Vec<u32>,
 
-    /// Rounds in which every contestant has one turn
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
-    pub rounds: u32,
-
-    /// Seconds measured in each turn, after one second of warming up
-    #[arg(long, value_name = "S", default_value_t = 5, value_parser = value_parser!(u64).range(1..=60))]
-    pub seconds: u64,
+    /// How long.
+    #[command(flatten)]
+    pub turns: Turns,
 
     /// linger.ms of the raw producer; each is a contestant, and the one with the most records a
     /// second is compared with. (The owner's producer has 0.)

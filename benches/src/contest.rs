@@ -3,29 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use seckill_log::Log;
 use uuid::Uuid;
 
 use crate::args::GrabsArgs;
 use crate::engine::{Engine, Rival};
-use crate::lap::{Lap, Tally, turns};
+use crate::lap::{Lap, Tally, in_turns};
 use crate::machine::{Processes, listener, quiet};
 use crate::owner;
 use crate::record;
 use crate::report::{Contest, Ratio, Report, Standing, Target};
-use crate::sale::{MOST, OpenSale, Owned};
+use crate::sale::{MOST, OpenSale, Owned, in_partition};
 use crate::server::Server;
-use crate::shopper::{Shoppers, Wish};
+use crate::shopper::{OfSale, Shoppers};
 
 /// What this process says of itself while it measures: only what must not happen.
 pub(crate) const LOG_FILTER: &str = "warn,fjall=error,lsm_tree=error,rdkafka=error,scylla=error";
 
+/// So many promotions share a partition, beside one that has it alone.
+const MANY: u32 = 1_000;
+
 enum Contestant {
     Raw(Rival),
     Owner { sale: Arc<OpenSale>, clients: u32 },
-    Http(Shoppers),
-    Noop(Shoppers),
+    Http { wish: Arc<OfSale>, connections: u32, shoppers: Shoppers },
 }
 
 /// Everything that a run needs.
@@ -35,6 +37,7 @@ struct Run {
     server: Server,
     sale: Arc<OpenSale>,
     contestants: Vec<Contestant>,
+    names: Vec<String>,
     processes: Processes,
     record_bytes: usize,
     /// Grabs that were answered as durable.
@@ -48,7 +51,7 @@ struct Run {
 pub async fn grabs(args: GrabsArgs) -> anyhow::Result<()> {
     seckill_telemetry::start_tracing(LOG_FILTER, seckill_telemetry::LogFormat::Text)?;
     let report = Report::begin();
-    report.of(measured(&args).await?).end(&args.output)
+    report.of(vec![measured(&args).await?]).end(&args.output)
 }
 
 /// Measures, and deletes what was made.
@@ -66,7 +69,9 @@ pub(crate) async fn measured(args: &GrabsArgs) -> anyhow::Result<Contest> {
 
 async fn measure(args: &GrabsArgs, engine: &Engine) -> anyhow::Result<Contest> {
     let mut run = Run::prepare(args, engine).await?;
-    let laps = run.run(args).await?;
+    let (names, length) = (run.names.clone(), Duration::from_secs(args.turns.seconds));
+    let laps =
+        in_turns(args.turns.rounds, &names, async |turn| run.lap(turn, length).await).await?;
     let setting = vec![
         engine.describe(),
         format!(
@@ -76,7 +81,7 @@ async fn measure(args: &GrabsArgs, engine: &Engine) -> anyhow::Result<Contest> {
             run.record_bytes,
             args.clients
         ),
-        rounds(args.rounds, args.seconds),
+        args.turns.describe(),
     ];
     let standings = run.standings(laps)?;
     let ratios = run.ratios(&standings);
@@ -85,49 +90,28 @@ async fn measure(args: &GrabsArgs, engine: &Engine) -> anyhow::Result<Contest> {
     Ok(Contest { name: name.to_owned(), setting, standings, ratios })
 }
 
-/// What the figures of a contest are.
-pub(crate) fn rounds(rounds: u32, seconds: u64) -> String {
-    format!("rounds: {rounds} of {seconds} s for each; figures are median (least..most) of them")
-}
-
 impl Run {
     async fn prepare(args: &GrabsArgs, engine: &Engine) -> anyhow::Result<Self> {
         let log = engine.log().await?;
         let owned = Owned::start(Arc::clone(&log)).await?;
-        let dispatcher = owned.dispatcher();
-        let sale = OpenSale::open(dispatcher, args.promotions, log.partitions()).await?;
+        let sale = OpenSale::open(owned.dispatcher(), args.promotions, log.partitions()).await?;
         let sale = Arc::new(sale);
         let server = Server::start(owned.dispatcher())?;
         let records = Arc::new(record::of_sale(&sale));
         let record_bytes = record::mean_bytes(&records);
         let rivals = engine.rivals(args, records).await?;
-        let shoppers = |wish, connections| Shoppers::new(wish, &sale, server.address, connections);
-        server.noop_answers(shoppers(Wish::Grab, 1)?.ask_once().await?);
         let mut contestants: Vec<Contestant> = rivals.into_iter().map(Contestant::Raw).collect();
-        contestants.push(Contestant::Owner { sale: Arc::clone(&sale), clients: args.clients });
-        for connections in &args.connections {
-            contestants.push(Contestant::Http(shoppers(Wish::Grab, *connections)?));
-            contestants.push(Contestant::Noop(shoppers(Wish::Noop, *connections)?));
-        }
+        let many = one_partition(&owned, log.partitions(), MANY, u32::MAX).await?;
+        let clients = args.clients;
+        contestants.push(Contestant::Owner { sale: Arc::clone(&sale), clients });
+        contestants.push(Contestant::Owner { sale: many, clients });
+        contestants.extend(over_http(args, &owned, &server, (&sale, log.partitions())).await?);
         let processes = Processes::default()
             .and("bench", Some(std::process::id()))
             .and("broker", args.kafka.as_deref().and_then(listener));
-        Ok(Self { log, owned, server, sale, contestants, processes, record_bytes, promised: 0 })
-    }
-
-    /// The laps of each contestant.
-    async fn run(&mut self, args: &GrabsArgs) -> anyhow::Result<Vec<Vec<Lap>>> {
-        let length = Duration::from_secs(args.seconds);
-        let mut laps = vec![Vec::new(); self.contestants.len()];
-        for round in 0..args.rounds {
-            for turn in turns(round, self.contestants.len()) {
-                let lap = self.lap(turn, length).await?;
-                let name = self.contestants[turn].name();
-                eprintln!("round {}: {name}: {:.0} per second", round + 1, lap.per_second);
-                laps[turn].push(lap);
-            }
-        }
-        Ok(laps)
+        let names = contestants.iter().map(Contestant::name).collect();
+        let promised = 0;
+        Ok(Self { log, owned, server, sale, contestants, names, processes, record_bytes, promised })
     }
 
     async fn lap(&mut self, turn: usize, length: Duration) -> anyhow::Result<Lap> {
@@ -135,17 +119,16 @@ impl Run {
         quiet().await;
         let contestant = &self.contestants[turn];
         let before = self.processes.times();
-        let tally = contestant.lap(length).await.with_context(|| contestant.name())?;
+        let tally = contestant.lap(length).await?;
         let spent = self.processes.since(&before);
         ensure!(
             self.sale.next_customer().is_some(),
             "all {MOST} customers have come: fewer --rounds or --seconds"
         );
-        match contestant {
-            Contestant::Owner { .. } | Contestant::Http(_) => self.promised += tally.answered,
-            Contestant::Raw(_) | Contestant::Noop(_) => {}
+        if contestant.is_granted() {
+            self.promised += tally.answered;
         }
-        Lap::new(tally, spent).with_context(|| contestant.name())
+        Lap::new(tally, spent)
     }
 
     fn standings(&self, laps: Vec<Vec<Lap>>) -> anyhow::Result<Vec<Standing>> {
@@ -153,22 +136,28 @@ impl Run {
         pairs.map(|(contestant, laps)| contestant.standing(laps)).collect()
     }
 
-    /// The owner by the best of the raw ones, and grabs over HTTP by the no-op with as many connections.
+    /// The owner by the best of the raw ones and by itself with many promotions, and what is asked over HTTP by the no-op with
+    /// as many connections.
     fn ratios(&self, standings: &[Standing]) -> Vec<Ratio> {
         let pairs = || self.contestants.iter().zip(standings);
         let raw = pairs().filter(|(contestant, _)| matches!(contestant, Contestant::Raw(_)));
         let best = raw.max_by(|(_, a), (_, b)| a.per_second.median.total_cmp(&b.per_second.median));
-        let owner = pairs().find(|(contestant, _)| matches!(contestant, Contestant::Owner { .. }));
-        let with_owner = best.zip(owner).into_iter().flat_map(|((_, raw), (_, owner))| {
+        let mut owners = pairs().filter(|(of, _)| matches!(of, Contestant::Owner { .. }));
+        let (one, many) = (owners.next(), owners.next());
+        let by_raw = best.zip(one).into_iter().flat_map(|((_, raw), (_, owner))| {
             let rate = Ratio::of("rate", (owner, raw), Lap::rate, Some(Target::AtLeast(0.8)));
             [rate, Ratio::of("CPU", (owner, raw), Lap::cpu, Some(Target::AtMost(1.5)))]
         });
-        let over_http = pairs().zip(pairs().skip(1)).filter_map(|((http, of), (_, noop))| {
-            let target = Some(Target::AtLeast(0.6));
-            matches!(http, Contestant::Http(_))
-                .then(|| Ratio::of("rate", (of, noop), Lap::rate, target))
+        let by_many = one.zip(many).map(|((_, one), (_, many))| {
+            Ratio::of("rate", (one, many), Lap::rate, Some(Target::AtLeast(0.9)))
         });
-        with_owner.chain(over_http).flatten().collect()
+        let over_http = pairs().filter_map(|(contestant, of)| {
+            let (connections, least) = contestant.least_of_noop()?;
+            let is_it = |(other, _): &(&Contestant, &Standing)| other.is_noop(connections);
+            let (_, noop) = pairs().find(is_it)?;
+            Some(Ratio::of("rate", (of, noop), Lap::rate, Some(Target::AtLeast(least))))
+        });
+        by_raw.chain(by_many).chain(over_http).flatten().collect()
     }
 
     /// Checks that the log holds what was promised, and stops.
@@ -187,13 +176,74 @@ impl Run {
     }
 }
 
+/// Promotions in the first partition, each with so many coupons.
+async fn one_partition(
+    owned: &Owned,
+    partitions: u32,
+    promotions: u32,
+    coupons: u32,
+) -> anyhow::Result<Arc<OpenSale>> {
+    let places = (0..promotions).map(|_| in_partition(0, partitions)).collect();
+    Ok(Arc::new(OpenSale::of(owned.dispatcher(), places, coupons).await?))
+}
+
+async fn over_http(
+    args: &GrabsArgs,
+    owned: &Owned,
+    server: &Server,
+    (sale, partitions): (&Arc<OpenSale>, u32),
+) -> anyhow::Result<Vec<Contestant>> {
+    let sold_out = one_partition(owned, partitions, 1, 1).await?;
+    let wishes =
+        [OfSale::Grab(Arc::clone(sale)), OfSale::SoldOut(sold_out), OfSale::Noop(Arc::clone(sale))];
+    let wishes = wishes.map(Arc::new);
+    let once = Shoppers::new(wishes[0].clone(), server.url(), 1);
+    server.noop_answers(once.ask_once().await?);
+    let contestants = args.connections.iter().flat_map(|connections| {
+        wishes.each_ref().map(|wish| Contestant::Http {
+            wish: Arc::clone(wish),
+            connections: *connections,
+            shoppers: Shoppers::new(wish.clone(), server.url(), *connections),
+        })
+    });
+    Ok(contestants.collect())
+}
+
 impl Contestant {
     fn name(&self) -> String {
         match self {
             Self::Raw(rival) => rival.name(),
-            Self::Owner { .. } => "owner".to_owned(),
-            Self::Http(shoppers) => format!("http, {} connections", shoppers.connections()),
-            Self::Noop(shoppers) => format!("noop, {} connections", shoppers.connections()),
+            Self::Owner { sale, .. } => match sale.promotions.len() {
+                1 => "owner".to_owned(),
+                promotions => format!("owner, {promotions} promotions"),
+            },
+            Self::Http { wish, connections, .. } => {
+                format!("{}, {connections} connections", wish.name())
+            }
+        }
+    }
+
+    /// Whether its answers are coupons.
+    fn is_granted(&self) -> bool {
+        match self {
+            Self::Owner { .. } => true,
+            Self::Http { wish, .. } => matches!(**wish, OfSale::Grab(_)),
+            Self::Raw(_) => false,
+        }
+    }
+
+    fn is_noop(&self, with: u32) -> bool {
+        matches!(self, Self::Http { wish, connections, .. }
+            if *connections == with && matches!(**wish, OfSale::Noop(_)))
+    }
+
+    /// With how many connections, and how much of the no-op's rate is the target.
+    fn least_of_noop(&self) -> Option<(u32, f64)> {
+        let Self::Http { wish, connections, .. } = self else { return None };
+        match **wish {
+            OfSale::Grab(_) => Some((*connections, 0.6)),
+            OfSale::SoldOut(_) => Some((*connections, 0.9)),
+            OfSale::Noop(_) => None,
         }
     }
 
@@ -201,15 +251,16 @@ impl Contestant {
         match self {
             Self::Raw(rival) => rival.lap(length).await,
             Self::Owner { sale, clients } => owner::lap(sale, *clients, length).await,
-            Self::Http(shoppers) | Self::Noop(shoppers) => shoppers.lap(length).await,
+            Self::Http { shoppers, .. } => shoppers.lap(length).await,
         }
     }
 
     fn standing(&self, laps: Vec<Lap>) -> anyhow::Result<Standing> {
         let unit = match self {
             Self::Raw(_) => "records",
-            Self::Owner { .. } | Self::Http(_) => "grabs",
-            Self::Noop(_) => "answers",
+            Self::Owner { .. } => "grabs",
+            Self::Http { wish, .. } if matches!(**wish, OfSale::Grab(_)) => "grabs",
+            Self::Http { .. } => "answers",
         };
         Standing::new(self.name(), unit, laps)
     }

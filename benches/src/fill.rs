@@ -7,14 +7,21 @@ use seckill_proto::v1::{
 };
 use seckill_proto::{encode_event, encode_fence};
 
-use crate::sale::in_partition;
+use crate::sale::{Target, in_partition};
 
 /// Records appended at once.
 const BURST: usize = 2_000;
 
-/// Writes a promotion and its coupons into an empty partition. How many records that is.
-pub(crate) async fn fill(log: &dyn Log, partition: u32, coupons: u32) -> anyhow::Result<u64> {
-    let id = in_partition(partition, log.partitions()).id;
+/// What was written.
+pub(crate) struct Filled {
+    pub(crate) promotion: Target,
+    pub(crate) records: u64,
+}
+
+/// Writes a promotion and its coupons into an empty partition.
+pub(crate) async fn fill(log: &dyn Log, partition: u32, coupons: u32) -> anyhow::Result<Filled> {
+    let promotion = in_partition(partition, log.partitions());
+    let id = &promotion.id;
     let mut burst = vec![encode_fence(Fence { fence_id: vec![1; 16], ..Fence::default() })];
     let grabs = (1..=coupons).map(grabbed);
     let first = [scheduled(), Body::Started(PromotionStarted {})];
@@ -27,7 +34,7 @@ pub(crate) async fn fill(log: &dyn Log, partition: u32, coupons: u32) -> anyhow:
         }
     }
     durable(log.append(partition, burst)).await?;
-    Ok(3 + u64::from(coupons))
+    Ok(Filled { records: 3 + u64::from(coupons), promotion })
 }
 
 async fn durable(appending: Appending) -> anyhow::Result<()> {

@@ -23,6 +23,7 @@ use crate::machine;
 use crate::sale::{OpenSale, Owned, Target, is_accepted, schedule};
 
 const PROMOTION: &str = "grow";
+const CUSTOMER: &str = "customer";
 const CLIENTS: u32 = 512;
 /// Snapshots of what was just granted are made within this time.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -34,8 +35,8 @@ struct Measured {
     start_ms: u64,
     granted_per_s: u64,
     longest_grab_ms: u64,
-    resident_mb: u64,
-    peak_mb: u64,
+    resident_kb: u64,
+    peak_kb: u64,
 }
 
 /// Measures sizes one after another, on one log that grows.
@@ -57,9 +58,11 @@ pub async fn grow(args: GrowArgs) -> anyhow::Result<()> {
         "snapshot MB",
         "start ms",
         "MB held then",
+        "bytes each beyond the id",
         "MB at most then",
         "start without snapshot ms",
     ]);
+    let empty = step(directory.path(), 0)?;
     for coupons in &args.coupons {
         let filled = step(directory.path(), *coupons)?;
         let tables = directory.path().join("tables");
@@ -74,13 +77,14 @@ pub async fn grow(args: GrowArgs) -> anyhow::Result<()> {
             u64::from(*coupons),
             filled.granted_per_s,
             filled.longest_grab_ms,
-            filled.resident_mb,
-            filled.peak_mb,
+            filled.resident_kb >> 10,
+            filled.peak_kb >> 10,
             log >> 20,
             snapshot >> 20,
             opened.start_ms,
-            opened.resident_mb,
-            opened.peak_mb,
+            opened.resident_kb >> 10,
+            beyond_id(*coupons, opened.resident_kb.saturating_sub(empty.resident_kb)),
+            opened.peak_kb >> 10,
             without.start_ms,
         ];
         table.add_row(numbers.map(|number| number.to_string()));
@@ -122,16 +126,16 @@ pub async fn grow_step(args: GrowStepArgs) -> anyhow::Result<()> {
     let mut measured = Measured { start_ms: millis(begun.elapsed()), ..Measured::default() };
     if args.coupons > 0 {
         let dispatcher = owned.dispatcher();
-        dispatcher.send(schedule(PROMOTION)).await?;
+        dispatcher.send(schedule(PROMOTION, u32::MAX)).await?;
         tokio::time::sleep(Duration::from_millis(100)).await; // it starts
         let promotions = vec![Target { id: PROMOTION.to_owned(), partition: 0 }];
         let sale =
-            Arc::new(OpenSale { dispatcher, promotions, crowd: Crowd::named("customer".into()) });
+            Arc::new(OpenSale { dispatcher, promotions, crowd: Crowd::named(CUSTOMER.to_owned()) });
         grant(&sale, args.coupons, &mut measured).await?;
         tokio::time::sleep(SETTLE).await;
         machine::quiet().await;
     }
-    (measured.resident_mb, measured.peak_mb) = (memory("VmRSS")?, memory("VmHWM")?);
+    (measured.resident_kb, measured.peak_kb) = (memory("VmRSS")?, memory("VmHWM")?);
     owned.stop().await?;
     say!("{}", serde_json::to_string(&measured)?);
     Ok(())
@@ -166,10 +170,16 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A line of /proc/self/status, in megabytes.
+/// Bytes of each coupon, without the id of its customer.
+fn beyond_id(coupons: u32, kb: u64) -> u64 {
+    let id = Crowd::named(CUSTOMER.to_owned()).customer_id(coupons / 2).len() as u64;
+    (kb * 1_024 / u64::from(coupons)).saturating_sub(id)
+}
+
+/// A line of /proc/self/status, in kilobytes.
 fn memory(name: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(PathBuf::from("/proc/self/status"))?;
     let line = status.lines().find(|line| line.starts_with(name)).context("no such line")?;
     let number = line.split_whitespace().nth(1).context("no number")?;
-    Ok(number.parse::<u64>()? >> 10)
+    Ok(number.parse()?)
 }

@@ -9,14 +9,27 @@ use tokio::task::JoinSet;
 
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// In which order contestants have their turns in a round. Every other round runs backwards, so that nobody always follows
-/// the same one.
-pub(crate) fn turns(round: u32, contestants: usize) -> Vec<usize> {
-    let mut turns: Vec<usize> = (0..contestants).collect();
-    if round % 2 == 1 {
-        turns.reverse();
+/// The laps of each contestant: in every round each has one turn. Every other round runs backwards, so that nobody always
+/// follows the same one.
+pub(crate) async fn in_turns(
+    rounds: u32,
+    names: &[String],
+    mut lap: impl AsyncFnMut(usize) -> anyhow::Result<Lap>,
+) -> anyhow::Result<Vec<Vec<Lap>>> {
+    let mut laps = vec![Vec::new(); names.len()];
+    for round in 1..=rounds {
+        let mut turns: Vec<usize> = (0..names.len()).collect();
+        if round % 2 == 0 {
+            turns.reverse();
+        }
+        for turn in turns {
+            let name = &names[turn];
+            let lap = lap(turn).await.with_context(|| name.clone())?;
+            eprintln!("round {round}: {name}: {:.0} per second", lap.per_second);
+            laps[turn].push(lap);
+        }
     }
-    turns
+    Ok(laps)
 }
 
 /// When answers count: after the warm-up, until the turn is over.
@@ -129,6 +142,10 @@ impl Lap {
         Some(self.per_second)
     }
 
+    pub(crate) fn p99(&self) -> Option<f64> {
+        self.p99_ms
+    }
+
     /// Of the first process.
     pub(crate) fn cpu(&self) -> Option<f64> {
         self.cpu.first().map(|(_, micros)| *micros)
@@ -142,7 +159,7 @@ impl Lap {
 }
 
 /// Microseconds for each of so many.
-fn each(spent: Vec<(&'static str, Duration)>, count: u64) -> Vec<(&'static str, f64)> {
+pub(crate) fn each(spent: Vec<(&'static str, Duration)>, count: u64) -> Vec<(&'static str, f64)> {
     let micros = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
     spent.into_iter().map(|(process, time)| (process, micros(time))).collect()
 }

@@ -25,6 +25,8 @@
 
 mod args;
 mod contest;
+mod cql;
+mod crowd;
 mod embedded;
 mod engine;
 mod everything;
@@ -36,23 +38,31 @@ mod machine;
 mod noop;
 mod owner;
 mod page;
+mod program;
+mod queries;
 mod record;
 mod report;
 mod rivals;
 mod sale;
+mod scale;
 mod server;
 mod shopper;
+mod start;
 mod statistics;
 mod takeover;
 mod views;
 
 pub use args::{
-    Cli, Command, EverythingArgs, GrabsArgs, GrowArgs, GrowStepArgs, Output, RivalsArgs,
-    TakeoverArgs, ViewsArgs,
+    Cli, Command, CrowdArgs, EverythingArgs, GrabsArgs, GrowArgs, GrowStepArgs, Output,
+    QueriesArgs, RivalsArgs, ScaleArgs, StartArgs, TakeoverArgs, Tried, Turns, ViewsArgs,
 };
 pub use contest::grabs;
+pub use crowd::crowd;
 pub use everything::everything;
 pub use grow::{grow, grow_step};
+pub use queries::queries;
 pub use rivals::rivals;
+pub use scale::scale;
+pub use start::start;
 pub use takeover::takeover;
 pub use views::views;

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use crate::report::{Contest, Cpu, Ratio, Report, Standing, text};
 use crate::statistics::Spread;
 
-const WIDTH: f64 = 900.0;
+const WIDTH: f64 = 960.0;
 /// Of the names, left of the bars.
-const NAMES: f64 = 240.0;
+const NAMES: f64 = 300.0;
 /// Of the figures, right of them.
 const FIGURES: f64 = 190.0;
 const LINE: f64 = 24.0;
@@ -15,7 +15,7 @@ const LINE: f64 = 24.0;
 const STYLE: &str = include_str!("page.css");
 
 /// A bar of a plot: its name, its class, and how long it is.
-type Bar<'a> = (&'a str, &'static str, Spread);
+type Bar = (String, &'static str, Spread);
 
 /// What stands for itself in HTML.
 fn escaped(text: &str) -> String {
@@ -57,36 +57,38 @@ fn ratios(contests: &[Contest]) -> String {
         return rows;
     }
     format!(
-        "<h2>Ratios</h2><table><tr><th><th>ratio<th>median (least..most)<th>target{rows}</table>"
+        "<h2>Ratios</h2><table><tr><th><th>ratio, or figure with a target<th>median (least..most)<th>target{rows}</table>"
     )
 }
 
 fn contest(contest: &Contest) -> String {
     let setting = contest.setting.iter().map(|line| format!("<br>{}", escaped(line)));
-    let rates = contest.standings.iter().map(|of| (of.name.as_str(), "rate", of.per_second));
-    let p99 = contest.standings.iter().filter_map(|of| Some((of.name.as_str(), "p99", of.p99_ms?)));
-    let unit = contest.standings.first().map_or("", |of: &Standing| of.unit);
+    let rates = contest.standings.iter().map(|of| (of.name.clone(), "rate", of.per_second));
+    let p99 = contest.standings.iter().filter_map(|of| Some((of.name.clone(), "p99", of.p99_ms?)));
+    let mut units: Vec<&str> = contest.standings.iter().map(|of| of.unit).collect();
+    units.dedup();
+    let units = units.join(", ");
     format!(
         "<h2>{}</h2><p>{}</p>{}{}{}",
         escaped(&contest.name),
         setting.collect::<String>(),
-        plot(&format!("{unit} a second"), &rates.collect::<Vec<_>>(), 0),
+        plot(&format!("{units} a second"), &rates.collect::<Vec<_>>(), 0),
         plot("p99, ms", &p99.collect::<Vec<_>>(), 2),
         plot("processor time of each process, µs for each", &cpu(&contest.standings), 1),
     )
 }
 
-fn cpu(standings: &[Standing]) -> Vec<Bar<'_>> {
+fn cpu(standings: &[Standing]) -> Vec<Bar> {
     let bars = standings.iter().flat_map(|standing| {
-        standing.cpu.iter().enumerate().map(|(index, Cpu { micros_each, .. })| {
+        standing.cpu.iter().enumerate().map(|(index, Cpu { process, micros_each })| {
             let class = if index == 0 { "cpu" } else { "other" };
-            (standing.name.as_str(), class, *micros_each)
+            (format!("{}: {process}", standing.name), class, *micros_each)
         })
     });
     bars.collect()
 }
 
-fn plot(title: &str, bars: &[Bar<'_>], digits: usize) -> String {
+fn plot(title: &str, bars: &[Bar], digits: usize) -> String {
     if bars.is_empty() {
         return String::new();
     }

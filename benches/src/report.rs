@@ -93,6 +93,18 @@ impl fmt::Display for Target {
 }
 
 impl Standing {
+    /// Of these names, each with its laps.
+    ///
+    /// # Errors
+    /// There was no round.
+    pub(crate) fn all(
+        names: &[String],
+        unit: &'static str,
+        laps: Vec<Vec<Lap>>,
+    ) -> Result<Vec<Self>> {
+        names.iter().zip(laps).map(|(name, laps)| Self::new(name, unit, laps)).collect()
+    }
+
     /// # Errors
     /// There was no round.
     pub(crate) fn new(name: impl Into<String>, unit: &'static str, laps: Vec<Lap>) -> Result<Self> {
@@ -143,11 +155,37 @@ impl Ratio {
         quantity: fn(&Lap) -> Option<f64>,
         target: Option<Target>,
     ) -> Option<Self> {
-        let pairs = upper.laps.iter().zip(&lower.laps);
-        let ratios: Option<Vec<f64>> =
-            pairs.map(|(upper, lower)| Some(quantity(upper)? / quantity(lower)?)).collect();
         let name = format!("{what}: {} / {}", upper.name, lower.name);
-        Some(Self { name, value: Spread::of(&ratios?)?, target })
+        let ratio = |upper: &Lap, lower: &Lap| Some(quantity(upper)? / quantity(lower)?);
+        Self::round_by_round(name, (upper, lower), ratio, target)
+    }
+
+    /// What is made of two contestants that had their turns in the same rounds.
+    pub(crate) fn round_by_round(
+        name: String,
+        (upper, lower): (&Standing, &Standing),
+        value: impl Fn(&Lap, &Lap) -> Option<f64>,
+        target: Option<Target>,
+    ) -> Option<Self> {
+        let pairs = upper.laps.iter().zip(&lower.laps);
+        let values: Option<Vec<f64>> = pairs.map(|(upper, lower)| value(upper, lower)).collect();
+        Self::figure(name, &values?, target)
+    }
+
+    /// Of values that were measured one by one.
+    pub(crate) fn figure(name: String, values: &[f64], target: Option<Target>) -> Option<Self> {
+        Some(Self { name, value: Spread::of(values)?, target })
+    }
+
+    /// A quantity of one contestant that has a target of its own.
+    pub(crate) fn alone(
+        what: &str,
+        of: &Standing,
+        quantity: fn(&Lap) -> Option<f64>,
+        target: Target,
+    ) -> Option<Self> {
+        let name = format!("{what}: {}", of.name);
+        Self::round_by_round(name, (of, of), |lap, _| quantity(lap), Some(target))
     }
 
     fn row(&self, contest: &str) -> Row {
@@ -172,10 +210,9 @@ impl Report {
         }
     }
 
-    /// Of one contest.
-    pub(crate) fn of(mut self, contest: Contest) -> Self {
-        self.contests.push(contest);
-        self
+    /// Of these contests.
+    pub(crate) fn of(self, contests: Vec<Contest>) -> Self {
+        Self { contests, ..self }
     }
 
     /// Prints it, and writes it where that was asked for.
@@ -192,7 +229,8 @@ impl Report {
     }
 
     fn ratios(&self) -> Table {
-        let mut table = table(["", "ratio", "median (least..most)", "target"]);
+        let mut table =
+            table(["", "ratio, or figure with a target", "median (least..most)", "target"]);
         for contest in &self.contests {
             table.add_rows(contest.ratios.iter().map(|ratio| ratio.row(&contest.name)));
         }
@@ -221,6 +259,9 @@ impl fmt::Display for Contest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.name)?;
         self.setting.iter().try_for_each(|line| writeln!(f, "{line}"))?;
+        if self.standings.is_empty() {
+            return Ok(());
+        }
         let mut table = table(["", "per second", "p50 ms", "p99 ms", "CPU µs each", "failed"]);
         table.add_rows(self.standings.iter().map(Standing::row));
         write!(f, "{table}")

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
 use seckill_command::{Dispatcher, Node, NodeConfig};
 use seckill_load::Crowd;
 use seckill_log::Log;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 /// How long it may take to own everything, to start a promotion, to give everything up.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(20);
+const OPENED_AT_ONCE: usize = 256;
 
 /// All customers of a run. The owner remembers each of them, so there is a bound.
 pub(crate) const MOST: u32 = 10_000_000;
@@ -82,14 +84,23 @@ impl OpenSale {
         promotions: u32,
         partitions: u32,
     ) -> anyhow::Result<Self> {
-        let promotions =
-            (0..promotions).map(|number| in_partition(number % partitions, partitions));
-        let sale = Self { dispatcher, promotions: promotions.collect(), crowd: Crowd::fresh() };
-        for promotion in &sale.promotions {
-            let answer = sale.dispatcher.send(schedule(&promotion.id)).await?;
+        let places = (0..promotions).map(|number| in_partition(number % partitions, partitions));
+        Self::of(dispatcher, places.collect(), u32::MAX).await
+    }
+
+    /// Opens promotions that do not exist yet, each with so many coupons, of which one is given to whoever comes first.
+    pub(crate) async fn of(
+        dispatcher: Dispatcher,
+        promotions: Vec<Target>,
+        coupons: u32,
+    ) -> anyhow::Result<Self> {
+        let sale = Self { dispatcher, promotions, crowd: Crowd::fresh() };
+        let opening = sale.promotions.iter().map(async |promotion| {
+            let answer = sale.dispatcher.send(schedule(&promotion.id, coupons)).await?;
             ensure!(is_accepted(&answer), "the promotion was refused: {answer:?}");
-            sale.until_started(promotion).await?;
-        }
+            sale.until_started(promotion).await
+        });
+        stream::iter(opening).buffer_unordered(OPENED_AT_ONCE).try_collect::<()>().await?;
         Ok(sale)
     }
 
@@ -133,10 +144,10 @@ pub(crate) fn in_partition(partition: u32, partitions: u32) -> Target {
     Target { id: id.expect("ids never end"), partition }
 }
 
-pub(crate) fn schedule(promotion_id: &str) -> Command {
+pub(crate) fn schedule(promotion_id: &str, coupons: u32) -> Command {
     let terms = Terms {
         name: "a sale without end".into(),
-        coupons: u32::MAX,
+        coupons,
         discount: 0.5,
         starts_at_ms: 0,
         finishes_at_ms: None,

@@ -24,7 +24,7 @@ const BACKLOG: u32 = 8_192;
 const MAX_CONNECTIONS: usize = 10_000;
 
 pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
     noop: noop::Answer,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -44,6 +44,10 @@ impl Server {
         Ok(Self { address, noop, stop, task })
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Has the no-op answer with a body of this size.
     pub(crate) fn noop_answers(&self, body: Vec<u8>) {
         let _ = self.noop.set(Bytes::from(body)); // the first one stays
@@ -51,7 +55,7 @@ impl Server {
 
     /// Does what a monitoring system does now and then, so that samples do not pile up.
     pub(crate) async fn scrape(&self) -> anyhow::Result<()> {
-        let fleet = Fleet::new(&[format!("http://{}", self.address)], SCRAPE_TIMEOUT)?;
+        let fleet = Fleet::new(&[self.url()], SCRAPE_TIMEOUT)?;
         let scraped = fleet.send(&Ask::get("/metrics")?).await;
         scraped.map(drop).map_err(|error| anyhow::anyhow!("/metrics: {error:?}"))
     }

@@ -16,8 +16,7 @@ use tokio::runtime;
 use tokio::task::JoinSet;
 
 use crate::args::RivalsArgs;
-use crate::contest::rounds;
-use crate::lap::{Lap, Tally, Window, turns};
+use crate::lap::{Lap, Tally, Window, in_turns};
 use crate::machine::Processes;
 use crate::report::{Contest, Ratio, Report, Standing, Target};
 use postgres::Postgres;
@@ -46,9 +45,8 @@ struct Class {
 pub async fn rivals(args: RivalsArgs) -> Result<()> {
     let mut report = Report::begin();
     let (contests, missing) = measured(&args).await?;
-    report.contests = contests;
     report.left_out = missing;
-    report.end(&args.output)
+    report.of(contests).end(&args.output)
 }
 
 /// Measures, and ends what it started; which rivals are missing.
@@ -60,15 +58,14 @@ pub(crate) async fn measured(args: &RivalsArgs) -> Result<(Vec<Contest>, Vec<Str
 }
 
 async fn measure(args: &RivalsArgs) -> Result<(Vec<Contest>, Vec<String>)> {
-    std::fs::create_dir_all(&args.data)?;
-    let folder = tempfile::Builder::new().prefix("rivals-").tempdir_in(&args.data)?;
+    let folder = args.tried.folder("rivals-")?;
     // A database that does not run as root must get there.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(folder.path(), mode)?;
     let path = folder.path().canonicalize()?;
     let (others, missing) = others(&path).await?;
     let ways = [Way::Requests, Way::Batches, Way::Stream];
-    let ours = Seckill::start(&args.program, &path, &ways).await?;
+    let ours = Seckill::start(&args.tried.program, &path, &ways).await?;
     let mut ours = ours.into_iter().map(|of| Arc::new(of) as Arc<dyn Shop>);
     let alone = ours.next().into_iter().chain(others.clone()).collect();
     let together = ours.chain(others).collect();
@@ -109,25 +106,17 @@ async fn others(path: &Path) -> Result<(Vec<Arc<dyn Shop>>, Vec<&'static str>)> 
 
 impl Class {
     async fn compete(self, args: &RivalsArgs) -> Result<Contest> {
-        let mut laps = vec![Vec::new(); self.shops.len()];
-        for round in 0..args.rounds {
-            for turn in turns(round, self.shops.len()) {
-                let shop = &self.shops[turn];
-                tokio::time::sleep(BETWEEN).await;
-                let lap = self.lap(shop, Duration::from_secs(args.seconds)).await;
-                let lap = lap.with_context(|| shop.name())?;
-                let rate = lap.per_second;
-                eprintln!("round {}: {}: {rate:.0} per second", round + 1, shop.name());
-                laps[turn].push(lap);
-            }
-        }
-        let pairs = self.shops.iter().zip(laps);
-        let standings = pairs.map(|(shop, laps)| Standing::new(shop.name(), "coupons", laps));
-        let standings = standings.collect::<Result<Vec<_>>>()?;
+        let names: Vec<String> = self.shops.iter().map(|shop| shop.name()).collect();
+        let length = Duration::from_secs(args.turns.seconds);
+        let laps = in_turns(args.turns.rounds, &names, async |turn| {
+            tokio::time::sleep(BETWEEN).await;
+            self.lap(&self.shops[turn], length).await
+        });
+        let standings = Standing::all(&names, "coupons", laps.await?)?;
         let ratios = ratios(&standings);
         let setting = vec![
             "seckill with its views; processor time is that of the server".to_owned(),
-            rounds(args.rounds, args.seconds),
+            args.turns.describe(),
         ];
         Ok(Contest { name: self.name, setting, standings, ratios })
     }

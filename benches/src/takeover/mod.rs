@@ -1,6 +1,5 @@
 //! How long nobody gets a coupon when a command node is gone, or goes.
 
-mod nodes;
 mod probe;
 
 use std::sync::Arc;
@@ -19,9 +18,9 @@ use uuid::Uuid;
 use crate::args::TakeoverArgs;
 use crate::fill;
 use crate::kafka::KafkaEngine;
-use crate::machine::{Machine, load_average};
+use crate::machine::{Machine, free_port, load_average};
+use crate::program::Program;
 use crate::sale::{OpenSale, Target};
-use crate::takeover::nodes::Node;
 use crate::takeover::probe::{Attempt, probe};
 
 const NODES: usize = 3;
@@ -125,7 +124,7 @@ async fn with_customers(args: &TakeoverArgs, kafka: &KafkaEngine) -> Result<[Row
     let flags = [&flags[..], &["--standbys", &standbys]].concat();
     let log = kafka.log().await?;
     let mut nodes = (0..NODES)
-        .map(|number| Node::new(&args.program, &node_name(number), &flags))
+        .map(|number| command_node(args, &node_name(number), &flags))
         .collect::<Result<Vec<_>>>()?;
     for node in &mut nodes {
         node.start().await?;
@@ -167,7 +166,7 @@ struct Owned {
 /// Ends a node while customers ask the others for coupons of its partitions: how long until the first of them has
 /// coupons again, and all of them.
 async fn one_round(
-    nodes: &mut [Node],
+    nodes: &mut [Program],
     victim: usize,
     ending: Ending,
     sale: &OpenSale,
@@ -228,7 +227,7 @@ async fn taken_over_cold(args: &TakeoverArgs, kafka: &KafkaEngine) -> Result<Vec
     let log = kafka.log().await?;
     fill::fill(&*log, 0, args.coupons).await?;
     let flags = ["--kafka", kafka.brokers(), "--kafka-prefix", kafka.prefix()];
-    let mut node = Node::new(&args.program, "cold", &flags)?;
+    let mut node = command_node(args, "cold", &flags)?;
     node.start().await?;
     snapshot_made(&node).await?;
     let mut took_ms = Vec::new();
@@ -240,7 +239,13 @@ async fn taken_over_cold(args: &TakeoverArgs, kafka: &KafkaEngine) -> Result<Vec
     Ok(took_ms)
 }
 
-async fn snapshot_made(node: &Node) -> Result<()> {
+fn command_node(args: &TakeoverArgs, name: &str, flags: &[&str]) -> Result<Program> {
+    let internal = format!("127.0.0.1:{}", free_port()?);
+    let own = ["--name", name, "--internal-listen", &internal];
+    Program::new(&args.program, "command", &[&own[..], flags].concat())
+}
+
+async fn snapshot_made(node: &Program) -> Result<()> {
     let deadline = Instant::now() + SNAPSHOT_WITHIN;
     while metric(node, "seckill_snapshots_total").await? < 1.0 {
         ensure!(Instant::now() < deadline, "no snapshot within {SNAPSHOT_WITHIN:?}");
@@ -249,7 +254,7 @@ async fn snapshot_made(node: &Node) -> Result<()> {
     Ok(())
 }
 
-async fn metric(node: &Node, name: &str) -> Result<f64> {
+async fn metric(node: &Program, name: &str) -> Result<f64> {
     let text = node.get("/metrics").await?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     Ok(value.with_context(|| format!("{name} is not measured"))?.parse()?)

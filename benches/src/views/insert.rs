@@ -3,16 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use fjall::{Database, KeyspaceCreateOptions};
 use futures::{StreamExt, TryStreamExt, stream};
-use scylla::client::session::Session;
-use scylla::client::session_builder::SessionBuilder;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::value::CqlTimestamp;
 
-/// Everything that a run makes in a database.
-pub(super) const KEYSPACE: &str = "seckill_bench";
+use crate::cql::{KEYSPACE, drop_keyspace, session};
 
 /// Statements under way at once.
 const IN_FLIGHT: usize = 256;
@@ -79,18 +75,6 @@ pub(super) async fn into_cql(nodes: &str, rows: Rows) -> anyhow::Result<Duration
     let took = begun.elapsed();
     drop_keyspace(nodes).await?;
     Ok(took)
-}
-
-pub(super) async fn drop_keyspace(nodes: &str) -> anyhow::Result<()> {
-    let statement = format!("DROP KEYSPACE IF EXISTS {KEYSPACE}");
-    session(nodes).await?.query_unpaged(statement, ()).await?;
-    Ok(())
-}
-
-async fn session(nodes: &str) -> anyhow::Result<Session> {
-    let nodes: Vec<&str> = nodes.split(',').collect();
-    let session = SessionBuilder::new().known_nodes(&nodes).build().await;
-    session.with_context(|| format!("no CQL node answers at {nodes:?}"))
 }
 
 pub(super) async fn into_embedded(data: &Path, rows: Rows) -> anyhow::Result<Duration> {

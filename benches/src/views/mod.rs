@@ -20,11 +20,12 @@ use uuid::Uuid;
 
 use crate::args::ViewsArgs;
 use crate::contest::LOG_FILTER;
+use crate::cql;
 use crate::embedded::EmbeddedEngine;
 use crate::engine::Engine;
 use crate::fill;
 use crate::kafka::KafkaEngine;
-use crate::lap::{Lap, turns};
+use crate::lap::{Lap, in_turns};
 use crate::machine::{Processes, listener, quiet};
 use crate::report::{Contest, Ratio, Report, Standing, Target};
 
@@ -55,7 +56,7 @@ enum Store {
 pub async fn views(args: ViewsArgs) -> anyhow::Result<()> {
     seckill_telemetry::start_tracing(LOG_FILTER, seckill_telemetry::LogFormat::Text)?;
     let report = Report::begin();
-    report.of(measured(&args).await?).end(&args.output)
+    report.of(vec![measured(&args).await?]).end(&args.output)
 }
 
 /// Measures, and deletes what was made.
@@ -81,19 +82,14 @@ async fn measure(args: &ViewsArgs, engine: &Engine) -> anyhow::Result<Contest> {
         .and("bench", Some(std::process::id()))
         .and("broker", args.kafka.as_deref().and_then(listener))
         .and("database", args.cql.as_deref().and_then(listener));
-    let mut laps: [Vec<Lap>; TURNS.len()] = Default::default();
-    for round in 0..args.rounds {
-        for turn in turns(round, TURNS.len()) {
-            quiet().await;
-            let before = processes.times();
-            let done = lap(args, engine, &log, turn, records).await;
-            let (count, took) = done.with_context(|| TURNS[turn].0)?;
-            let lap = Lap::of(count, took, processes.since(&before));
-            eprintln!("round {}: {}: {:.0} per second", round + 1, TURNS[turn].0, lap.per_second);
-            laps[turn].push(lap);
-        }
-    }
-    let standings = TURNS.into_iter().zip(laps);
+    let names = TURNS.map(|(name, _)| name.to_owned());
+    let laps = in_turns(args.rounds, &names, async |turn| {
+        quiet().await;
+        let before = processes.times();
+        let (count, took) = lap(args, engine, &log, turn, records).await?;
+        Ok(Lap::of(count, took, processes.since(&before)))
+    });
+    let standings = TURNS.into_iter().zip(laps.await?);
     let standings = standings.map(|((name, unit), laps)| Standing::new(name, unit, laps));
     let standings = standings.collect::<anyhow::Result<Vec<_>>>()?;
     let fresh = fresh(args, log, standings[3].per_second.median).await?;
@@ -226,7 +222,7 @@ async fn project(log: &Arc<dyn Log>, views: &Views) -> anyhow::Result<Duration> 
 async fn fill(log: &dyn Log, coupons: u32) -> anyhow::Result<u64> {
     let mut records = 0;
     for partition in 0..PARTITIONS {
-        records += fill::fill(log, partition, coupons / PARTITIONS).await?;
+        records += fill::fill(log, partition, coupons / PARTITIONS).await?.records;
     }
     Ok(records)
 }
@@ -239,9 +235,9 @@ impl Store {
             }
             Self::Cql(nodes) => {
                 let contact_points = nodes.split(',').map(str::to_owned).collect();
-                let keyspace = insert::KEYSPACE.to_owned();
+                let keyspace = cql::KEYSPACE.to_owned();
                 let config = CqlConfig { contact_points, keyspace, ..CqlConfig::default() };
-                insert::drop_keyspace(nodes).await?;
+                cql::drop_keyspace(nodes).await?;
                 Ok(Views::create_in_cql(&config, PARTITIONS).await?)
             }
         }
@@ -250,7 +246,7 @@ impl Store {
     async fn delete(self) -> anyhow::Result<()> {
         match self {
             Self::Embedded(directory) => directory.close().context("it could not be deleted"),
-            Self::Cql(nodes) => insert::drop_keyspace(&nodes).await,
+            Self::Cql(nodes) => cql::drop_keyspace(&nodes).await,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command};
+use clap::{ArgAction, ArgMatches, Args, Command};
 
 use crate::given::{Given, nearest};
 
@@ -47,10 +47,32 @@ fn flags(command: &Command, given: &ArgMatches, path: &Path) -> anyhow::Result<V
         );
         if !is_given {
             let long = arg.get_long().context("a setting without a flag")?;
-            flags.push(format!("--{long}={}", text_of(name, value)?).into());
+            let texts = match value {
+                toml::Value::Table(table) if matches!(arg.get_action(), ArgAction::Append) => {
+                    pairs(name, table)?
+                }
+                one => vec![text_of(name, one)?],
+            };
+            flags.extend(texts.into_iter().map(|text| format!("--{long}={text}").into()));
         }
     }
     Ok(flags)
+}
+
+/// NAME=VALUE of all that is in a table. A name with dots is a table in a table.
+fn pairs(of: &str, table: &toml::Table) -> anyhow::Result<Vec<String>> {
+    let mut all = Vec::new();
+    for (name, value) in table {
+        match value {
+            toml::Value::Table(within) => {
+                let within = pairs(of, within)?.into_iter();
+                all.extend(within.map(|pair| format!("{name}.{pair}")));
+            }
+            toml::Value::Boolean(is) => all.push(format!("{name}={is}")),
+            other => all.push(format!("{name}={}", text_of(of, other)?)),
+        }
+    }
+    Ok(all)
 }
 
 fn text_of(name: &str, value: &toml::Value) -> anyhow::Result<String> {

@@ -7,8 +7,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use seckill_log::kafka::ClientOptions;
 use seckill_telemetry::LogFormat;
 
 /// What a log may have, and what a row or a record may have of copies.
@@ -125,6 +126,37 @@ pub(crate) struct KafkaArgs {
     /// Prefix of topic and group names [default: seckill]
     #[arg(long, value_name = "NAME", env = "SECKILL_KAFKA_PREFIX", value_parser = prefix)]
     pub(crate) kafka_prefix: Option<String>,
+    /// Property of librdkafka for every client, such as security.protocol=SSL; repeatable, in the variable one a
+    /// line; those that the protocol rests on are refused
+    #[arg(
+        long,
+        value_name = "NAME=VALUE",
+        env = "SECKILL_KAFKA_OPTION",
+        hide_env_values = true,
+        value_delimiter = '\n'
+    )]
+    pub(crate) kafka_option: Vec<String>,
+    /// File with such properties, one a line, for those that nobody else is to see, such as sasl.password; a
+    /// --kafka-option of the same name wins
+    #[arg(long, value_name = "FILE", env = "SECKILL_KAFKA_OPTIONS_FILE")]
+    pub(crate) kafka_options_file: Option<PathBuf>,
+}
+
+impl KafkaArgs {
+    /// Of the file, and what is given besides. What is told of one that is wrong never has its value.
+    pub(crate) fn options(&self) -> anyhow::Result<ClientOptions> {
+        let mut options = ClientOptions::default();
+        if let Some(path) = &self.kafka_options_file {
+            let of_file = || format!("kafka-options-file: {}", path.display());
+            let text = std::fs::read_to_string(path).with_context(of_file)?;
+            let all = options.set_all(&text);
+            all.map_err(|(line, error)| anyhow!("{}, line {line}: {error}", of_file()))?;
+        }
+        for option in self.kafka_option.iter().filter(|option| !option.is_empty()) {
+            options.set(option).context("kafka-option")?;
+        }
+        Ok(options)
+    }
 }
 
 #[derive(Args, Default)]

@@ -103,15 +103,15 @@ impl Given {
         if needs_cql && self.cql.cql.is_none() {
             bail!("cql is not set: `seckill {name}` alone needs --cql HOST:PORT");
         }
-        Ok(self.complete(role))
+        self.complete(role)
     }
 
-    fn complete(self, role: Role) -> Settings {
+    fn complete(self, role: Role) -> anyhow::Result<Settings> {
         let default_listen = SocketAddr::from(([127, 0, 0, 1], role.default_port()));
-        Settings {
+        Ok(Settings {
             listen: self.serve.listen.unwrap_or(default_listen),
             internal_listen: self.internal_listen(),
-            kafka: self.kafka_config(role),
+            kafka: self.kafka_config(role)?,
             cql: self.cql_config(),
             name: self.name(role),
             connections: self.serve.connections,
@@ -125,7 +125,7 @@ impl Given {
             log: self.serve.log.unwrap_or_else(|| QUIET_LIBRARIES.into()),
             log_format: self.serve.log_format.unwrap_or(LogFormat::Text),
             otlp: self.serve.otlp,
-        }
+        })
     }
 
     /// None where there are no other nodes, unless it is asked for.
@@ -140,16 +140,17 @@ impl Given {
         self.decide.name.clone().unwrap_or_else(default)
     }
 
-    fn kafka_config(&self, role: Role) -> Option<KafkaConfig> {
-        let Nodes(brokers) = self.kafka.kafka.as_ref()?;
+    fn kafka_config(&self, role: Role) -> anyhow::Result<Option<KafkaConfig>> {
+        let Some(Nodes(brokers)) = self.kafka.kafka.as_ref() else { return Ok(None) };
         let replicas = self.new_log.kafka_replication;
-        Some(KafkaConfig {
+        Ok(Some(KafkaConfig {
+            options: self.kafka.options()?,
             client_id: format!("seckill.{}", self.name(role)),
             prefix: self.kafka.kafka_prefix.clone().unwrap_or_else(|| DEFAULT_PREFIX.into()),
             partitions: self.new_log.partitions,
             replication: replicas.and_then(|replicas| u16::try_from(replicas).ok()),
             ..KafkaConfig::new(&brokers.join(","))
-        })
+        }))
     }
 
     fn cql_config(&self) -> Option<CqlConfig> {
@@ -202,6 +203,8 @@ mod tests {
     use std::ffi::OsString;
 
     use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+    use seckill_log::kafka::ClientOptions;
 
     use super::*;
     use crate::file;
@@ -278,6 +281,38 @@ mod tests {
             let flag = name.replace('_', "-");
             assert!(error.contains(name) || error.contains(&flag), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn properties_of_librdkafka_come_from_flags_files_and_tables() {
+        let more = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(more.path(), "# secrets\nclient.rack=b\nsasl.password=hunter2\n")
+            .expect("a file");
+        let text = "kafka = \"a:1\"\n[kafka_option]\nclient.rack = \"a\"\nsocket.keepalive.enable = true\n";
+        let path = more.path().display().to_string();
+        let taken = settings(text, &["--kafka-options-file", &path]).expect("settings");
+        let kafka = taken.kafka.expect("a log in Kafka");
+        let mut expected = ClientOptions::default();
+        let all = "client.rack=a\nsocket.keepalive.enable=true\nsasl.password=hunter2";
+        expected.set_all(all).expect("properties");
+        assert_eq!(kafka.options, expected, "a table of the file is as flags are");
+        assert!(!format!("{kafka:?}").contains("hunter2"), "{kafka:?}");
+
+        for (flags, expected) in [
+            (
+                &["--kafka-option", "acks=1"][..],
+                "kafka-option: acks cannot be set: what is durable",
+            ),
+            (&["--kafka-option", "client.rack"], "a property is NAME=VALUE"),
+            (&["--kafka-options-file", "/nowhere"], "kafka-options-file: /nowhere"),
+        ] {
+            let error = settings("kafka = \"a:1\"", flags).expect_err(expected);
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        }
+        std::fs::write(more.path(), "\nacks=1").expect("a file");
+        let error =
+            settings("kafka = \"a:1\"", &["--kafka-options-file", &path]).expect_err("acks");
+        assert!(error.to_string().contains("line 2: acks cannot be set"), "{error}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(super) fn base(config: &KafkaConfig) -> ClientConfig {
         .set("socket.nagle.disable", "true")
         .set("socket.timeout.ms", "10000")
         .set("broker.address.family", "any");
+    config.options.give_to(&mut client);
     client
 }
 

@@ -12,6 +12,7 @@ mod delivery;
 mod feed;
 mod generation;
 mod lookup;
+mod options;
 mod producer;
 mod reader;
 mod slots;
@@ -39,6 +40,8 @@ use crate::{
     Reader, Table, Traced,
 };
 
+pub use options::{ClientOptions, OptionError};
+
 /// The header of a record that belongs to a trace, by W3C Trace Context.
 const TRACEPARENT: &str = "traceparent";
 
@@ -63,6 +66,8 @@ pub struct KafkaConfig {
     pub replication: Option<u16>,
     /// How long to wait for a broker at the start.
     pub connect_timeout: Duration,
+    /// What the operator sets of each client.
+    pub options: ClientOptions,
 }
 
 impl KafkaConfig {
@@ -76,6 +81,7 @@ impl KafkaConfig {
             partitions: None,
             replication: None,
             connect_timeout: Duration::from_secs(30),
+            options: ClientOptions::default(),
         }
     }
 }

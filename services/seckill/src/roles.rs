@@ -1,5 +1,6 @@
 //! Each role alone in a process, on Kafka and CQL.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Internal};
 use crate::background::Background;
+use crate::engines::GetViews;
 use crate::history::OfLog;
 use crate::settings::Settings;
 use crate::{engines, ready, verify};
@@ -25,45 +27,8 @@ const VIEWS_FIRST: Duration = Duration::from_secs(6);
 
 pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     settings.cql.iter_mut().for_each(|cql| cql.connect_within = VIEWS_TIMEOUT);
-    let open = async |app: &App| {
-        let internal = Internal::bind(&settings)?;
-        Ok((engines::open(app, "log", engines::log(&settings)).await?, internal))
-    };
-    let (app, (log, internal)) = App::start_with(&settings, open).await?;
-    // They testify to how far the log once went, and know who holds what was archived: a node decides
-    // without them, as long as they cannot be reached.
-    let (views, reaching) = engines::late(&settings, log.partitions());
-    let mut reaching = Box::pin(reaching);
-    if settings.cql.is_some() {
-        let reached = async {
-            while views().is_err() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::select! {
-            () = reached => {}
-            () = app.stop.cancelled() => {}
-            () = tokio::time::sleep(VIEWS_FIRST) => {}
-            error = &mut reaching => return Err(app.give_up(error).await),
-        }
-    }
-    let config = NodeConfig {
-        views: settings.cql.as_ref().map(|_| engines::witness(&views)),
-        archive: settings.cql.as_ref().map(|_| engines::archive(&views, settings.retain)),
-        url: settings.url(app.bound),
-        hand_over: HAND_OVER,
-        standbys: settings.standbys,
-        ..NodeConfig::new(
-            settings.name.clone(),
-            settings.endpoint(internal.bound.unwrap_or(app.bound)),
-        )
-    };
-    let stop = CancellationToken::new();
-    let starting = Node::start(log, config, app.health.clone(), stop.clone());
-    let node = match engines::open(&app, "node", async { Ok(starting.await?) }).await {
-        Ok(node) => node,
-        Err(error) => return Err(app.give_up(error).await),
-    };
+    let open = async |app: &App| Opened::open(app, &settings).await;
+    let (app, Opened { node, stop, internal, reaching }) = App::start_with(&settings, open).await?;
     let dispatcher = node.dispatcher();
     let answered =
         seckill_command::internal_routes(dispatcher.clone(), node.neighbours(), app.close.clone());
@@ -75,6 +40,63 @@ pub(crate) async fn command(mut settings: Settings) -> anyhow::Result<()> {
     stop.cancel();
     node.stopped().await;
     served
+}
+
+/// A command node that looks after its partitions.
+struct Opened {
+    node: Node,
+    stop: CancellationToken,
+    internal: Internal,
+    /// Goes on reaching for the views; ends where that cannot be.
+    reaching: Pin<Box<dyn Future<Output = anyhow::Error> + Send>>,
+}
+
+impl Opened {
+    async fn open(app: &App, settings: &Settings) -> anyhow::Result<Self> {
+        let internal = Internal::bind(settings)?;
+        let log = engines::open(app, "log", engines::log(settings)).await?;
+        // They testify to how far the log once went, and know who holds what was archived: a node decides
+        // without them, as long as they cannot be reached.
+        let (views, reaching) = engines::late(settings, log.partitions());
+        let mut reaching: Pin<Box<dyn Future<Output = anyhow::Error> + Send>> = Box::pin(reaching);
+        if settings.cql.is_some() {
+            views_first(app, &views, reaching.as_mut()).await?;
+        }
+        let config = NodeConfig {
+            views: settings.cql.as_ref().map(|_| engines::witness(&views)),
+            archive: settings.cql.as_ref().map(|_| engines::archive(&views, settings.retain)),
+            url: settings.url(app.bound),
+            hand_over: HAND_OVER,
+            standbys: settings.standbys,
+            ..NodeConfig::new(
+                settings.name.clone(),
+                settings.endpoint(internal.bound.unwrap_or(app.bound)),
+            )
+        };
+        let stop = CancellationToken::new();
+        let starting = Node::start(log, config, app.health.clone(), stop.clone());
+        let node = engines::open(app, "node", async { Ok(starting.await?) }).await?;
+        Ok(Self { node, stop, internal, reaching })
+    }
+}
+
+/// Waits a while until the views are reached.
+async fn views_first(
+    app: &App,
+    views: &GetViews,
+    reaching: impl Future<Output = anyhow::Error>,
+) -> anyhow::Result<()> {
+    let reached = async {
+        while views().is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        () = reached => Ok(()),
+        () = app.stop.cancelled() => Ok(()),
+        () = tokio::time::sleep(VIEWS_FIRST) => Ok(()),
+        error = reaching => Err(error),
+    }
 }
 
 pub(crate) async fn admin(settings: Settings) -> anyhow::Result<()> {

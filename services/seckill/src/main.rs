@@ -18,6 +18,7 @@ mod repair;
 mod replay;
 mod roles;
 mod settings;
+mod shell;
 mod simulate;
 mod told;
 mod up;
@@ -95,6 +96,8 @@ enum Verb {
         #[arg(value_parser = given::base_url)]
         url: String,
     },
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
 }
 
 impl Verb {
@@ -188,5 +191,7 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
         Verb::Simulate(args) => tokio::task::block_in_place(|| simulate::run(&args)),
         Verb::Drill(args) => seckill_drill::run(args).await,
         Verb::Health { url } => check::run(&url).await,
+        Verb::Completions(args) => Ok(shell::completions(&args, Cli::command())).map(|()| true),
+        Verb::Man(args) => shell::man(&args, Cli::command()).map(|()| true),
     }
 }

@@ -22,6 +22,7 @@ mod quarantine;
 mod rebuild;
 mod recovery;
 mod replay;
+mod shell;
 mod source;
 mod streams;
 mod system;

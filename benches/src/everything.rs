@@ -13,7 +13,7 @@ const QUICK: [(&str, &[&str]); 5] = [
     ("views", &["--rounds", "2", "--seconds", "2", "--coupons", "50000"]),
     ("queries", &["--rounds", "2", "--seconds", "1", "--coupons", "5000"]),
     ("rivals", &["--rounds", "2", "--seconds", "1"]),
-    ("crowd", &["--rounds", "2", "--seconds", "2"]),
+    ("crowd", &["--rounds", "1", "--seconds", "2"]),
 ];
 
 /// Measures everything, prints it, and writes it where that is asked for.

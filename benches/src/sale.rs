@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const OPENED_AT_ONCE: usize = 256;
 
 /// All customers of a run. The owner remembers each of them, so there is a bound.
-pub(crate) const MOST: u32 = 10_000_000;
+pub(crate) const MOST: u32 = 50_000_000;
 
 /// A promotion and where it lives.
 pub(crate) struct Target {

@@ -191,7 +191,10 @@ async fn run(verb: Verb) -> anyhow::Result<bool> {
         Verb::Simulate(args) => tokio::task::block_in_place(|| simulate::run(&args)),
         Verb::Drill(args) => seckill_drill::run(args).await,
         Verb::Health { url } => check::run(&url).await,
-        Verb::Completions(args) => Ok(shell::completions(&args, Cli::command())).map(|()| true),
+        Verb::Completions(args) => {
+            shell::completions(&args, Cli::command());
+            Ok(true)
+        }
         Verb::Man(args) => shell::man(&args, Cli::command()).map(|()| true),
     }
 }

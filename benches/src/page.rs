@@ -9,7 +9,7 @@ const WIDTH: f64 = 960.0;
 /// Of the names, left of the bars.
 const NAMES: f64 = 300.0;
 /// Of the figures, right of them.
-const FIGURES: f64 = 190.0;
+const FIGURES: f64 = 230.0;
 const LINE: f64 = 24.0;
 
 const STYLE: &str = include_str!("page.css");

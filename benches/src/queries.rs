@@ -207,11 +207,24 @@ async fn sell(up: &Program, coupons: u32) -> Result<Sold> {
 
 async fn selects(nodes: &str, sold: Arc<Sold>, at_once: u32) -> Result<Contestant> {
     let session = cql::session(nodes).await?;
-    let keyspace = cql::KEYSPACE;
+    let (keyspace, table) = (cql::KEYSPACE, table(&session).await?);
     let select = format!(
-        "SELECT serial, customer_id, discount, grabbed_at, position_offset FROM {keyspace}.coupons_by_promotion \
+        "SELECT serial, customer_id, discount, grabbed_at, position_offset FROM {keyspace}.{table} \
          WHERE promotion_id = ? AND bucket = ? AND serial = ?"
     );
     let select = Arc::new(session.prepare(select).await?);
     Ok(Contestant::Selects { session: Arc::new(session), select, sold, at_once })
+}
+
+/// The table of the coupons by promotion: a name with the number of its generation.
+async fn table(session: &Session) -> Result<String> {
+    let tables = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?";
+    let found = session.query_unpaged(tables, (cql::KEYSPACE,)).await?.into_rows_result()?;
+    for row in found.rows::<(String,)>()? {
+        let (name,) = row?;
+        if name.starts_with("coupons_by_promotion_g") {
+            return Ok(name);
+        }
+    }
+    anyhow::bail!("there is no table of coupons by promotion")
 }

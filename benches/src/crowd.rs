@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use seckill_load::{Quantiles, Report as Told};
-use seckill_log::embedded::EmbeddedLog;
+use seckill_load::{Quantiles, Report as LoadReport};
 use seckill_log::{Delivery, Log};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::args::CrowdArgs;
 use crate::contest::LOG_FILTER;
+use crate::embedded::EmbeddedEngine;
 use crate::lap::{Lap, Tally, Window, each, in_turns};
 use crate::machine::Processes;
 use crate::program::Program;
@@ -21,8 +21,8 @@ use crate::report::{Contest, Ratio, Report, Standing, Target};
 /// Between two turns: what the server does later is its own matter until then.
 const BETWEEN: Duration = Duration::from_secs(2);
 /// Customers of a crowd that is too large do not wait for longer, and so many wait at once.
-const PATIENCE: &str = "3s";
-const WAITING: &str = "9000";
+const GIVE_UP: &str = "3s";
+const MAX_OUTSTANDING: &str = "9000";
 /// Of one record, about as long as that of a grab.
 const RECORD: [u8; 90] = [7; 90];
 
@@ -103,12 +103,11 @@ pub(crate) async fn measured(args: &CrowdArgs) -> Result<Contest> {
 
 async fn measure(args: &CrowdArgs) -> Result<Contest> {
     let folder = args.tried.folder("crowd-")?;
-    let path = folder.path().to_owned();
-    let data = path.join("up").display().to_string();
+    let data = folder.path().display().to_string();
     let mut up = Program::new(&args.tried.program, "up", &["--data", &data])?;
     up.start().await?;
-    let open = move || EmbeddedLog::open(&path.join("raw"), Some(1));
-    let log = Arc::new(tokio::task::spawn_blocking(open).await??);
+    let raw = EmbeddedEngine::new(&args.tried.data, Some(1))?;
+    let log = raw.log().await?;
     let mut crowd = Crowd { args, up, log, peak: 1.0 };
     crowd.peak = crowd.lap(Turn::Peak).await?.per_second; // warms up, too
     let names = TURNS.map(|turn| turn.name().to_owned());
@@ -176,13 +175,16 @@ impl Crowd<'_> {
             }
         });
         if let Turn::TooMany = turn {
-            flags.extend([format!("--give-up={PATIENCE}"), format!("--max-outstanding={WAITING}")]);
+            flags.extend([
+                format!("--give-up={GIVE_UP}"),
+                format!("--max-outstanding={MAX_OUTSTANDING}"),
+            ]);
         }
         flags
     }
 }
 
-fn lap_of(turn: Turn, told: &Told, spent: Vec<(&'static str, Duration)>) -> Result<Lap> {
+fn lap_of(turn: Turn, told: &LoadReport, spent: Vec<(&'static str, Duration)>) -> Result<Lap> {
     let (count, of): (u64, &Quantiles) = match turn {
         Turn::SoldOut => (told.grabs.refused.all, &told.latency.refused),
         _ => (told.grabs.granted, &told.latency.granted),

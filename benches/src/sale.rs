@@ -88,7 +88,7 @@ impl OpenSale {
         Self::of(dispatcher, places.collect(), u32::MAX).await
     }
 
-    /// Opens promotions that do not exist yet, each with so many coupons, of which one is given to whoever comes first.
+    /// Opens promotions that do not exist yet, each with so many coupons; the first customer is given one of them.
     pub(crate) async fn of(
         dispatcher: Dispatcher,
         promotions: Vec<Target>,

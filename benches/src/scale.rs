@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use seckill_load::Crowd;
-use seckill_log::Log;
-use seckill_log::embedded::EmbeddedLog;
-use tempfile::TempDir;
 
 use crate::args::ScaleArgs;
 use crate::contest::LOG_FILTER;
+use crate::embedded::EmbeddedEngine;
 use crate::fill;
 use crate::lap::{Lap, in_turns};
 use crate::machine::{Processes, quiet};
@@ -32,7 +30,8 @@ enum Growing {
 struct Place {
     owned: Owned,
     sale: Arc<OpenSale>,
-    _directory: TempDir,
+    /// Deleted with this.
+    _engine: EmbeddedEngine,
 }
 
 /// Measures, prints, and deletes what was made.
@@ -41,7 +40,6 @@ struct Place {
 /// The disk, or a grab that was not granted.
 pub async fn scale(args: ScaleArgs) -> Result<()> {
     seckill_telemetry::start_tracing(LOG_FILTER, seckill_telemetry::LogFormat::Text)?;
-    std::fs::create_dir_all(&args.data)?;
     let report = Report::begin();
     let measured = tokio::select! {
         measured = measure(&args) => measured,
@@ -90,10 +88,9 @@ async fn sweep(args: &ScaleArgs, growing: Growing, name: &str, numbers: &[u32]) 
 
 impl Place {
     async fn with(data: &Path, growing: Growing, number: u32) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("seckill-bench-").tempdir_in(data)?;
-        let (path, partitions) = (directory.path().to_owned(), growing.partitions(number));
-        let open = move || EmbeddedLog::open(&path, Some(partitions));
-        let log: Arc<dyn Log> = Arc::new(tokio::task::spawn_blocking(open).await??);
+        let partitions = growing.partitions(number);
+        let engine = EmbeddedEngine::new(data, Some(partitions))?;
+        let log = engine.log().await?;
         let filled = match growing {
             Growing::Coupons => Some(fill::fill(&*log, 0, number).await?),
             Growing::Partitions | Growing::Promotions => None,
@@ -110,7 +107,7 @@ impl Place {
                 OpenSale::of(owned.dispatcher(), places.collect(), u32::MAX).await?
             }
         };
-        Ok(Self { owned, sale: Arc::new(sale), _directory: directory })
+        Ok(Self { owned, sale: Arc::new(sale), _engine: engine })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use rdkafka::ClientConfig;
-use rdkafka::error::{IsError, KafkaError};
+use rdkafka::error::KafkaError;
 
 /// Why properties are not to be set, and which.
 const REFUSED: [(&str, &[&str]); 5] = [
@@ -148,7 +148,6 @@ fn known(name: &str, value: &str) -> Result<(), OptionError> {
         return Ok(());
     };
     let reason = match error {
-        KafkaError::ClientConfig(result, ..) if !result.is_error() => return Ok(()),
         KafkaError::ClientConfig(..) if SECRET.iter().any(|part| name.contains(part)) => {
             "librdkafka does not take its value".to_owned()
         }
